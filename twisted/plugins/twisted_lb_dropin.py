@@ -1,0 +1,10 @@
+"""Makes ``twistd twisted-lb`` known to twistd."""
+
+from twisted.application.service import ServiceMaker
+
+twisted_lb = ServiceMaker(
+    "twisted-lb",
+    "twisted_lb.tap",
+    "A proxy and load balancer for TCP, extended with plugins.",
+    "twisted-lb",
+)

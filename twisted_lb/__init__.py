@@ -1,0 +1,22 @@
+"""twisted-lb: a proxy and load balancer on Twisted, extended with plugins.
+
+The map of this package; imports only ever point up this list, and a connection walks down ``stages/``:
+
+- ``errors``       whose fault: the operator's, the remote side's, a plugin's
+- ``endings``      why a connection ended, with its two-letter code
+- ``verdicts``     the only answers that a stage or plugin gives
+- ``facts``        what has been learnt about a connection
+- ``api``          the front desk: all that a plugin may import
+- ``hookspecs``    every hook
+- ``config``       one TOML file read into frozen structs
+- ``plugin_host``  finds, checks and merges plugins
+- ``net``          sockets: one epoll, streams, timers, listening and connecting
+- ``backends``     pools of servers and their counters
+- ``stages``       the rooms that a connection walks through
+- ``session``      the order of the rooms
+- ``service``      listeners, reload, graceful stop
+- ``tap``          twistd's options and service maker
+- ``testing``      fakes and contract suites, for us and for plugin authors
+"""
+
+__version__ = "0.1.0"

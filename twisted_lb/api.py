@@ -1,0 +1,184 @@
+"""The front desk: all that a plugin may import.
+
+A plugin is a module (or any object) with functions marked ``@hookimpl``. Each hook supplies named ``Supply`` objects;
+the configuration picks them by name. Everything here is stable within a major version.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import msgspec
+import pluggy
+from zope.interface import Attribute, Interface
+
+from twisted_lb.endings import NORMAL, Cause, Ending, Stage
+from twisted_lb.errors import ConfigError, PluginError, WireError
+from twisted_lb.facts import Facts, SocketAddress
+from twisted_lb.verdicts import ALLOW, NEED_MORE, Allow, Deny, NeedMore, Verdict
+
+__all__ = [
+    "ALLOW",
+    "NEED_MORE",
+    "NORMAL",
+    "Allow",
+    "Cause",
+    "ConfigError",
+    "Deny",
+    "Ending",
+    "Facts",
+    "IAccessLog",
+    "IBalancer",
+    "IObserver",
+    "IPolicy",
+    "IServer",
+    "IValidator",
+    "NeedMore",
+    "Options",
+    "PluginError",
+    "SessionRecord",
+    "SocketAddress",
+    "Stage",
+    "Supply",
+    "Verdict",
+    "WireError",
+    "hookimpl",
+]
+
+hookimpl = pluggy.HookimplMarker("twisted_lb")
+"""Marks a function of a plugin as the implementation of the hook of that name."""
+
+T = TypeVar("T")
+
+
+class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of a plugin's options: subclass it, one annotated field per option.
+
+    The configuration is checked against it before the plugin sees it, and the JSON schema of the configuration
+    contains it. What types cannot say belongs in ``build``, which raises ``ConfigError``.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Supply(Generic[T]):
+    """What a hook supplies under one name.
+
+    ``build(options)`` is called once per use in the configuration, at start-up and at reload, with an instance of
+    ``options``; it returns the object that the proxy will call, or raises ``ConfigError``.
+    """
+
+    build: Callable[[Any], T]
+    options: type[Options] = Options
+
+
+class IServer(Interface):
+    """A server as balancers and observers see it; they only read it."""
+
+    name: str = Attribute("its name in the configuration")
+    weight: int = Attribute("1..256; servers of weight 0 are never candidates")
+    connections: int = Attribute("connections open or being opened to it now")
+    maxconn: int = Attribute("most connections at once, 0 for no limit")
+
+
+class IBalancer(Interface):
+    """Chooses a server; one object per backend."""
+
+    def choose(candidates: Any, facts: Any) -> Any:
+        """Return one member of ``candidates``: a non-empty sequence of ``IServer`` in the configuration's order,
+        every one usable and below its ``maxconn``. ``facts``: the connection's ``Facts``.
+
+        Raising, or returning anything else, ends that connection as ``Ending(INTERNAL, BALANCE)``.
+        """
+
+
+class IPolicy(Interface):
+    """Decides whether a connection may go on; one object per entry of a frontend's ``policies``."""
+
+    stage: Stage = Attribute(
+        "Stage.ADMISSION if the source and the destination are all it needs, else Stage.POLICY. Entries are always "
+        "asked in the order in which the configuration lists them."
+    )
+
+    def decide(facts: Any) -> Any:
+        """Answer ``Allow`` or ``Deny``, now or later: a verdict, or a ``Deferred`` or coroutine of one.
+
+        Raising, answering anything else, or taking longer than the frontend's ``timeouts.policy`` denies.
+        """
+
+
+class IValidator(Interface):
+    """Looks at a connection's first bytes; one object per entry of a frontend's ``validators``."""
+
+    def validate(data: bytes, facts: Any) -> Any:
+        """Answer a ``Verdict`` about ``data``: all that has come so far, never empty.
+
+        ``NeedMore(at_least)`` asks again when more has come; what is learnt goes into ``facts.learnt``. Must not keep
+        state between calls: the object serves every connection of its frontend. Raising denies.
+        """
+
+
+class IAccessLog(Interface):
+    """Turns records into lines; one object per frontend that uses it."""
+
+    def format(record: Any) -> Any:
+        """Return the line for a ``SessionRecord`` as bytes, without the line end."""
+
+
+class IObserver(Interface):
+    """Is told of a connection's life; one object per entry of a frontend's ``observers``. Answers are ignored."""
+
+    def session_opened(facts: Any) -> None:
+        """A connection was accepted."""
+
+    def session_routed(facts: Any, backend: str, server: Any) -> None:
+        """The connection to ``server`` (an ``IServer``) of the backend of that name is open."""
+
+    def session_closed(facts: Any, record: Any) -> None:
+        """A connection ended; ``record`` is its ``SessionRecord``. Called exactly once per ``session_opened``."""
+
+
+class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """All that the access log knows about one connection that ended.
+
+    Times are milliseconds; -1 means that the connection never got there. Counts of connections include this one.
+    Source of the fields: HAProxy configuration.txt, section 8.2.2 "TCP log format".
+    """
+
+    time: float
+    """When it was accepted, in seconds since the epoch."""
+    source: str
+    source_port: int
+    destination: str
+    destination_port: int
+    frontend: str
+    bind: str
+    backend: str
+    server: str
+    """The server's name, ``<NOSRV>`` if none was ever chosen."""
+    queue_ms: int
+    connect_ms: int
+    total_ms: int
+    bytes_in: int
+    """From the client."""
+    bytes_out: int
+    """To the client."""
+    ending: str
+    """The two-letter code of the ``Ending``."""
+    stage: str
+    """The stage in which it ended, in lower case."""
+    reason: str
+    plugin: str
+    process_connections: int
+    frontend_connections: int
+    backend_connections: int
+    server_connections: int
+    retries: int
+    redispatched: bool
+    server_queue: int
+    """Connections that were ahead in the server's queue."""
+    backend_queue: int
+    """Connections that were ahead in the backend's queue."""
+
+
+DecideAnswer = Verdict | Awaitable[Verdict]
+"""What ``IPolicy.decide`` may return; a ``Deferred`` is awaitable."""

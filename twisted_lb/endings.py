@@ -1,0 +1,72 @@
+"""Why a connection ended: who ended it (``Cause``) in which stage (``Stage``), with HAProxy's two-letter code.
+
+Source: HAProxy configuration.txt, section 8.5 "Session state at disconnection".
+"""
+
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+
+
+class Stage(IntEnum):
+    """The rooms of a connection's walk, in order."""
+
+    ACCEPT = 0
+    ADMISSION = 1
+    VALIDATION = 2
+    POLICY = 3
+    BALANCE = 4
+    QUEUE = 5
+    CONNECT = 6
+    RELAY = 7
+    ACCESS_LOG = 8
+
+
+class Cause(Enum):
+    """Who ended the connection; the value is the code's first letter."""
+
+    NORMAL = "-"
+    CLIENT = "C"
+    SERVER = "S"
+    PROXY = "P"
+    RESOURCE = "R"
+    INTERNAL = "I"
+    KILLED = "K"
+    CLIENT_TIMEOUT = "c"
+    SERVER_TIMEOUT = "s"
+
+
+_PHASES = {
+    Stage.ACCEPT: "R",
+    Stage.ADMISSION: "R",
+    Stage.VALIDATION: "R",
+    Stage.POLICY: "R",
+    Stage.BALANCE: "C",
+    Stage.QUEUE: "Q",
+    Stage.CONNECT: "C",
+    Stage.RELAY: "D",
+    Stage.ACCESS_LOG: "-",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How one connection ended.
+
+    ``reason``: a sentence part for people, "" when the code says it all. ``plugin``: the plugin to blame, or "".
+    """
+
+    cause: Cause
+    stage: Stage
+    reason: str = ""
+    plugin: str = ""
+
+    @property
+    def code(self) -> str:
+        """The two letters that the access log shows, such as ``--``, ``cD`` or ``SC``."""
+        if self.cause is Cause.NORMAL:
+            return "--"
+        return self.cause.value + _PHASES[self.stage]
+
+
+NORMAL = Ending(Cause.NORMAL, Stage.RELAY)
+"""Both sides said all they had to say."""

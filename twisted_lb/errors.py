@@ -1,0 +1,43 @@
+"""Whose fault it is.
+
+``ConfigError``: the operator's, at start-up or reload. ``WireError``: the remote side's. ``PluginError``: a plugin's.
+What is expected is not an exception but a verdict (see ``verdicts.py``) or an ending (see ``endings.py``).
+"""
+
+from collections.abc import Sequence
+
+
+class LbError(Exception):
+    """The root of this package's exceptions."""
+
+
+class ConfigError(LbError):
+    """What the operator asked for cannot be done; raised only at start-up and reload.
+
+    ``problems``: one complete message each, in the order in which they were found; never empty.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems: Sequence[str] = problems
+
+
+class WireError(LbError):
+    """The bytes of the remote side break their protocol.
+
+    ``reason``: a stable, greppable word such as ``payload-mismatch``. ``offset``: where in the bytes, 0-based.
+    """
+
+    def __init__(self, reason: str, offset: int = 0) -> None:
+        super().__init__(f"{reason} at byte {offset}")
+        self.reason = reason
+        self.offset = offset
+
+
+class PluginError(LbError):
+    """A plugin broke its contract while the proxy ran: it raised, answered nonsense or overran its deadline."""
+
+    def __init__(self, plugin: str, what: str) -> None:
+        super().__init__(f"plugin {plugin!r} {what}")
+        self.plugin = plugin
+        self.what = what

@@ -1,0 +1,57 @@
+"""What has been learnt about one connection; each field names the stage that fills it."""
+
+from typing import Any, NamedTuple
+
+
+class SocketAddress(NamedTuple):
+    """One end of a connection.
+
+    ``host``: a dotted quad, an IPv6 address without brackets, or ``unix:PATH`` (``unix:`` alone for an unnamed client).
+    ``port``: 0..65535; 0 where the family has none.
+    """
+
+    host: str
+    port: int = 0
+
+    def __str__(self) -> str:
+        if self.host.startswith("unix:"):
+            return self.host
+        if ":" in self.host:
+            return f"[{self.host}]:{self.port}"
+        return f"{self.host}:{self.port}"
+
+    @classmethod
+    def from_sockaddr(cls, sockaddr: Any) -> "SocketAddress":
+        """Convert what the ``socket`` module gives: a tuple for IPv4 and IPv6, str or bytes for Unix sockets."""
+        if isinstance(sockaddr, tuple):
+            return cls(sockaddr[0], sockaddr[1])
+        if isinstance(sockaddr, bytes):
+            return cls("unix:@" + sockaddr.lstrip(b"\0").decode("utf-8", "backslashreplace"))
+        return cls(f"unix:{sockaddr or ''}")
+
+
+class Facts:
+    """The facts about one connection, read by policies, validators, balancers and logs.
+
+    Lives as long as its connection. Plugins read it; what a validator learns it adds to ``learnt``.
+    """
+
+    __slots__ = ("_learnt", "bind", "destination", "frontend", "source")
+
+    def __init__(self, source: SocketAddress, destination: SocketAddress, frontend: str, bind: str) -> None:
+        self.source = source
+        """accept: the client's address."""
+        self.destination = destination
+        """accept: the address that the client connected to."""
+        self.frontend = frontend
+        """accept: the frontend's name."""
+        self.bind = bind
+        """accept: the ``bind`` entry as the configuration spells it."""
+        self._learnt: dict[str, Any] | None = None
+
+    @property
+    def learnt(self) -> dict[str, Any]:
+        """validation: what validators learnt, by dotted name (``tls.sni``)."""
+        if self._learnt is None:
+            self._learnt = {}
+        return self._learnt

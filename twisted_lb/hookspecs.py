@@ -1,0 +1,77 @@
+"""Every hook, and nothing else. All of them supply named objects at start-up and at reload; none runs per connection."""
+
+from collections.abc import Mapping
+
+import pluggy
+
+from twisted_lb.api import IAccessLog, IBalancer, IObserver, IPolicy, IValidator, Supply
+
+hookspec = pluggy.HookspecMarker("twisted_lb")
+
+
+@hookspec
+def lb_balancers() -> Mapping[str, Supply[IBalancer]]:
+    """Supply balancing algorithms, keyed by the name that a backend's ``balance`` setting uses.
+
+    Called: at start-up and at each reload; never per connection.
+    Combined: all answers merged; a name supplied twice is a ConfigError that names both plugins.
+    Gives: name -> Supply whose ``build(options)`` returns an IBalancer, built once per backend that uses it.
+    Fails: raising here stops the start. Raising in ``choose`` ends that connection as
+        Ending(INTERNAL, BALANCE), never a silent default.
+    Cost: ``choose`` runs once per connection on the reactor's thread.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def lb_policies() -> Mapping[str, Supply[IPolicy]]:
+    """Supply policies, keyed by the name that an entry of a frontend's ``policies`` uses.
+
+    Called: at start-up and at each reload; never per connection.
+    Combined: all answers merged; a name supplied twice is a ConfigError that names both plugins.
+    Gives: name -> Supply whose ``build(options)`` returns an IPolicy, built once per entry.
+    Fails: raising here stops the start. Raising in ``decide``, answering nonsense or overrunning ``timeouts.policy``
+        denies that connection as Ending(INTERNAL, POLICY).
+    Cost: ``decide`` runs once per connection on the reactor's thread; what takes time answers with a Deferred.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def lb_validators() -> Mapping[str, Supply[IValidator]]:
+    """Supply validators, keyed by the name that an entry of a frontend's ``validators`` uses.
+
+    Called: at start-up and at each reload; never per connection.
+    Combined: all answers merged; a name supplied twice is a ConfigError that names both plugins.
+    Gives: name -> Supply whose ``build(options)`` returns an IValidator, built once per entry.
+    Fails: raising here stops the start. Raising in ``validate`` or answering nonsense denies that connection as
+        Ending(INTERNAL, VALIDATION).
+    Cost: ``validate`` runs at least once per connection and again each time that more bytes have come.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def lb_access_logs() -> Mapping[str, Supply[IAccessLog]]:
+    """Supply access log formats, keyed by the name that a frontend's ``access_log`` setting uses.
+
+    Called: at start-up and at each reload; never per connection.
+    Combined: all answers merged; a name supplied twice is a ConfigError that names both plugins.
+    Gives: name -> Supply whose ``build(options)`` returns an IAccessLog, built once per frontend that uses it.
+    Fails: raising here stops the start. Raising in ``format`` loses that record; the loss is counted and logged.
+    Cost: ``format`` runs once per connection on the reactor's thread.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def lb_observers() -> Mapping[str, Supply[IObserver]]:
+    """Supply observers, keyed by the name that an entry of a frontend's ``observers`` uses.
+
+    Called: at start-up and at each reload; never per connection.
+    Combined: all answers merged; a name supplied twice is a ConfigError that names both plugins.
+    Gives: name -> Supply whose ``build(options)`` returns an IObserver, built once per entry.
+    Fails: raising here stops the start. Raising in a method is counted and logged; the connection is unharmed.
+    Cost: three calls per connection on the reactor's thread; a frontend without observers pays nothing.
+    """
+    raise NotImplementedError

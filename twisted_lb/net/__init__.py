@@ -1,0 +1,1 @@
+"""Sockets: one epoll for all streams, the streams themselves, timers, listening and connecting."""

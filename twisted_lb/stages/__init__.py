@@ -1,0 +1,1 @@
+"""The rooms that a connection walks through; ``session.py`` knows their order."""
