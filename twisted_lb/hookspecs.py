@@ -1,4 +1,4 @@
-"""Every hook, and nothing else. All of them supply named objects at start-up and at reload; none runs per connection."""
+"""Every hook. All of them supply named objects at start-up and at reload; none runs per connection."""
 
 from collections.abc import Mapping
 

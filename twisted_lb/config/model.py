@@ -34,34 +34,34 @@ class AccessLogUse(Use):
 class FrontendTimeouts(Section):
     """What a frontend waits for; ``None`` means for ever (``"off"`` in the file), unset means inherited."""
 
-    client: Duration | None | UnsetType = UNSET
-    client_fin: Duration | None | UnsetType = UNSET
-    inspect: Duration | None | UnsetType = UNSET
-    policy: Duration | None | UnsetType = UNSET
+    client: Duration | UnsetType | None = UNSET
+    client_fin: Duration | UnsetType | None = UNSET
+    inspect: Duration | UnsetType | None = UNSET
+    policy: Duration | UnsetType | None = UNSET
 
 
 class BackendTimeouts(Section):
     """What a backend waits for; ``None`` means for ever (``"off"`` in the file), unset means inherited."""
 
-    connect: Duration | None | UnsetType = UNSET
-    queue: Duration | None | UnsetType = UNSET
-    server: Duration | None | UnsetType = UNSET
-    server_fin: Duration | None | UnsetType = UNSET
-    tunnel: Duration | None | UnsetType = UNSET
+    connect: Duration | UnsetType | None = UNSET
+    queue: Duration | UnsetType | None = UNSET
+    server: Duration | UnsetType | None = UNSET
+    server_fin: Duration | UnsetType | None = UNSET
+    tunnel: Duration | UnsetType | None = UNSET
 
 
 class Timeouts(Section):
     """``defaults.timeouts``: the values that frontends and backends inherit."""
 
     client: Duration | None = Duration(30)
-    client_fin: Duration | None | UnsetType = UNSET
+    client_fin: Duration | UnsetType | None = UNSET
     inspect: Duration | None = Duration(5)
     policy: Duration | None = Duration(5)
     connect: Duration | None = Duration(5)
-    queue: Duration | None | UnsetType = UNSET
+    queue: Duration | UnsetType | None = UNSET
     server: Duration | None = Duration(30)
-    server_fin: Duration | None | UnsetType = UNSET
-    tunnel: Duration | None | UnsetType = UNSET
+    server_fin: Duration | UnsetType | None = UNSET
+    tunnel: Duration | UnsetType | None = UNSET
 
 
 class Process(Section):
