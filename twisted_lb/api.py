@@ -3,6 +3,7 @@
 A plugin is a module (or any object) with functions marked ``@hookimpl``. Each hook supplies named ``Supply`` objects;
 the configuration picks them by name. Everything here is stable within a major version.
 """
+# ruff: noqa: N805 - a zope interface's methods have no ``self``: they are written as they are called
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -83,7 +84,7 @@ class IServer(Interface):
 class IBalancer(Interface):
     """Chooses a server; one object per backend."""
 
-    def choose(self: Any, facts: Any) -> Any:
+    def choose(candidates: Any, facts: Any) -> Any:
         """Return one member of ``candidates``: a non-empty sequence of ``IServer`` in the configuration's order,
         every one usable and below its ``maxconn``. ``facts``: the connection's ``Facts``.
 
@@ -99,7 +100,7 @@ class IPolicy(Interface):
         "asked in the order in which the configuration lists them."
     )
 
-    def decide(self: Any) -> Any:
+    def decide(facts: Any) -> Any:
         """Answer ``Allow`` or ``Deny``, now or later: a verdict, or a ``Deferred`` or coroutine of one.
 
         Raising, answering anything else, or taking longer than the frontend's ``timeouts.policy`` denies.
@@ -109,7 +110,7 @@ class IPolicy(Interface):
 class IValidator(Interface):
     """Looks at a connection's first bytes; one object per entry of a frontend's ``validators``."""
 
-    def validate(self: bytes, facts: Any) -> Any:
+    def validate(data: bytes, facts: Any) -> Any:
         """Answer a ``Verdict`` about ``data``: all that has come so far, never empty.
 
         ``NeedMore(at_least)`` asks again when more has come; what is learnt goes into ``facts.learnt``. Must not keep
@@ -120,20 +121,20 @@ class IValidator(Interface):
 class IAccessLog(Interface):
     """Turns records into lines; one object per frontend that uses it."""
 
-    def format(self: Any) -> Any:
+    def format(record: Any) -> Any:
         """Return the line for a ``SessionRecord`` as bytes, without the line end."""
 
 
 class IObserver(Interface):
     """Is told of a connection's life; one object per entry of a frontend's ``observers``. Answers are ignored."""
 
-    def session_opened(self: Any) -> None:
+    def session_opened(facts: Any) -> None:
         """A connection was accepted."""
 
-    def session_routed(self: Any, backend: str, server: Any) -> None:
+    def session_routed(facts: Any, backend: str, server: Any) -> None:
         """The connection to ``server`` (an ``IServer``) of the backend of that name is open."""
 
-    def session_closed(self: Any, record: Any) -> None:
+    def session_closed(facts: Any, record: Any) -> None:
         """A connection ended; ``record`` is its ``SessionRecord``. Called exactly once per ``session_opened``."""
 
 
