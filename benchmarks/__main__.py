@@ -1,0 +1,133 @@
+"""Measure ours beside HAProxy, nginx and Twisted's portforward, and print the medians and ratios as Markdown."""
+
+import argparse
+import os
+import shlex
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.backend import backend
+from benchmarks.bench import Bench, progress
+from benchmarks.errors import LoadFailedError, MissingProgramError
+from benchmarks.process import raise_descriptor_limit
+from benchmarks.programs import find_program
+from benchmarks.proxies import PEERS, Peer, connections_within, peer_from_command
+from benchmarks.report import document
+from benchmarks.workloads import WORKLOADS, Scale
+
+FULL_BODY_BYTES, QUICK_BODY_BYTES = 128 << 20, 8 << 20
+FULL_IDLE, QUICK_IDLE = 4000, 200
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; returns its exit status: 0, or 2 when nothing could be measured."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    options = _parse(arguments)
+    descriptors = raise_descriptor_limit()
+    scale = Scale(options.seconds, FULL_BODY_BYTES, FULL_IDLE)
+    if options.quick:
+        scale = Scale(1, QUICK_BODY_BYTES, QUICK_IDLE)
+    bench = Bench({}, [], 1 if options.quick else options.rounds, scale, descriptors)
+    versions = _choose_peers(bench, options.peers, options.also)
+    _choose_workloads(bench, options.only)
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="benchmark-") as directory,
+            backend(Path(directory), descriptors, scale.body_bytes) as servers,
+        ):
+            bench.run(servers)
+    except (MissingProgramError, LoadFailedError) as error:
+        progress(f"nothing to measure with: the web server behind the proxies is needed: {error}")
+        return 2
+    except KeyboardInterrupt:
+        bench.remark("interrupted: the figures are incomplete")
+    command = shlex.join(["python", "-m", "benchmarks", *arguments])
+    text = document(bench.workloads, bench.results, versions, bench.remarks, command)
+    print(text)
+    if options.markdown:
+        options.markdown.write_text(text, encoding="utf-8")
+    return 0
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    add = parser.add_argument
+    add("--rounds", type=_positive, default=5, metavar="N", help="runs of each peer in each workload (default: 5)")
+    add("--seconds", type=_positive, default=3, metavar="S", help="length of a run, in whole seconds (default: 3)")
+    add("--only", type=_names(WORKLOADS), metavar="WORKLOAD[,..]", help=f"of: {', '.join(WORKLOADS)} (default: all)")
+    add("--peers", type=_names(PEERS), metavar="PEER[,..]", help=f"of: {', '.join(PEERS)} (default: all but direct)")
+    add(
+        "--also",
+        type=_peer,
+        action="append",
+        default=[],
+        metavar="NAME=COMMAND",
+        help="one more peer, in every workload; in its command {port}, {server1}, {server2} stand for port numbers",
+    )
+    add("--markdown", type=Path, metavar="FILE", help="write the report to this file too")
+    add("--quick", action="store_true", help="one small run of everything: does it work? The figures mean nothing")
+    return parser.parse_args(arguments)
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def _names(known: Collection[str]) -> Callable[[str], list[str]]:
+    def parse(text: str) -> list[str]:
+        names = text.split(",")
+        for name in names:
+            if name not in known:
+                raise argparse.ArgumentTypeError(f"{name!r} is not one of {', '.join(known)}")
+        return names
+
+    return parse
+
+
+def _peer(text: str) -> Peer:
+    try:
+        return peer_from_command(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _choose_peers(bench: Bench, names: list[str] | None, also: list[Peer]) -> dict[str, str]:
+    """Put the peers that are installed into ``bench``; returns how each describes itself."""
+    versions = {}
+    chosen = [PEERS[name] for name in names or PEERS if names or name != "direct"]
+    for peer in [*chosen, *also]:
+        try:
+            versions[peer.name] = peer.describe()
+            bench.peers[peer.name] = peer
+        except MissingProgramError as missing:
+            bench.remark(f"{peer.name} is left out: {missing}")
+    return versions
+
+
+def _choose_workloads(bench: Bench, names: list[str] | None) -> None:
+    """Put the workloads that this machine can run into ``bench``, at the size that it allows."""
+    for workload in [WORKLOADS[name] for name in names or WORKLOADS]:
+        try:
+            if workload.program:
+                find_program(workload.program)
+            bench.workloads.append(workload)
+        except MissingProgramError as missing:
+            bench.remark(f"{workload.name} is left out: {missing}")
+    possible = connections_within(bench.descriptors)
+    if possible < bench.scale.idle_connections:
+        bench.scale = replace(bench.scale, idle_connections=possible)
+        bench.remark(
+            f"only {possible} idle connections: the hard limit on descriptors (ulimit -Hn) is too low for more"
+        )
+
+
+if __name__ == "__main__":
+    os.environ["LC_ALL"] = "C"
+    sys.exit(main(sys.argv[1:]))

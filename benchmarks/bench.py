@@ -1,0 +1,87 @@
+"""The order of the runs: workload by workload, round by round, every peer in turn."""
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from benchmarks.errors import LoadFailedError
+from benchmarks.proxies import PEERS, Peer, running_peer
+from benchmarks.workloads import Sample, Scale, Workload
+
+
+@dataclass
+class Bench:
+    """What to run, and what came of it so far: per workload and peer one sample a round, ``None`` where it failed."""
+
+    peers: dict[str, Peer]
+    workloads: list[Workload]
+    rounds: int
+    scale: Scale
+    descriptors: int
+    remarks: list[str] = field(default_factory=list)
+    results: dict[tuple[str, str], list[Sample | None]] = field(default_factory=dict)
+
+    def run(self, servers: tuple[int, int]) -> None:
+        """All rounds of all workloads, into ``results``; a run that fails becomes a remark."""
+        for workload in self.workloads:
+            names = [name for name in self.peers if takes_part(name, workload)]
+            for name in names:
+                self.results[workload.name, name] = []
+            if workload.fresh:
+                for round_ in range(self.rounds):
+                    for name in rotated(names, round_):
+                        self._share(workload, [name], [round_], servers)
+            else:
+                self._share(workload, names, range(self.rounds), servers)
+
+    def _share(self, workload: Workload, names: list[str], rounds: Sequence[int], servers: tuple[int, int]) -> None:
+        """Start the peers ``names``, let each have its turn in every round, stop them all."""
+        with ExitStack() as started:
+            targets = {}
+            for name in names:
+                directory = Path(started.enter_context(tempfile.TemporaryDirectory(prefix="benchmark-")))
+                try:
+                    targets[name] = started.enter_context(
+                        running_peer(self.peers[name], directory, servers, self.descriptors)
+                    )
+                except LoadFailedError as failure:
+                    self.remark(f"{workload.name}, {name}: {failure}")
+            for round_ in rounds:
+                for name in rotated(names, round_):
+                    sample = None
+                    if name in targets:
+                        progress(f"{workload.name} round {round_ + 1} of {self.rounds}: {name}")
+                        try:
+                            sample = workload.run(targets[name], replace(self.scale, round=round_))
+                        except LoadFailedError as failure:
+                            self.remark(f"{workload.name}, {name}, round {round_ + 1}: {failure}")
+                    self.results[workload.name, name].append(sample)
+
+    def remark(self, text: str) -> None:
+        """Say ``text`` now, and again in the report."""
+        progress(text)
+        self.remarks.append(text)
+
+
+def takes_part(name: str, workload: Workload) -> bool:
+    """Whether the peer ``name`` runs in ``workload``: a variant of a peer only where it differs.
+
+    Peers that the user added, and ``direct``, run everywhere; without a proxy there is no memory to read, though.
+    """
+    if name == "direct":
+        return not workload.fresh
+    return name in workload.peers or name not in PEERS
+
+
+def rotated(names: list[str], by: int) -> list[str]:
+    """``names``, beginning with another one each round, so that none always follows the most demanding."""
+    start = by % len(names) if names else 0
+    return names[start:] + names[:start]
+
+
+def progress(text: str) -> None:
+    """A line on standard error."""
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,99 @@
+"""Child processes that listen on loopback, and the certainty that they are gone afterwards."""
+
+import os
+import resource
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from benchmarks.errors import LoadFailedError
+
+HOST = "127.0.0.1"
+START_DEADLINE_S = 15.0
+STOP_DEADLINE_S = 5.0
+REQUEST = b"GET / HTTP/1.1\r\nHost: benchmark\r\n\r\n"
+
+
+def free_ports(count: int) -> list[int]:
+    """``count`` different TCP ports that nobody listens on just now, chosen by the kernel."""
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.create_server((HOST, 0))) for _ in range(count)]
+        return [sock.getsockname()[1] for sock in sockets]
+
+
+def raise_descriptor_limit() -> int:
+    """Allow this process and its children as many descriptors as the hard limit does; returns that number."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+@contextmanager
+def running(command: Sequence[str], directory: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run ``command`` in ``directory``, its output in ``log``; on the way out it is stopped, whatever happened.
+
+    The child leads a process group of its own: a Ctrl-C at the terminal reaches only us, and what it forked can be
+    killed with it.
+    """
+    with log.open("ab") as output:
+        child = subprocess.Popen(
+            command,
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        yield child
+    finally:
+        _stop(child)
+
+
+def _stop(child: subprocess.Popen[bytes]) -> None:
+    child.terminate()
+    try:
+        poll_until(lambda: child.poll() is not None, STOP_DEADLINE_S)
+    finally:
+        # Overdue, or a second Ctrl-C came while we waited.
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait(STOP_DEADLINE_S)
+
+
+def wait_until_serving(port: int, child: subprocess.Popen[bytes], log: Path) -> None:
+    """Return once an HTTP request to ``port`` gets its answer, through ``child``.
+
+    Raises: LoadFailedError with the end of ``log`` when ``child`` ends, or does not serve in time.
+    """
+
+    def answers() -> bool:
+        if child.poll() is not None:
+            raise LoadFailedError(f"ended with status {child.returncode}: {_tail(log)}")
+        try:
+            with socket.create_connection((HOST, port), timeout=1) as sock:
+                sock.sendall(REQUEST)
+                return sock.recv(4096).startswith(b"HTTP/1.1 200")
+        except OSError:
+            return False
+
+    if not poll_until(answers, START_DEADLINE_S):
+        raise LoadFailedError(f"did not serve within {START_DEADLINE_S:.0f} s: {_tail(log)}")
+
+
+def poll_until(reached: Callable[[], bool], deadline_s: float) -> bool:
+    """Ask ``reached`` again and again; whether it said yes within ``deadline_s``."""
+    end = time.monotonic() + deadline_s
+    while not reached():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def _tail(log: Path) -> str:
+    return " / ".join(log.read_text(errors="replace").splitlines()[-5:])
