@@ -1,37 +1,81 @@
 """The configuration as frozen structs; their shape is the file's shape.
 
-Every field is documented for operators in ``docs/reference/configuration.md``; a test compares the two.
+Every field is documented for operators in ``docs/reference/configuration.md``; a test compares the two. What a single
+value must be stands in its annotation, where ``convert`` and ``schema`` read it; what spans several is in ``checks``.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from twisted_lb.config.units import Duration
+
+# "(?![\s\S])" is the end of the text; "$" would let Python, but not JSON schema, accept a line end behind it.
+Name = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9._:-]+(?![\s\S])",
+        extra={"expected": "a name made of letters, digits and . _ : -"},
+    ),
+]
+"""The name of a frontend, backend or server; it stands in logs, so it holds no blanks and no slashes."""
+
+FilePath = Annotated[str, Meta(min_length=1, extra={"file": True})]
+"""A file's path; a relative one starts from the folder of the configuration file."""
+
+FileMode = Annotated[
+    str,
+    Meta(
+        pattern=r"^0?[0-7]{3}(?![\s\S])",
+        extra={"expected": 'an octal file mode as a string, such as "660"'},
+    ),
+]
+
+AtLeastOne = Annotated[int, Meta(ge=1, le=2147483647)]
+ZeroOrMore = Annotated[int, Meta(ge=0, le=2147483647)]
+Weight = Annotated[int, Meta(ge=0, le=256)]
+Redispatch = Annotated[int, Meta(ge=-1, le=2147483647)]
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Base of every table of the file: immutable, and strict about its keys."""
 
+    short_form: ClassVar[str] = ""
+    """The field that a bare string stands for where the file may have a string in place of this table."""
 
-class Use(Section):
-    """A plugin's supply picked by name: ``"name"``, or a table with ``use`` and the supply's options beside it."""
+
+class Use(Section, frozen=True, kw_only=True):
+    """A plugin's supply picked by name: ``"name"``, or a table with ``use`` and the supply's options beside it.
+
+    ``options``: as the file has them, unchecked; ``convert.convert_options`` checks them once the plugins are loaded.
+    ``where``: the file and the dotted key of this entry, for messages about it.
+    """
+
+    short_form: ClassVar[str] = "use"
 
     use: str
     options: dict[str, Any] = {}
+    where: str = ""
 
 
-class AccessLogUse(Use):
+class AccessLogUse(Use, frozen=True, kw_only=True):
     """As ``Use``, with ``path``: the file that the lines go to, standard output when ``None``.
 
     The name ``none`` is reserved: no access log.
     """
 
-    path: str | None = None
+    path: FilePath | None = None
 
 
-class FrontendTimeouts(Section):
+Balancer = Annotated[Use, Meta(extra={"supplies": "balancers"})]
+Policy = Annotated[Use, Meta(extra={"supplies": "policies"})]
+Validator = Annotated[Use, Meta(extra={"supplies": "validators"})]
+Observer = Annotated[Use, Meta(extra={"supplies": "observers"})]
+AccessLog = Annotated[AccessLogUse, Meta(extra={"supplies": "access_logs"})]
+
+
+class FrontendTimeouts(Section, frozen=True, kw_only=True):
     """What a frontend waits for; ``None`` means for ever (``"off"`` in the file), unset means inherited."""
 
     client: Duration | UnsetType | None = UNSET
@@ -40,7 +84,7 @@ class FrontendTimeouts(Section):
     policy: Duration | UnsetType | None = UNSET
 
 
-class BackendTimeouts(Section):
+class BackendTimeouts(Section, frozen=True, kw_only=True):
     """What a backend waits for; ``None`` means for ever (``"off"`` in the file), unset means inherited."""
 
     connect: Duration | UnsetType | None = UNSET
@@ -50,7 +94,7 @@ class BackendTimeouts(Section):
     tunnel: Duration | UnsetType | None = UNSET
 
 
-class Timeouts(Section):
+class Timeouts(Section, frozen=True, kw_only=True):
     """``defaults.timeouts``: the values that frontends and backends inherit."""
 
     client: Duration | None = Duration(30)
@@ -64,74 +108,78 @@ class Timeouts(Section):
     tunnel: Duration | UnsetType | None = UNSET
 
 
-class Process(Section):
+class Process(Section, frozen=True, kw_only=True):
     """``[process]``: what concerns the whole process."""
 
-    maxconn: int | None = None
+    maxconn: AtLeastOne | None = None
     graceful_stop: Duration = Duration(30)
     log_format: Literal["text", "json"] = "text"
-    log_file: str | None = None
+    log_file: FilePath | None = None
     log_level: Literal["debug", "info", "warn", "error", "critical"] = "info"
 
 
-class Defaults(Section):
+class Defaults(Section, frozen=True, kw_only=True):
     """``[defaults]``: what every frontend and backend inherits."""
 
     timeouts: Timeouts = Timeouts()
-    access_log: AccessLogUse = AccessLogUse(use="text")
-    balance: Use = Use(use="round_robin")
-    retries: int = 3
-    redispatch: int = -1
+    access_log: AccessLog = AccessLogUse(use="text", where="defaults.access_log")
+    balance: Balancer = Use(use="round_robin", where="defaults.balance")
+    retries: ZeroOrMore = 3
+    redispatch: Redispatch = -1
 
 
-class Bind(Section):
+class Bind(Section, frozen=True, kw_only=True):
     """An entry of a frontend's ``bind``: an address, or a table with ``address`` and what differs for it."""
 
+    short_form: ClassVar[str] = "address"
+
     address: str
-    maxconn: int | None = None
-    backlog: int = 1024
-    mode: str | None = None
+    maxconn: AtLeastOne | None = None
+    backlog: AtLeastOne = 1024
+    mode: FileMode | None = None
     user: str | None = None
     group: str | None = None
 
 
-class Frontend(Section):
+class Frontend(Section, frozen=True, kw_only=True):
     """``[frontends.NAME]``: where clients come in."""
 
-    bind: list[Bind]
+    bind: Annotated[list[Bind], Meta(min_length=1, extra={"single": True})]
     backend: str
     mode: Literal["tcp"] = "tcp"
-    maxconn: int | None = None
+    maxconn: AtLeastOne | None = None
     timeouts: FrontendTimeouts = FrontendTimeouts()
-    validators: list[Use] = []
-    policies: list[Use] = []
-    observers: list[Use] = []
-    access_log: AccessLogUse | UnsetType = UNSET
+    validators: list[Validator] = []
+    policies: list[Policy] = []
+    observers: list[Observer] = []
+    access_log: AccessLog | UnsetType = UNSET
 
 
-class Server(Section):
+class Server(Section, frozen=True, kw_only=True):
     """An entry of a backend's ``servers``: an address, or a table with ``address`` and what differs for it."""
 
+    short_form: ClassVar[str] = "address"
+
     address: str
-    weight: int = 1
-    maxconn: int = 0
+    weight: Weight = 1
+    maxconn: ZeroOrMore = 0
 
 
-class Backend(Section):
+class Backend(Section, frozen=True, kw_only=True):
     """``[backends.NAME]``: where connections go."""
 
-    servers: dict[str, Server]
-    balance: Use | UnsetType = UNSET
-    retries: int | UnsetType = UNSET
-    redispatch: int | UnsetType = UNSET
+    servers: Annotated[dict[Name, Server], Meta(min_length=1)]
+    balance: Balancer | UnsetType = UNSET
+    retries: ZeroOrMore | UnsetType = UNSET
+    redispatch: Redispatch | UnsetType = UNSET
     timeouts: BackendTimeouts = BackendTimeouts()
 
 
-class Config(Section):
+class Config(Section, frozen=True, kw_only=True):
     """The whole file."""
 
-    frontends: dict[str, Frontend]
-    backends: dict[str, Backend]
+    frontends: Annotated[dict[Name, Frontend], Meta(min_length=1)]
+    backends: Annotated[dict[Name, Backend], Meta(min_length=1)]
     process: Process = Process()
     defaults: Defaults = Defaults()
     plugins: list[str] = []

@@ -1,7 +1,61 @@
 """The small grammar of durations: a number with a unit, as in ``"250ms"``, ``"5s"`` or ``"1m"``."""
 
+import re
+from decimal import Decimal
+
+from twisted_lb.errors import ConfigError
+
+UNITS = {
+    "us": Decimal("0.000001"),
+    "ms": Decimal("0.001"),
+    "s": Decimal(1),
+    "m": Decimal(60),
+    "h": Decimal(3600),
+    "d": Decimal(86400),
+}
+"""Seconds in each unit; the letters are HAProxy's."""
+
+OFF = "off"
+"""How the file spells "for ever", where that is allowed."""
+
+DURATION_PATTERN = r"^([0-9]+(?:\.[0-9]+)?)(us|ms|s|m|h|d)$"
+
+# HAProxy's own limit, about 24.8 days: it keeps times as signed 32-bit milliseconds. Longer is a slip or means "off".
+_LONGEST = Decimal(2147483647) / 1000
+
+_EXPECTED = 'expected a number and a unit (us, ms, s, m, h or d), such as "250ms" or "5s"'
+
 
 class Duration(float):
     """A span of time in seconds; in the file a string with a unit."""
 
     __slots__ = ()
+
+
+def parse_duration(value: object) -> Duration:
+    """Parse what the file holds for a duration; ``"off"`` is the caller's business.
+
+    Raises: ConfigError with one problem, whatever the value is.
+    Source: HAProxy configuration.txt, section 2.5 "Time format"; decimals are our addition, bare numbers our refusal.
+    """
+    if isinstance(value, Duration):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ConfigError(_EXPECTED)
+    if isinstance(value, int) and value.bit_length() > 64:  # str() refuses integers of thousands of digits
+        raise ConfigError(_EXPECTED)
+    text = str(value)
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
+        raise ConfigError(f'{text} has no unit: write "{text}s"')
+    match = re.fullmatch(DURATION_PATTERN, text)
+    if match is None or text.endswith("\n"):
+        raise ConfigError(f'"{text}" is not a duration: {_EXPECTED}')
+    seconds = Decimal(match[1]) * UNITS[match[2]]
+    if seconds > _LONGEST:
+        raise ConfigError(f'"{text}" is too long: a duration is at most 2147483647ms, about 24 days')
+    return Duration(seconds)
+
+
+def spell_duration(duration: Duration) -> str:
+    """Write a duration as the file would, in seconds."""
+    return f"{duration:f}".rstrip("0").rstrip(".") + "s"

@@ -1,0 +1,212 @@
+"""The grammar of addresses: text to frozen values. No DNS and no sockets; see ``resolve`` for host names.
+
+``HOST:PORT``, ``*:PORT``, ``[V6]:PORT``, ``HOST:LOW-HIGH``, ``HOST:+N``, ``HOST:-N``, ``HOST``, ``unix:/PATH``,
+``unix:@NAME``, ``fd:N``, or the description of any other Twisted endpoint. Our own forms win over Twisted's.
+"""
+
+import re
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from typing import TypeAlias
+
+from twisted_lb.config.prefixes import client_prefixes, server_prefixes
+from twisted_lb.errors import ConfigError
+
+ANY_IPV4 = "0.0.0.0"
+
+# sun_path holds 108 bytes with its NUL. A listener binds PATH.PID.tmp and renames it, so its path must leave room for
+# the largest process id that Linux gives, 4194304.
+MAX_UNIX_BYTES = 107
+TEMPORARY_SUFFIX_BYTES = len(".4194304.tmp")
+
+
+@dataclass(frozen=True, slots=True)
+class IpAddress:
+    """Where to listen: one port, or an inclusive range.
+
+    ``host``: an IPv4 address, an IPv6 address without brackets, or a host name; ``*`` is stored as ``0.0.0.0``.
+    ``low``, ``high``: equal for a single port; 0 lets the kernel choose one.
+    """
+
+    host: str
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True)
+class IpServer:
+    """Where to connect.
+
+    ``host``: as in ``IpAddress``. ``port``: fixed, or ``None`` for the port that the client connected to plus
+    ``offset``, which may be negative; the sum is the session's to check.
+    """
+
+    host: str
+    port: int | None
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class UnixPath:
+    """A Unix socket in the file system; ``path`` is absolute."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnixAbstract:
+    """A Unix socket in Linux's abstract namespace, at its exact length.
+
+    ``name``: without the NUL byte that the kernel's address begins with.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class InheritedFd:
+    """A listening socket that this process was started with."""
+
+    fd: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointDescription:
+    """Any other Twisted endpoint, for ``serverFromString`` or ``clientFromString``."""
+
+    text: str
+
+
+BindAddress: TypeAlias = IpAddress | UnixPath | UnixAbstract | InheritedFd | EndpointDescription
+ServerAddress: TypeAlias = IpServer | UnixPath | UnixAbstract | EndpointDescription
+
+
+def parse_bind(text: str) -> BindAddress:
+    """Parse an address to listen on.
+
+    Raises: ConfigError with one problem that quotes the text, whatever the text is.
+    """
+    if text.startswith("unix:"):
+        return _unix(text, MAX_UNIX_BYTES - TEMPORARY_SUFFIX_BYTES, 'such as "unix:/run/web.sock"')
+    if text.startswith("fd:"):
+        if not re.fullmatch(r"[0-9]{1,9}", text[3:]):
+            raise ConfigError(f'"{text}": an inherited socket is written as "fd:N", such as "fd:3"')
+        return InheritedFd(int(text[3:]))
+    if text.partition(":")[0] in _possible_prefixes(text) & server_prefixes():
+        return EndpointDescription(text)
+    host, port = _split(text)
+    if port is None or port == "":
+        raise ConfigError(f'"{text}" has no port: write {_suggest_bind(host)}')
+    if port[0] in "+-":
+        raise ConfigError(f'"{text}": only a server can be at an offset from the client\'s port')
+    low_text, dash, high_text = port.partition("-")
+    low = _port(low_text, text)
+    high = _port(high_text, text) if dash else low
+    if dash and low == 0:
+        raise ConfigError(f'"{text}": a range of ports starts at 1 or above')
+    if low > high:
+        raise ConfigError(f'"{text}": the range\'s first port is above its last: write "{high}-{low}"')
+    return IpAddress(ANY_IPV4 if host == "*" else _host(host, text), low, high)
+
+
+def parse_server(text: str) -> ServerAddress:
+    """Parse an address to connect to.
+
+    Raises: ConfigError with one problem that quotes the text, whatever the text is.
+    """
+    if text.startswith("unix:"):
+        return _unix(text, MAX_UNIX_BYTES, 'such as "unix:/run/app.sock"')
+    if text.startswith("fd:"):
+        raise ConfigError(f'"{text}": only a bind can use an inherited socket')
+    if text.partition(":")[0] in _possible_prefixes(text) & client_prefixes():
+        return EndpointDescription(text)
+    host, port = _split(text)
+    if host == "*":
+        raise ConfigError(f'"{text}": only a bind can have the address "*"; a server needs a host')
+    host = _host(host, text)
+    if port is None:
+        return IpServer(host, None)
+    if port.startswith(("+", "-")):
+        offset = _port(port[1:], text)
+        return IpServer(host, None, -offset if port[0] == "-" else offset)
+    if "-" in port:
+        raise ConfigError(f'"{text}": a server has one port; for a range that follows the client\'s write "HOST:+N"')
+    if port == "":
+        raise ConfigError(f'"{text}" has no port behind its ":"; for the client\'s port leave the ":" out')
+    number = _port(port, text)
+    if number == 0:
+        raise ConfigError(f'"{text}": a server cannot be on port 0')
+    return IpServer(host, number)
+
+
+def _possible_prefixes(text: str) -> frozenset[str]:
+    """The text's first word if it can name an endpoint type at all; looking those up reads files."""
+    match = re.match(r"([A-Za-z][A-Za-z0-9_-]*):", text)
+    return frozenset({match[1]}) if match else frozenset()
+
+
+def _unix(text: str, limit_bytes: int, example: str) -> UnixPath | UnixAbstract | EndpointDescription:
+    rest = text.removeprefix("unix:")
+    if rest.startswith(("address=", "path=")):
+        return EndpointDescription(text)
+    if "\0" in rest:
+        raise ConfigError(f'"{text!r}": a Unix socket\'s name cannot hold a NUL byte')
+    if rest.startswith("@"):
+        _check_length(text, rest[1:], MAX_UNIX_BYTES - 1)
+        return UnixAbstract(rest[1:])
+    if not rest.startswith("/"):
+        raise ConfigError(f'"{text}": a Unix socket needs an absolute path, {example}, or "@" and an abstract name')
+    # Twisted's own "unix:/PATH:mode=660" would else make a file of that whole name.
+    if option := re.search(r":([A-Za-z]+)=", rest):
+        raise ConfigError(f'"{text}": "{option[1]}" does not belong in the address; write a table with "address"')
+    _check_length(text, rest, limit_bytes)
+    return UnixPath(rest)
+
+
+def _check_length(text: str, name: str, limit_bytes: int) -> None:
+    length = len(name.encode("utf-8", "surrogatepass"))
+    if not 1 <= length <= limit_bytes:
+        raise ConfigError(f'"{text}": the name is {length} bytes long; 1 to {limit_bytes} are possible')
+
+
+def _split(text: str) -> tuple[str, str | None]:
+    """Part host and port; the port is ``None`` if there is no colon for it."""
+    if text.startswith("["):
+        match = re.fullmatch(r"\[([^\[\]]*)\](?::([^:]*))?", text)
+        if match is None:
+            raise ConfigError(f'"{text}" is not an address: IPv6 is written as "[ADDRESS]:PORT"')
+        return f"[{match[1]}]", match[2]
+    if text.count(":") > 1:
+        raise ConfigError(
+            f'"{text}" has too many ":": IPv6 is written as "[ADDRESS]:PORT", '
+            f'and no Twisted endpoint called "{text.partition(":")[0]}" is installed'
+        )
+    host, colon, port = text.partition(":")
+    return host, port if colon else None
+
+
+def _host(host: str, text: str) -> str:
+    """Check a host and bring addresses into their one canonical spelling."""
+    try:
+        if host.startswith("["):
+            return str(IPv6Address(host[1:-1]))
+        if re.fullmatch(r"[0-9.]+", host):
+            return str(IPv4Address(host))
+    except ValueError as error:
+        raise ConfigError(f'"{text}" is not an address: {error}') from None
+    if host == "":
+        raise ConfigError(f'"{text}" has no host: write "*{text}" for every IPv4 address')
+    label = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+    if len(host) > 253 or not re.fullmatch(rf"{label}(?:\.{label})*\.?", host):
+        raise ConfigError(f'"{text}": "{host}" is neither an address nor a host name')
+    return host
+
+
+def _port(digits: str, text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", digits) or int(digits) > 65535:
+        raise ConfigError(f'"{text}": "{digits}" is not a port; a port is a number from 0 to 65535')
+    return int(digits)
+
+
+def _suggest_bind(host: str) -> str:
+    return f'"*:{host}"' if re.fullmatch(r"[0-9]+", host) else f'"{host}:PORT"'

@@ -1,0 +1,122 @@
+"""What must hold between several settings, or cannot be said by a type; run over what ``convert`` could build."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import msgspec
+
+from twisted_lb.config.addresses import BindAddress, IpAddress, UnixPath, parse_bind, parse_server
+from twisted_lb.config.convert import INVALID, join
+from twisted_lb.config.hints import unknown_name
+from twisted_lb.config.model import AccessLogUse, Backend, Bind, Config, Frontend
+from twisted_lb.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def problems_in(config: Config) -> Iterator[str]:
+    """Find what is wrong in a configuration whose single values are right or ``INVALID``; each starts with its key."""
+    if config is INVALID:
+        return
+    listeners: list[tuple[str, BindAddress]] = []
+    for where, frontend in _entries(config.frontends, "frontends"):
+        yield from _check_frontend(where, frontend, config)
+        for bind_where, bind in _binds(where, frontend):
+            parsed, problems = _parsed(parse_bind, bind.address, bind_where)
+            yield from problems
+            if parsed is not None:
+                yield from _check_unix_settings(bind_where, bind, parsed)
+                listeners.append((bind_where, parsed))
+    yield from _check_clashes(listeners)
+    for where, backend in _entries(config.backends, "backends"):
+        yield from _check_backend(where, backend)
+    yield from _check_timeouts("defaults.timeouts", config.defaults.timeouts)
+    yield from _check_access_log("defaults.access_log", config.defaults.access_log)
+
+
+def _entries(tables: dict[str, T], where: str) -> Iterator[tuple[str, T]]:
+    """Walk a table of tables, without what was wrong in itself."""
+    if tables is INVALID:
+        return
+    for name, entry in tables.items():
+        if name is not INVALID and entry is not INVALID:
+            yield join(where, name), entry
+
+
+def _binds(where: str, frontend: Frontend) -> Iterator[tuple[str, Bind]]:
+    if frontend.bind is INVALID:
+        return
+    for index, bind in enumerate(frontend.bind):
+        if bind is not INVALID and bind.address is not INVALID:
+            yield f"{where}.bind[{index}]", bind
+
+
+def _check_frontend(where: str, frontend: Frontend, config: Config) -> Iterator[str]:
+    backends = config.backends
+    if frontend.backend is not INVALID and backends is not INVALID and frontend.backend not in backends:
+        known = [name for name in backends if name is not INVALID]
+        yield f'{where}.backend: there is no backend "{frontend.backend}"{unknown_name(frontend.backend, known)}'
+    yield from _check_timeouts(f"{where}.timeouts", frontend.timeouts)
+    if isinstance(frontend.access_log, AccessLogUse):
+        yield from _check_access_log(f"{where}.access_log", frontend.access_log)
+
+
+def _check_backend(where: str, backend: Backend) -> Iterator[str]:
+    for server_where, server in _entries(backend.servers, f"{where}.servers"):
+        if server.address is not INVALID:
+            yield from _parsed(parse_server, server.address, server_where)[1]
+    yield from _check_timeouts(f"{where}.timeouts", backend.timeouts)
+
+
+def _parsed(parse: Callable[[str], T], text: str, where: str) -> tuple[T | None, list[str]]:
+    try:
+        return parse(text), []
+    except ConfigError as error:
+        return None, [f"{where}: {problem}" for problem in error.problems]
+
+
+def _check_unix_settings(where: str, bind: Bind, address: BindAddress) -> Iterator[str]:
+    """A file's mode and owner make sense for a file only."""
+    if isinstance(address, UnixPath):
+        return
+    for key in ("mode", "user", "group"):
+        if getattr(bind, key) is not None:
+            yield f'{where}.{key}: only a Unix socket with a path has one, and "{bind.address}" is not'
+
+
+def _check_timeouts(where: str, timeouts: msgspec.Struct) -> Iterator[str]:
+    """HAProxy takes 0 for "for ever" and many read it as "at once", so neither."""
+    for key in timeouts.__struct_fields__:
+        if getattr(timeouts, key) == 0:
+            yield f'{where}.{key}: a timeout cannot be 0; for no limit write "off"'
+
+
+def _check_access_log(where: str, use: AccessLogUse) -> Iterator[str]:
+    if use.use == "none" and (use.options or use.path is not None):
+        yield f'{where}: "none" writes no access log, so nothing else can be set beside it'
+
+
+def _check_clashes(listeners: list[tuple[str, BindAddress]]) -> Iterator[str]:
+    """Two listeners cannot have the same address; for ports, ranges that overlap."""
+    seen: dict[Any, str] = {}
+    ranges: dict[str, list[tuple[int, int, str]]] = {}
+    for where, address in listeners:
+        if isinstance(address, IpAddress):
+            if address.high:
+                ranges.setdefault(address.host, []).append((address.low, address.high, where))
+        elif address in seen:
+            yield f"{where}: the same address is in {seen[address]}"
+        else:
+            seen[address] = where
+    for host, entries in ranges.items():
+        yield from _check_overlaps(host, entries)
+
+
+def _check_overlaps(host: str, entries: list[tuple[int, int, str]]) -> Iterator[str]:
+    """Sweep over one host's ranges by their first port; the widest so far is the one to run into."""
+    last_high, last_where = 0, ""
+    for low, high, where in sorted(entries, key=lambda entry: entry[0]):
+        if low <= last_high:
+            yield f"{where}: port {low} of {host} is in {last_where} too"
+        if high > last_high:
+            last_high, last_where = high, where

@@ -1,0 +1,243 @@
+"""From plain values, as a TOML file holds them, to frozen structs; every problem is found, not only the first.
+
+``msgspec.convert`` stops at the first error and cannot suggest names, so tables and lists are walked here, by the
+structs' annotations, and msgspec converts only the leaves.
+"""
+
+import os.path
+import re
+from collections.abc import Sequence
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+import msgspec
+
+from twisted_lb.config.hints import nearest, quoted, unknown_key, unknown_name
+from twisted_lb.config.model import Section, Use
+from twisted_lb.config.shapes import Shape, is_table, shape_of
+from twisted_lb.config.units import OFF, Duration, parse_duration
+from twisted_lb.errors import ConfigError
+
+INVALID: Any = type("Invalid", (), {"__repr__": lambda self: "INVALID"})()
+"""Stands where a value was wrong, so that ``checks`` can still judge the rest of its ``Section``."""
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+_TYPE_WORDS = {
+    "int": "an integer",
+    "float": "a number",
+    "str": "a string",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "a table",
+    "null": "nothing",
+}
+
+
+def convert(data: Any, struct: type[T], where: str, folder: str = "") -> tuple[T, Sequence[str]]:
+    """Convert a table into ``struct``.
+
+    Args: ``where`` is put before each problem and into each ``Use``, such as ``lb.toml: ``, and the keys follow.
+        ``folder``: where relative ``FilePath`` values start; "" leaves them alone.
+    Returns: the value and the problems; with problems the value may hold ``INVALID`` in places.
+    """
+    walk = _Walk(folder)
+    value = walk.value(data, shape_of(struct), where)
+    return value, walk.problems
+
+
+def convert_options(use: Use, options: type[T]) -> tuple[T, Sequence[str]]:
+    """Convert the options of ``use`` into the struct that its supply asks for.
+
+    Returns: the value, of use only if there are no problems, and the problems, each with file and dotted key.
+    """
+    return convert(use.options, options, use.where)
+
+
+def join(where: str, key: object) -> str:
+    """Put a key behind what leads to it, quoted as TOML would."""
+    spelled = str(key)
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", spelled):
+        spelled = '"' + spelled.encode("unicode_escape").decode().replace('"', '\\"') + '"'
+    return f"{where}{spelled}" if where == "" or where.endswith(" ") else f"{where}.{spelled}"
+
+
+class _Walk:
+    """One conversion: the problems found so far."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.problems: list[str] = []
+
+    def wrong(self, where: str, what: str) -> Any:
+        """Note a problem; returns what stands in for the value."""
+        self.problems.append(f"{where.rstrip(': ')}: {what}")
+        return INVALID
+
+    def value(self, data: Any, shape: Shape, where: str) -> Any:
+        """Convert ``data`` as ``shape`` demands."""
+        core, origin = shape.core, get_origin(shape.core)
+        if is_table(core):
+            return self.table(data, core, where)
+        if core is dict or origin is dict:
+            return self.mapping(data, shape, where)
+        if core is list or origin is list:
+            return self.sequence(data, shape, where)
+        if core is Duration:
+            return self.duration(data, shape, where)
+        if origin is Literal:
+            return self.choice(data, get_args(core), where)
+        return self.leaf(data, shape, where)
+
+    def table(self, data: Any, struct: type[msgspec.Struct], where: str) -> Any:
+        """Convert a table, or the string that is its short form, into a struct."""
+        short_form = getattr(struct, "short_form", "")
+        if short_form and isinstance(data, str):
+            data = {short_form: data}
+        if not isinstance(data, dict):
+            expected = "expected a string or a table" if short_form else "expected a table"
+            return self.wrong(where, f"{expected}, got {_kind(data)}")
+        before = len(self.problems)
+        values = self.use_fields(data, struct, where) if issubclass(struct, Use) else self.fields(data, struct, where)
+        if len(self.problems) > before and not issubclass(struct, Section):
+            return INVALID
+        return self.build(struct, values, where)
+
+    def build(self, struct: type[msgspec.Struct], values: dict[str, Any], where: str) -> Any:
+        """Call the struct; a plugin's may have checks of its own in ``__post_init__``."""
+        try:
+            return struct(**values)
+        except ConfigError as error:
+            for problem in error.problems:
+                self.wrong(where, problem)
+        except (TypeError, ValueError) as error:
+            self.wrong(where, str(error))
+        return INVALID
+
+    def fields(self, data: dict[Any, Any], struct: type[msgspec.Struct], where: str) -> dict[str, Any]:
+        """Convert a table's keys."""
+        fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
+        values: dict[str, Any] = {}
+        for key, item in data.items():
+            field = fields.get(key)
+            if field is None:
+                self.wrong(join(where, key), unknown_key(struct, str(key), fields))
+                continue
+            converted = self.value(item, shape_of(field.type), join(where, key))
+            if converted is not INVALID or field.required:
+                values[field.name] = converted
+        misspelt = {nearest(str(key), fields) for key in data if key not in fields}
+        for key, field in fields.items():
+            if field.required and key not in data and key in misspelt:
+                values[field.name] = INVALID
+            elif field.required and key not in data:
+                values[field.name] = self.wrong(join(where, key), "is missing")
+        return values
+
+    def use_fields(self, data: dict[Any, Any], struct: type[Use], where: str) -> dict[str, Any]:
+        """Convert the keys that are the proxy's; the rest are options for the plugin host to check."""
+        own = set(struct.__struct_fields__) - {"options", "where"}
+        values = self.fields({key: item for key, item in data.items() if key in own}, struct, where)
+        values["options"] = {key: item for key, item in data.items() if key not in own}
+        values["where"] = where
+        return values
+
+    def mapping(self, data: Any, shape: Shape, where: str) -> Any:
+        """Convert a table whose keys the operator chooses."""
+        if not isinstance(data, dict):
+            return self.wrong(where, f"expected a table with one key per name, got {_kind(data)}")
+        key_type, value_type = get_args(shape.core) or (str, Any)
+        if len(data) < shape.min_length:
+            return self.wrong(where, "is empty; at least one entry is needed")
+        key_shape, value_shape = shape_of(key_type), shape_of(value_type)
+        converted: dict[Any, Any] = {}
+        for key, item in data.items():
+            inner = join(where, key)
+            converted[self.value(key, key_shape, inner)] = self.value(item, value_shape, inner)
+        return converted
+
+    def sequence(self, data: Any, shape: Shape, where: str) -> Any:
+        """Convert a list; one entry alone stands for a list of one where the annotation says ``single``."""
+        if not isinstance(data, list):
+            if not (shape.extra.get("single") and isinstance(data, str | dict)):
+                return self.wrong(where, f"expected a list, got {_kind(data)}{_list_hint(data, where)}")
+            data = [data]
+        if len(data) < shape.min_length:
+            return self.wrong(where, "is empty; at least one entry is needed")
+        item_shape = shape_of((get_args(shape.core) or (Any,))[0])
+        return [self.value(item, item_shape, f"{where}[{index}]") for index, item in enumerate(data)]
+
+    def duration(self, data: Any, shape: Shape, where: str) -> Any:
+        """Convert a duration; ``"off"`` where the annotation allows ``None``."""
+        if shape.optional and data == OFF:
+            return None
+        try:
+            return parse_duration(data)
+        except ConfigError as error:
+            return self.wrong(
+                where, f'{error}, or "off"' if shape.optional and "expected" in str(error) else str(error)
+            )
+
+    def choice(self, data: Any, choices: tuple[Any, ...], where: str) -> Any:
+        """Convert one of a few fixed values."""
+        if type(data) in {type(choice) for choice in choices} and data in choices:
+            return data
+        if not isinstance(data, str):
+            return self.wrong(where, f"expected one of {quoted(map(str, choices))}, got {_kind(data)}")
+        return self.wrong(where, f'"{data}" is not possible here{unknown_name(data, map(str, choices))}')
+
+    def leaf(self, data: Any, shape: Shape, where: str) -> Any:
+        """Let msgspec convert what is neither table nor list."""
+        try:
+            value = msgspec.convert(data, shape.annotation, dec_hook=_custom_type)
+        except msgspec.ValidationError as error:
+            what, _, inner = str(error).partition(" - at `$")
+            return self.wrong(
+                where + inner.rstrip("`"), (shape.extra.get("expected") and _expected(data, shape)) or _plain(what)
+            )
+        if shape.extra.get("file") and self.folder:
+            return os.path.join(self.folder, value)
+        return value
+
+
+def _custom_type(wanted: type[Any], data: Any) -> Any:
+    """Convert what msgspec does not know; it turns the ValueError into its own error, with the place."""
+    if wanted is Duration:
+        try:
+            return parse_duration(data)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+    raise ValueError(f"a configuration file cannot hold a {wanted.__name__}")
+
+
+def _kind(data: Any) -> str:
+    """Name the kind of a value as TOML does."""
+    if data is None:
+        return "nothing"
+    words = {
+        bool: "true or false",
+        int: "an integer",
+        float: "a number",
+        str: "a string",
+        list: "a list",
+        dict: "a table",
+    }
+    return words.get(type(data), f"a {type(data).__name__}")
+
+
+def _expected(data: Any, shape: Shape) -> str:
+    got = f'"{data}"' if isinstance(data, str) else _kind(data)
+    return f"expected {shape.extra['expected']}, got {got}"
+
+
+def _list_hint(data: Any, where: str) -> str:
+    if isinstance(data, str):
+        return f': write ["{data}"]'
+    if isinstance(data, dict):
+        return f": write [[{where.rpartition(' ')[2]}]]"
+    return ""
+
+
+def _plain(message: str) -> str:
+    """Say what msgspec says in TOML's words."""
+    message = re.sub(r"`([a-z]+)`", lambda match: _TYPE_WORDS.get(match[1], match[1]), message)
+    return message[:1].lower() + message[1:]

@@ -1,0 +1,65 @@
+"""What to tell an operator about a key that does not exist: the nearest name, or the table that it belongs in."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+import msgspec
+
+from twisted_lb.config import model
+
+_PLACES: dict[type[msgspec.Struct], str] = {
+    model.Config: "the top of the file",
+    model.Process: "[process]",
+    model.Defaults: "[defaults]",
+    model.Timeouts: "[defaults.timeouts]",
+    model.Frontend: "[frontends.NAME]",
+    model.FrontendTimeouts: "[frontends.NAME.timeouts]",
+    model.Backend: "[backends.NAME]",
+    model.BackendTimeouts: "[backends.NAME.timeouts]",
+    model.Bind: "a table in bind",
+    model.Server: "a table in servers",
+}
+
+# A key of one in the other is rather misplaced than misspelt: "server_fin" in a frontend does not mean "client_fin".
+_OPPOSITES: dict[type[msgspec.Struct], type[msgspec.Struct]] = {
+    model.Frontend: model.Backend,
+    model.Backend: model.Frontend,
+    model.FrontendTimeouts: model.BackendTimeouts,
+    model.BackendTimeouts: model.FrontendTimeouts,
+    model.Bind: model.Server,
+    model.Server: model.Bind,
+}
+
+
+def quoted(names: Iterable[str]) -> str:
+    """Spell names as ``"a", "b"``."""
+    return ", ".join(f'"{name}"' for name in names)
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Find the known name that ``name`` most probably misspells."""
+    # HAProxy spells its words with "-", and newcomers shout.
+    found = get_close_matches(name.replace("-", "_").lower(), list(known), n=1)
+    return found[0] if found else None
+
+
+def unknown_name(name: str, known: Iterable[str]) -> str:
+    """Say which name was meant, or which ones there are; starts with ``; ``."""
+    names = list(known)
+    found = nearest(name, names)
+    if found is not None:
+        return f'; did you mean "{found}"?'
+    return f"; there are {quoted(names)}" if names else "; there are none"
+
+
+def unknown_key(table: type[msgspec.Struct], key: str, known: Iterable[str]) -> str:
+    """Say that ``key`` is unknown in ``table``, whose keys are ``known``, and what to do about it."""
+    names = list(known)
+    places = [place for struct, place in _PLACES.items() if key in struct.__struct_fields__ and table in _PLACES]
+    opposite = _OPPOSITES.get(table)
+    misplaced = opposite is not None and key in opposite.__struct_fields__
+    if places and (misplaced or nearest(key, names) is None):
+        return f"unknown key here; it belongs in {' or '.join(places)}"
+    if not names:
+        return "unknown key; no keys are known here"
+    return "unknown key" + unknown_name(key, names).replace("there are", "the keys here are")
