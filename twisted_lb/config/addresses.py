@@ -14,7 +14,7 @@ from twisted_lb.errors import ConfigError
 
 ANY_IPV4 = "0.0.0.0"
 
-# sun_path holds 108 bytes with its NUL. A listener binds PATH.PID.tmp and renames it, so its path must leave room for
+# sun_path holds 108 bytes with the NUL that ends a path or begins an abstract name. A listener binds PATH.PID.tmp and renames it, so its path must leave room for
 # the largest process id that Linux gives, 4194304.
 MAX_UNIX_BYTES = 107
 TEMPORARY_SUFFIX_BYTES = len(".4194304.tmp")
@@ -92,11 +92,13 @@ def parse_bind(text: str) -> BindAddress:
         if not re.fullmatch(r"[0-9]{1,9}", text[3:]):
             raise ConfigError(f'"{text}": an inherited socket is written as "fd:N", such as "fd:3"')
         return InheritedFd(int(text[3:]))
-    if text.partition(":")[0] in _possible_prefixes(text) & server_prefixes():
+    if _could_be_endpoint(text) and text.partition(":")[0] in server_prefixes():
         return EndpointDescription(text)
     host, port = _split(text)
-    if port is None or port == "":
+    if not port:
         raise ConfigError(f'"{text}" has no port: write {_suggest_bind(host)}')
+    if host == "":
+        raise ConfigError(f'"{text}" has no host: write "*{text}" for every IPv4 address')
     if port[0] in "+-":
         raise ConfigError(f'"{text}": only a server can be at an offset from the client\'s port')
     low_text, dash, high_text = port.partition("-")
@@ -118,11 +120,13 @@ def parse_server(text: str) -> ServerAddress:
         return _unix(text, MAX_UNIX_BYTES, 'such as "unix:/run/app.sock"')
     if text.startswith("fd:"):
         raise ConfigError(f'"{text}": only a bind can use an inherited socket')
-    if text.partition(":")[0] in _possible_prefixes(text) & client_prefixes():
+    if _could_be_endpoint(text) and text.partition(":")[0].lower() in client_prefixes():
         return EndpointDescription(text)
     host, port = _split(text)
     if host == "*":
         raise ConfigError(f'"{text}": only a bind can have the address "*"; a server needs a host')
+    if host == "" or (port is None and re.fullmatch(r"[0-9]+", host)):
+        raise ConfigError(f'"{text}" has no host: write "HOST:{host or port or "PORT"}"')
     host = _host(host, text)
     if port is None:
         return IpServer(host, None)
@@ -139,10 +143,9 @@ def parse_server(text: str) -> ServerAddress:
     return IpServer(host, number)
 
 
-def _possible_prefixes(text: str) -> frozenset[str]:
-    """The text's first word if it can name an endpoint type at all; looking those up reads files."""
-    match = re.match(r"([A-Za-z][A-Za-z0-9_-]*):", text)
-    return frozenset({match[1]}) if match else frozenset()
+def _could_be_endpoint(text: str) -> bool:
+    """Whether its first word can name a type of endpoint at all; to look those up reads files."""
+    return re.match(r"[A-Za-z][A-Za-z0-9_-]*:", text) is not None
 
 
 def _unix(text: str, limit_bytes: int, example: str) -> UnixPath | UnixAbstract | EndpointDescription:
@@ -152,7 +155,7 @@ def _unix(text: str, limit_bytes: int, example: str) -> UnixPath | UnixAbstract 
     if "\0" in rest:
         raise ConfigError(f'"{text!r}": a Unix socket\'s name cannot hold a NUL byte')
     if rest.startswith("@"):
-        _check_length(text, rest[1:], MAX_UNIX_BYTES - 1)
+        _check_length(text, rest[1:], MAX_UNIX_BYTES)
         return UnixAbstract(rest[1:])
     if not rest.startswith("/"):
         raise ConfigError(f'"{text}": a Unix socket needs an absolute path, {example}, or "@" and an abstract name')
@@ -177,10 +180,10 @@ def _split(text: str) -> tuple[str, str | None]:
             raise ConfigError(f'"{text}" is not an address: IPv6 is written as "[ADDRESS]:PORT"')
         return f"[{match[1]}]", match[2]
     if text.count(":") > 1:
-        raise ConfigError(
-            f'"{text}" has too many ":": IPv6 is written as "[ADDRESS]:PORT", '
-            f'and no Twisted endpoint called "{text.partition(":")[0]}" is installed'
-        )
+        word = text.partition(":")[0]
+        if _could_be_endpoint(text):
+            raise ConfigError(f'"{text}" has too many ":", and no Twisted endpoint called "{word}" is installed')
+        raise ConfigError(f'"{text}" has too many ":": IPv6 is written as "[ADDRESS]:PORT"')
     host, colon, port = text.partition(":")
     return host, port if colon else None
 
@@ -194,8 +197,6 @@ def _host(host: str, text: str) -> str:
             return str(IPv4Address(host))
     except ValueError as error:
         raise ConfigError(f'"{text}" is not an address: {error}') from None
-    if host == "":
-        raise ConfigError(f'"{text}" has no host: write "*{text}" for every IPv4 address')
     label = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
     if len(host) > 253 or not re.fullmatch(rf"{label}(?:\.{label})*\.?", host):
         raise ConfigError(f'"{text}": "{host}" is neither an address nor a host name')
@@ -209,4 +210,4 @@ def _port(digits: str, text: str) -> int:
 
 
 def _suggest_bind(host: str) -> str:
-    return f'"*:{host}"' if re.fullmatch(r"[0-9]+", host) else f'"{host}:PORT"'
+    return f'"*:{host}"' if re.fullmatch(r"[0-9]+", host) else f'"{host or "HOST"}:PORT"'

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
-from twisted_lb.config.hints import nearest, quoted, unknown_key, unknown_name
+from twisted_lb.config.hints import nearest, quoted, unknown_key
 from twisted_lb.config.model import Section, Use
 from twisted_lb.config.shapes import Shape, is_table, shape_of
 from twisted_lb.config.units import OFF, Duration, parse_duration
@@ -183,7 +183,9 @@ class _Walk:
             return data
         if not isinstance(data, str):
             return self.wrong(where, f"expected one of {quoted(map(str, choices))}, got {_kind(data)}")
-        return self.wrong(where, f'"{data}" is not possible here{unknown_name(data, map(str, choices))}')
+        meant = nearest(data, map(str, choices))
+        hint = f'did you mean "{meant}"?' if meant else f"possible: {quoted(map(str, choices))}"
+        return self.wrong(where, f'"{data}" is not possible here; {hint}')
 
     def leaf(self, data: Any, shape: Shape, where: str) -> Any:
         """Let msgspec convert what is neither table nor list."""
@@ -191,9 +193,7 @@ class _Walk:
             value = msgspec.convert(data, shape.annotation, dec_hook=_custom_type)
         except msgspec.ValidationError as error:
             what, _, inner = str(error).partition(" - at `$")
-            return self.wrong(
-                where + inner.rstrip("`"), (shape.extra.get("expected") and _expected(data, shape)) or _plain(what)
-            )
+            return self.wrong(where + inner.rstrip("`"), _complaint(what, data, shape))
         if shape.extra.get("file") and self.folder:
             return os.path.join(self.folder, value)
         return value
@@ -224,11 +224,6 @@ def _kind(data: Any) -> str:
     return words.get(type(data), f"a {type(data).__name__}")
 
 
-def _expected(data: Any, shape: Shape) -> str:
-    got = f'"{data}"' if isinstance(data, str) else _kind(data)
-    return f"expected {shape.extra['expected']}, got {got}"
-
-
 def _list_hint(data: Any, where: str) -> str:
     if isinstance(data, str):
         return f': write ["{data}"]'
@@ -237,7 +232,11 @@ def _list_hint(data: Any, where: str) -> str:
     return ""
 
 
-def _plain(message: str) -> str:
-    """Say what msgspec says in TOML's words."""
+def _complaint(message: str, data: Any, shape: Shape) -> str:
+    """Say what msgspec says in TOML's words, and what was there instead."""
+    got = f'"{data}"' if isinstance(data, str) else repr(data) if isinstance(data, int | float) else _kind(data)
+    if "expected" in shape.extra:
+        return f"expected {shape.extra['expected']}, got {got}"
     message = re.sub(r"`([a-z]+)`", lambda match: _TYPE_WORDS.get(match[1], match[1]), message)
-    return message[:1].lower() + message[1:]
+    message = message[:1].lower() + message[1:]
+    return f"{message}, got {got}" if message.startswith("expected") and "got" not in message else message

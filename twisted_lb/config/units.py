@@ -48,7 +48,7 @@ def parse_duration(value: object) -> Duration:
     if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
         raise ConfigError(f'{text} has no unit: write "{text}s"')
     match = re.fullmatch(DURATION_PATTERN, text)
-    if match is None or text.endswith("\n"):
+    if match is None:
         raise ConfigError(f'"{text}" is not a duration: {_EXPECTED}')
     seconds = Decimal(match[1]) * UNITS[match[2]]
     if seconds > _LONGEST:
