@@ -4,16 +4,14 @@ Everything here runs at start-up and at each reload. What goes wrong is a ``Conf
 run reports every problem that it can find. The running proxy never sees this module, only the objects it built.
 """
 
-import difflib
 import importlib
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, Literal, TypeAlias, TypeVar, overload
 
-import msgspec
 import pluggy
 from zope.interface import exceptions
 from zope.interface.interface import InterfaceClass, Method
@@ -21,6 +19,8 @@ from zope.interface.verify import verifyObject
 
 from twisted_lb import hookspecs
 from twisted_lb.api import IAccessLog, IBalancer, IObserver, IPolicy, IValidator, Options, Stage, Supply
+from twisted_lb.config.convert import convert
+from twisted_lb.config.hints import nearest, quoted
 from twisted_lb.config.model import Use
 from twisted_lb.errors import ConfigError
 
@@ -82,24 +82,27 @@ class PluginHost:
         return self._supplies[kind]
 
     @overload
-    def build(self, kind: Literal["balancers"], use: Use, where: str) -> Built[IBalancer]: ...
+    def build(self, kind: Literal["balancers"], use: Use, where: str = "") -> Built[IBalancer]: ...
     @overload
-    def build(self, kind: Literal["policies"], use: Use, where: str) -> Built[IPolicy]: ...
+    def build(self, kind: Literal["policies"], use: Use, where: str = "") -> Built[IPolicy]: ...
     @overload
-    def build(self, kind: Literal["validators"], use: Use, where: str) -> Built[IValidator]: ...
+    def build(self, kind: Literal["validators"], use: Use, where: str = "") -> Built[IValidator]: ...
     @overload
-    def build(self, kind: Literal["access_logs"], use: Use, where: str) -> Built[IAccessLog]: ...
+    def build(self, kind: Literal["access_logs"], use: Use, where: str = "") -> Built[IAccessLog]: ...
     @overload
-    def build(self, kind: Literal["observers"], use: Use, where: str) -> Built[IObserver]: ...
-    def build(self, kind: KindName, use: Use, where: str) -> Built[Any]:
-        """Build the object that ``use`` asks for; ``where`` is the dotted key of ``use`` in the configuration.
+    def build(self, kind: Literal["observers"], use: Use, where: str = "") -> Built[IObserver]: ...
+    def build(self, kind: KindName, use: Use, where: str = "") -> Built[Any]:
+        """Build the object that ``use`` asks for; ``where`` is its key in the configuration, ``use.where`` if empty.
 
         Raises: ConfigError, each problem of which begins with ``where``, for an unknown name, wrong options, a plugin
             that cannot build, or an object that does not satisfy the interface of its kind.
         """
+        where = where or use.where
         supplied = self.find(kind, use.use, where)
-        who = f"{where}: plugin {supplied.plugin!r}"
-        options = _convert_options(use.options, supplied.supply.options, where)
+        who = f'{where}: plugin "{supplied.plugin}"'
+        options, problems = convert(use.options, supplied.supply.options, where)
+        if problems:
+            raise ConfigError(*problems)
         try:
             built = supplied.supply.build(options)
             faults = list(_faults(KINDS[kind].interface, built))
@@ -107,7 +110,7 @@ class PluginHost:
             raise ConfigError(*(f"{who}: {problem}" for problem in error.problems)) from error
         except Exception as error:
             noun = KINDS[kind].noun
-            raise ConfigError(f"{who} failed to build the {noun} {use.use!r}: {_cause(error)}") from error
+            raise ConfigError(f'{who} failed to build the {noun} "{use.use}": {_cause(error)}') from error
         if faults:
             what = f"{type(built).__name__!r} is no {KINDS[kind].interface.__name__}"
             raise ConfigError(*(f"{who}: {what}: {fault}" for fault in faults))
@@ -121,8 +124,9 @@ class PluginHost:
         known = self._supplies[kind]
         if name in known:
             return known[name]
-        listed = ", ".join(known) or "none"
-        raise ConfigError(f"{where}: unknown {KINDS[kind].noun} {name!r}{_nearest(name, known)} (known: {listed})")
+        raise ConfigError(
+            f'{where}: there is no {KINDS[kind].noun} "{name}"{_hint(name, known)} (known: {quoted(known) or "none"})'
+        )
 
 
 def load_plugins(modules: Sequence[str] = (), disabled: Sequence[str] = ()) -> PluginHost:
@@ -154,7 +158,7 @@ def _sources(modules: Sequence[str], disabled: Sequence[str], problems: list[str
         other = points.setdefault(point.name, point)
         if other.value != point.value and point.name not in disabled:
             homes = " and ".join(sorted({_home(other), _home(point)}))
-            problems.append(f"plugin {point.name!r} is announced twice, by {homes}: disable it or remove one of them")
+            problems.append(f'plugin "{point.name}" is announced twice, by {homes}: disable it or remove one of them')
     sources: dict[str, Callable[[], object]] = {name: point.load for name, point in points.items()}
     aliases = {point.value: name for name, point in points.items()}
     for module in modules:
@@ -163,7 +167,7 @@ def _sources(modules: Sequence[str], disabled: Sequence[str], problems: list[str
     for name in dict.fromkeys(disabled):
         key = aliases.get(name, name)
         if key not in sources and key not in points:
-            problems.append(f"disabled_plugins: there is no plugin {name!r}{_nearest(name, sources)}")
+            problems.append(f'disabled_plugins: there is no plugin "{name}"{_hint(name, sources)}')
         sources.pop(key, None)
     return sources
 
@@ -175,7 +179,7 @@ def _register(manager: pluggy.PluginManager, name: str, load: Callable[[], objec
             return
         manager.register(plugin, name)
     except (Exception, SystemExit) as error:
-        problems.append(f"plugin {name!r} cannot be loaded: {_cause(error)}")
+        problems.append(f'plugin "{name}" cannot be loaded: {_cause(error)}')
         if manager.has_plugin(name):
             manager.unregister(name=name)
         return
@@ -183,13 +187,13 @@ def _register(manager: pluggy.PluginManager, name: str, load: Callable[[], objec
     hooks = [f"lb_{kind}" for kind in KINDS]
     # What pluggy's own check_pending() refuses, but all of it at once and with the nearest name.
     problems.extend(
-        f"plugin {name!r}: there is no hook {caller.name!r}{_nearest(caller.name, hooks)}"
+        f'plugin "{name}": there is no hook "{caller.name}"{_hint(caller.name, hooks)}'
         for caller in callers
         if not caller.has_spec()
     )
     if not callers:
         problems.append(
-            f"plugin {name!r} implements no hook: mark its functions with @hookimpl (hooks: {', '.join(hooks)})"
+            f'plugin "{name}" implements no hook: mark its functions with @hookimpl (hooks: {", ".join(hooks)})'
         )
 
 
@@ -201,17 +205,17 @@ def _ask(manager: pluggy.PluginManager, kind: KindName, problems: list[str]) -> 
         try:
             answer = implementation.function()
         except Exception as error:
-            problems.append(f"plugin {plugin!r}: hook {hook!r} failed: {_cause(error)}")
+            problems.append(f'plugin "{plugin}": hook "{hook}" failed: {_cause(error)}')
             continue
         if not isinstance(answer, Mapping):
-            problems.append(f"plugin {plugin!r}: hook {hook!r} must return a mapping of name to Supply, not {answer!r}")
+            problems.append(f'plugin "{plugin}": hook "{hook}" must return a mapping of name to Supply, not {answer!r}')
             continue
         for name, supply in answer.items():
             fault = _supply_fault(kind, name, supply)
             if fault is None:
                 yield Supplied(plugin, name, supply)
             else:
-                problems.append(f"plugin {plugin!r}: hook {hook!r}: {name!r}: {fault}")
+                problems.append(f'plugin "{plugin}": hook "{hook}": "{name}": {fault}')
 
 
 def _supply_fault(kind: KindName, name: object, supply: Any) -> str | None:
@@ -235,17 +239,10 @@ def _merge(kind: KindName, found: Sequence[Supplied], problems: list[str]) -> di
         other = merged.setdefault(one.name, one)
         if other is not one:
             problems.append(
-                f"{KINDS[kind].noun} {one.name!r} is supplied twice, by plugin {other.plugin!r}"
-                f" and plugin {one.plugin!r}: disable one of them"
+                f'{KINDS[kind].noun} "{one.name}" is supplied twice, by plugin "{other.plugin}"'
+                f' and plugin "{one.plugin}": disable one of them'
             )
     return merged
-
-
-def _convert_options(options: Mapping[str, Any], shape: type[Options], where: str) -> Options:
-    try:
-        return msgspec.convert(options, shape)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"{where}: {error}") from error
 
 
 def _faults(interface: InterfaceClass, built: object) -> Iterator[str]:
@@ -289,6 +286,6 @@ def _home(point: EntryPoint) -> str:
     return f"{point.dist.name if point.dist else 'an unknown distribution'} ({point.value})"
 
 
-def _nearest(name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+def _hint(name: str, known: Iterable[str]) -> str:
+    near = nearest(name, known)
+    return "" if near is None else f'; did you mean "{near}"?'
