@@ -24,7 +24,7 @@ FULL_IDLE, QUICK_IDLE = 4000, 200
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command; returns its exit status: 0, or 2 when nothing could be measured."""
+    """Run the command; returns its exit status: 0, 2 when nothing can be measured, 130 after Ctrl-C."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options = _parse(arguments)
     descriptors = raise_descriptor_limit()
@@ -34,6 +34,7 @@ def main(arguments: Sequence[str]) -> int:
     bench = Bench({}, [], 1 if options.quick else options.rounds, scale, descriptors)
     versions = _choose_peers(bench, options.peers, options.also)
     _choose_workloads(bench, options.only)
+    status = 0
     try:
         with (
             tempfile.TemporaryDirectory(prefix="benchmark-") as directory,
@@ -45,12 +46,13 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     except KeyboardInterrupt:
         bench.remark("interrupted: the figures are incomplete")
+        status = 130
     command = shlex.join(["python", "-m", "benchmarks", *arguments])
     text = document(bench.workloads, bench.results, versions, bench.remarks, command)
     print(text)
     if options.markdown:
         options.markdown.write_text(text, encoding="utf-8")
-    return 0
+    return status
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
