@@ -1,0 +1,137 @@
+"""``source`` allows and denies by the client's address."""
+
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from twisted_lb.api import ALLOW, ConfigError, Deny, IPolicy, Stage
+from twisted_lb.testing import PolicyContract, make_facts
+from twisted_lb_plugins.policy_source import SourceOptions, SourcePolicy, build
+
+
+def policy(**options: Any) -> SourcePolicy:
+    return build(SourceOptions(**options))
+
+
+def allowed(judge: SourcePolicy, source: str) -> bool:
+    verdict = judge.decide(make_facts(source))
+    assert verdict is ALLOW or isinstance(verdict, Deny)
+    return verdict is ALLOW
+
+
+class TestContractWithDeny(PolicyContract, SynchronousTestCase):
+    """``source`` with ``deny`` keeps what every policy promises."""
+
+    def make_policy(self) -> IPolicy:
+        return policy(deny=("192.0.2.0/24", "2001:db8::/32", "unix"))
+
+
+class TestContractWithAllow(PolicyContract, SynchronousTestCase):
+    """``source`` with ``allow`` keeps what every policy promises."""
+
+    def make_policy(self) -> IPolicy:
+        return policy(allow=("192.0.2.0/24", "fe80::/10"))
+
+
+def test_it_is_asked_at_admission_where_a_refusal_costs_least() -> None:
+    assert policy(deny=("10.0.0.0/8",)).stage is Stage.ADMISSION
+
+
+def test_deny_alone_lets_all_others_pass() -> None:
+    judge = policy(deny=("203.0.113.0/24", "2001:db8::/32"))
+    assert not allowed(judge, "203.0.113.255")
+    assert not allowed(judge, "2001:db8:ffff::1")
+    assert allowed(judge, "203.0.114.0")
+    assert allowed(judge, "2001:db9::1")
+    assert allowed(judge, "unix:/run/x")
+
+
+def test_allow_denies_all_others() -> None:
+    judge = policy(allow=("10.0.0.0/8", "::1"))
+    assert allowed(judge, "10.255.255.255")
+    assert allowed(judge, "::1")
+    assert not allowed(judge, "11.0.0.0")
+    assert not allowed(judge, "::2")
+    assert not allowed(judge, "unix:")
+
+
+def test_deny_wins_over_allow() -> None:
+    judge = policy(allow=("10.0.0.0/8",), deny=("10.1.0.0/16",))
+    assert allowed(judge, "10.2.0.1")
+    assert not allowed(judge, "10.1.0.1")
+
+
+def test_an_empty_allow_denies_everybody() -> None:
+    judge = policy(allow=())
+    assert not any(allowed(judge, source) for source in ("10.0.0.1", "::1", "unix:"))
+
+
+def test_the_entry_unix_stands_for_clients_of_unix_sockets() -> None:
+    assert allowed(policy(allow=("unix",)), "unix:/run/x")
+    assert not allowed(policy(deny=("unix",)), "unix:@x")
+    assert not allowed(policy(allow=("unix",), deny=("unix",)), "unix:")
+    assert not allowed(policy(allow=("unix",)), "10.0.0.1")
+
+
+def test_a_mapped_address_is_the_ipv4_address() -> None:
+    judge = policy(deny=("203.0.113.0/24",))
+    assert not allowed(judge, "::ffff:203.0.113.7")
+    assert not allowed(judge, "::ffff:cb00:7107")
+    assert allowed(judge, "::ffff:203.0.114.7")
+
+
+def test_a_mapped_network_is_the_ipv4_network() -> None:
+    judge = policy(deny=("::ffff:203.0.113.0/120",))
+    assert not allowed(judge, "203.0.113.7")
+    assert not allowed(judge, "::ffff:203.0.113.7")
+    assert allowed(judge, "203.0.114.7")
+
+
+def test_a_zone_makes_no_difference() -> None:
+    assert not allowed(policy(deny=("fe80::/10",)), "fe80::1%eth0")
+
+
+@pytest.mark.parametrize("source", ["", "localhost", "10.0.0", "10.0.0.256", "::g", "a.onion", "10.0.0.1\0", "1" * 999])
+def test_what_is_no_address_is_denied(source: str) -> None:
+    assert not allowed(policy(deny=("203.0.113.0/24",)), source)
+
+
+def test_the_widest_and_the_narrowest_networks_work() -> None:
+    assert not allowed(policy(deny=("0.0.0.0/0",)), "255.255.255.255")
+    assert allowed(policy(deny=("0.0.0.0/0",)), "::1")
+    assert not allowed(policy(deny=("::/0",)), "ffff::")
+    assert allowed(policy(deny=("::/0",)), "10.0.0.1")
+    assert not allowed(policy(deny=("10.0.0.1",)), "10.0.0.1")
+    assert allowed(policy(deny=("10.0.0.1",)), "10.0.0.2")
+
+
+ADDRESSES = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6))
+
+
+@given(st.lists(st.tuples(ADDRESSES, st.integers(0, 128)), min_size=1, max_size=8), ADDRESSES, st.integers(0, 16))
+def test_it_agrees_with_the_standard_library(entries: list[tuple[Any, int]], source: Any, near: int) -> None:
+    networks = [ip_network((address, min(size, address.max_prefixlen)), strict=False) for address, size in entries]
+    candidates = [source, ip_address(int(networks[0].network_address) ^ ((1 << near) >> 1))]
+    judge = policy(deny=tuple(str(network) for network in networks))
+    for candidate in candidates:
+        plain = getattr(candidate, "ipv4_mapped", None) or candidate
+        assert allowed(judge, str(candidate)) is not any(plain in network for network in networks)
+
+
+def test_each_entry_that_is_no_network_is_named_with_its_list() -> None:
+    with pytest.raises(ConfigError) as caught:
+        policy(allow=("10.0.0.1/8",), deny=("10.0.0.0/33", "x", "::1"))
+    first, second, third = caught.value.problems
+    assert first.startswith('allow: "10.0.0.1/8" is no network: ')
+    assert "host bits" in first
+    assert second.startswith('deny: "10.0.0.0/33"')
+    assert third.startswith('deny: "x"')
+
+
+def test_two_missing_lists_are_an_error_not_a_policy_without_effect() -> None:
+    with pytest.raises(ConfigError, match='"allow", "deny"'):
+        policy()

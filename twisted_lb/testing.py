@@ -1,0 +1,348 @@
+"""Public fakes and contract suites for plugin authors; nothing of the package imports this.
+
+A contract suite is a mixin: subclass it together with ``unittest.TestCase`` (or twisted.trial's), say how to make the
+object, and every promise that its interface asks for becomes a test::
+
+    class TestMine(BalancerContract, TestCase):
+        def make_balancer(self) -> IBalancer:
+            return Mine()
+"""
+
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from random import Random
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from twisted_lb.api import (
+    Allow,
+    DecideAnswer,
+    Deny,
+    Facts,
+    IAccessLog,
+    IBalancer,
+    IObserver,
+    IPolicy,
+    IServer,
+    IValidator,
+    NeedMore,
+    SessionRecord,
+    SocketAddress,
+    Stage,
+    Verdict,
+)
+
+SOURCES = (
+    SocketAddress("192.0.2.1", 40000),
+    SocketAddress("2001:db8::1", 40000),
+    SocketAddress("::ffff:192.0.2.1", 40000),
+    SocketAddress("fe80::1%eth0", 40000),
+    SocketAddress("unix:"),
+    SocketAddress("unix:/run/client with a blank.sock"),
+    SocketAddress("unix:@abstract"),
+)
+"""Every kind of client that a proxy meets."""
+
+
+@implementer(IServer)
+@dataclass(slots=True)
+class FakeServer:
+    """A server as balancers and observers see it; set what the test needs."""
+
+    name: str
+    weight: int = 1
+    connections: int = 0
+    maxconn: int = 0
+
+
+def make_facts(
+    source: str = "192.0.2.1",
+    source_port: int = 40000,
+    destination: str = "192.0.2.2",
+    destination_port: int = 80,
+    frontend: str = "web",
+    bind: str = "*:80",
+    learnt: Mapping[str, Any] | None = None,
+) -> Facts:
+    """Make the facts about a connection; ``learnt`` is what validators found out."""
+    facts = Facts(SocketAddress(source, source_port), SocketAddress(destination, destination_port), frontend, bind)
+    facts.learnt.update(learnt or {})
+    return facts
+
+
+def make_record(**changes: Any) -> SessionRecord:
+    """Make the record of an ordinary connection that ended well, with ``changes``."""
+    fields: dict[str, Any] = {
+        "time": 1795376895.123,  # 2026-11-22 19:48:15.123 UTC
+        "source": "192.0.2.1",
+        "source_port": 40000,
+        "destination": "192.0.2.2",
+        "destination_port": 80,
+        "frontend": "web",
+        "bind": "*:80",
+        "backend": "app",
+        "server": "a",
+        "queue_ms": 0,
+        "connect_ms": 1,
+        "total_ms": 250,
+        "bytes_in": 100,
+        "bytes_out": 1024,
+        "ending": "--",
+        "stage": "relay",
+        "reason": "",
+        "plugin": "",
+        "process_connections": 1,
+        "frontend_connections": 1,
+        "backend_connections": 1,
+        "server_connections": 1,
+        "retries": 0,
+        "redispatched": False,
+        "server_queue": 0,
+        "backend_queue": 0,
+    }
+    return SessionRecord(**fields | changes)
+
+
+class BalancerContract:
+    """What every balancer promises: under any load, it chooses one of the candidates."""
+
+    def make_balancer(self) -> IBalancer:
+        """Make the balancer under test; each test asks for a new one."""
+        raise NotImplementedError
+
+    def test_it_satisfies_the_interface(self) -> None:
+        """``IBalancer`` is declared, and ``choose`` takes what it will be given."""
+        verifyObject(IBalancer, self.make_balancer())
+
+    def test_it_chooses_the_only_candidate(self) -> None:
+        """Whatever it prefers, one candidate leaves no choice."""
+        balancer = self.make_balancer()
+        for server in (FakeServer("a"), FakeServer("b", weight=256), FakeServer("a", connections=99, maxconn=100)):
+            _choose(balancer, [server])
+
+    def test_it_chooses_a_candidate_at_zero_load(self) -> None:
+        """Nobody has any connection."""
+        _choose_often(self.make_balancer(), [FakeServer(name) for name in "abc"])
+
+    def test_it_chooses_a_candidate_at_equal_load(self) -> None:
+        """Everybody has as many."""
+        _choose_often(self.make_balancer(), [FakeServer(name, connections=7) for name in "abc"])
+
+    def test_it_chooses_a_candidate_at_full_load(self) -> None:
+        """Everybody has one place left; who has none is no candidate."""
+        _choose_often(self.make_balancer(), [FakeServer(name, connections=9, maxconn=10) for name in "abc"])
+
+    def test_it_chooses_a_candidate_at_any_weight(self) -> None:
+        """Weights are 1 to 256."""
+        _choose_often(self.make_balancer(), [FakeServer("a", weight=256), FakeServer("b"), FakeServer("c", weight=3)])
+
+    def test_it_chooses_a_candidate_while_candidates_come_and_go(self) -> None:
+        """Servers fail, fill up, and come back; the sequence is a list or a tuple, and not the same one each time."""
+        chance = Random(1)
+        servers = [FakeServer(name, weight=chance.randint(1, 10)) for name in "abcdef"]
+        balancer = self.make_balancer()
+        for turn in range(500):
+            candidates = [server for server in servers if chance.random() < 0.5] or servers
+            chosen = _choose(balancer, tuple(candidates) if turn % 2 else candidates)
+            chosen.connections += 1
+            leaver = chance.choice(servers)
+            leaver.connections = max(0, leaver.connections - 1)
+
+    def test_it_only_reads(self) -> None:
+        """Counters and weights are the pool's to change."""
+        servers = [FakeServer("a", 1, 2, 10), FakeServer("b", 3, 4, 10)]
+        before = [astuple(server) for server in servers]
+        _choose_often(self.make_balancer(), servers)
+        assert [astuple(server) for server in servers] == before, "choose() changed a server"
+
+
+class PolicyContract:
+    """What every policy promises: a verdict, whoever the client is."""
+
+    def make_policy(self) -> IPolicy:
+        """Make the policy under test; each test asks for a new one."""
+        raise NotImplementedError
+
+    def settle(self, answer: Deferred[Verdict]) -> Verdict:
+        """Return the verdict that ``answer`` has by now; override to make time or a server go on until it has."""
+        settled: list[Verdict] = []
+        answer.addCallback(settled.append)
+        assert settled, f"decide() has not answered: override settle(), or see what failed: {answer!r}"
+        return settled[0]
+
+    def decide(self, policy: IPolicy, facts: Facts) -> Verdict:
+        """Ask, and wait for the verdict."""
+        answer: DecideAnswer = policy.decide(facts)
+        if isinstance(answer, Allow | Deny | NeedMore):
+            return answer
+        return self.settle(Deferred.fromCoroutine(_wait_for(answer)))
+
+    def test_it_satisfies_the_interface(self) -> None:
+        """``IPolicy`` is declared, and ``stage`` is one in which policies are asked."""
+        policy = self.make_policy()
+        verifyObject(IPolicy, policy)
+        assert policy.stage in (Stage.ADMISSION, Stage.POLICY), f"stage is {policy.stage!r}"
+
+    def test_it_answers_every_source(self) -> None:
+        """IPv4, IPv6 and Unix clients all get Allow or Deny, the second time too."""
+        policy = self.make_policy()
+        for source in (*SOURCES, *SOURCES):
+            answer = self.decide(policy, make_facts(source.host, source.port))
+            assert isinstance(answer, Allow | Deny), f"the answer to {source} is {answer!r}"
+
+
+class ValidatorContract:
+    """What every validator promises: a verdict that depends on the bytes alone, not on how the network cut them."""
+
+    accepted: Sequence[bytes] = ()
+    """Examples of what it must allow; each at least as long as the decision needs."""
+    refused: Sequence[bytes] = ()
+    """Examples of what it must deny; likewise."""
+
+    def make_validator(self) -> IValidator:
+        """Make the validator under test; each test asks for a new one."""
+        raise NotImplementedError
+
+    def examples(self) -> Iterator[tuple[bytes, type[Verdict]]]:
+        """Yield each example with the kind of verdict that it must get."""
+        assert self.accepted, "give examples: accepted"
+        assert self.refused, "give examples: refused"
+        yield from ((data, Allow) for data in self.accepted)
+        yield from ((data, Deny) for data in self.refused)
+
+    def test_it_satisfies_the_interface(self) -> None:
+        """``IValidator`` is declared, and ``validate`` takes what it will be given."""
+        verifyObject(IValidator, self.make_validator())
+
+    def test_it_judges_what_comes_whole(self) -> None:
+        """Each example in one piece."""
+        validator = self.make_validator()
+        for data, kind in self.examples():
+            answer = validator.validate(data, make_facts())
+            assert isinstance(answer, kind), f"{data!r} gets {answer!r}"
+
+    def test_it_judges_what_comes_byte_by_byte(self) -> None:
+        """NeedMore until it is decided, and then what the whole example gets."""
+        validator = self.make_validator()
+        for data, kind in self.examples():
+            facts = make_facts()
+            for end in range(1, len(data) + 1):
+                answer = validator.validate(data[:end], facts)
+                if not isinstance(answer, NeedMore):
+                    break
+                bound = answer.at_least == 0 or end < answer.at_least <= len(data)
+                assert bound, f"{data[:end]!r} gets {answer!r}, but {len(data)} bytes are enough"
+            assert isinstance(answer, kind), f"{data!r} byte by byte gets {answer!r} after {end} bytes"
+
+    def test_it_judges_what_comes_in_two_pieces(self) -> None:
+        """Cut at each place, another connection in between: nothing may be kept from one call to the next."""
+        validator = self.make_validator()
+        others = [data for data, _ in self.examples()]
+        for data, kind in self.examples():
+            for cut in range(1, len(data)):
+                answer = validator.validate(data[:cut], facts := make_facts())
+                validator.validate(others[cut % len(others)], make_facts())
+                if isinstance(answer, NeedMore):
+                    answer = validator.validate(data, facts)
+                assert isinstance(answer, kind), f"{data[:cut]!r} + {data[cut:]!r} gets {answer!r}"
+
+    def test_it_never_raises(self) -> None:
+        """Random bytes, and examples with a few bytes changed: always a verdict."""
+        validator = self.make_validator()
+        chance = Random(1)
+        examples = [data for data, _ in self.examples()]
+        for _ in range(2000):
+            data = bytearray(
+                chance.choice(examples) if chance.random() < 0.5 else chance.randbytes(chance.randint(1, 99))
+            )
+            for _ in range(chance.randint(0, 3)):
+                data[chance.randrange(len(data))] = chance.randrange(256)
+            answer = validator.validate(bytes(data), make_facts())
+            assert isinstance(answer, Verdict), f"{bytes(data)!r} gets {answer!r}"
+
+
+class AccessLogContract:
+    """What every access log promises: one line for one record, whatever stands in it."""
+
+    def make_access_log(self) -> IAccessLog:
+        """Make the access log under test; each test asks for a new one."""
+        raise NotImplementedError
+
+    def test_it_satisfies_the_interface(self) -> None:
+        """``IAccessLog`` is declared, and ``format`` takes what it will be given."""
+        verifyObject(IAccessLog, self.make_access_log())
+
+    def test_it_writes_one_line_for_each_record(self) -> None:
+        """Bytes, not empty, without a line end, even if a client chose a path with one."""
+        access_log = self.make_access_log()
+        for record in _records():
+            line = access_log.format(record)
+            assert isinstance(line, bytes), f"{record} gives {line!r}"
+            assert line, f"{record} gives nothing"
+            assert b"\n" not in line, f"{record} gives more than one line: {line!r}"
+            assert b"\r" not in line, f"{record} gives a carriage return: {line!r}"
+
+    def test_a_line_depends_on_its_record_alone(self) -> None:
+        """What was formatted before, and in which order, makes no difference."""
+        access_log = self.make_access_log()
+        records = [*_records(), *reversed(_records())]
+        lines = [access_log.format(record) for record in records]
+        assert lines == lines[::-1], "the same record gave two different lines"
+
+
+class ObserverContract:
+    """What every observer promises: to bear any order of events that can happen."""
+
+    def make_observer(self) -> IObserver:
+        """Make the observer under test; each test asks for a new one."""
+        raise NotImplementedError
+
+    def test_it_satisfies_the_interface(self) -> None:
+        """``IObserver`` is declared, and its methods take what they will be given."""
+        verifyObject(IObserver, self.make_observer())
+
+    def test_it_watches_connections_that_overlap(self) -> None:
+        """All are opened, then routed, then closed."""
+        observer = self.make_observer()
+        connections = [make_facts(source.host, source.port) for source in SOURCES]
+        for facts in connections:
+            observer.session_opened(facts)
+        for facts in connections:
+            observer.session_routed(facts, "app", FakeServer("a"))
+        for facts, record in zip(connections, _records(), strict=False):
+            observer.session_closed(facts, record)
+
+    def test_it_watches_a_connection_that_was_never_routed(self) -> None:
+        """Denied, or the client left, or no server answered."""
+        observer = self.make_observer()
+        observer.session_opened(facts := make_facts())
+        observer.session_closed(facts, make_record(backend="app", server="<NOSRV>", ending="PR", stage="policy"))
+
+
+async def _wait_for(answer: Awaitable[Verdict]) -> Verdict:
+    return await answer
+
+
+def _choose(balancer: IBalancer, candidates: Sequence[FakeServer]) -> FakeServer:
+    chosen: FakeServer = balancer.choose(candidates, make_facts())
+    assert any(candidate is chosen for candidate in candidates), f"{chosen!r} is none of {candidates!r}"
+    return chosen
+
+
+def _choose_often(balancer: IBalancer, candidates: Sequence[FakeServer]) -> None:
+    for _ in range(50):
+        _choose(balancer, candidates)
+
+
+def _records() -> list[SessionRecord]:
+    sources = [make_record(source=source.host, source_port=source.port) for source in SOURCES]
+    return [
+        *sources,
+        make_record(source="unix:/a\nb\r\udcff\xe4", source_port=0, destination="unix:/tmp/x", destination_port=0),
+        make_record(server="<NOSRV>", queue_ms=-1, connect_ms=-1, total_ms=0, bytes_out=0, ending="PR", stage="policy"),
+        make_record(time=1795376895.9996, retries=3, redispatched=True, bytes_in=1 << 40, bytes_out=1 << 40),
+        make_record(time=0.0, reason='he said "\xe4\n"', plugin="policy_x", ending="IR", stage="policy"),
+    ]
