@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from benchmarks.backend import BULK_PATH
 from benchmarks.cpu import resident_bytes
 from benchmarks.errors import LoadFailedError
-from benchmarks.process import HOST, REQUEST
+from benchmarks.process import HOST, REQUEST, spawned
 from benchmarks.proxies import Target
 
 DEADLINE_MARGIN_S = 30
@@ -87,20 +87,13 @@ def parse_ab(text: str) -> Outcome:
 
 
 def _run(command: list[str], seconds: int) -> str:
-    try:
-        ended = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=seconds + DEADLINE_MARGIN_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise LoadFailedError(f"{command[0]} did not end in time") from error
-    text = ended.stdout.decode(errors="replace")
-    if ended.returncode:
-        raise LoadFailedError(f"{command[0]} ended with status {ended.returncode}: {text.strip()[-300:]}")
+    with spawned(command, subprocess.PIPE) as child:
+        try:
+            text = child.communicate(timeout=seconds + DEADLINE_MARGIN_S)[0].decode(errors="replace")
+        except subprocess.TimeoutExpired as error:
+            raise LoadFailedError(f"{command[0]} did not end in time") from error
+    if child.returncode:
+        raise LoadFailedError(f"{command[0]} ended with status {child.returncode}: {text.strip()[-300:]}")
     return text
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from benchmarks.errors import LoadFailedError
 
@@ -34,35 +35,61 @@ def raise_descriptor_limit() -> int:
 
 @contextmanager
 def running(command: Sequence[str], directory: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run ``command`` in ``directory``, its output in ``log``; on the way out it is stopped, whatever happened.
+    """Run ``command`` in ``directory``, its output in ``log``; on the way out it is stopped, whatever happened."""
+    with log.open("ab") as output, spawned(command, output, directory) as child:
+        yield child
+
+
+@contextmanager
+def spawned(
+    command: Sequence[str], output: BinaryIO | int, directory: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run ``command`` with both its outputs to ``output``; on the way out it is stopped, whatever happened.
 
     The child leads a process group of its own: a Ctrl-C at the terminal reaches only us, and what it forked can be
     killed with it.
     """
-    with log.open("ab") as output:
-        child = subprocess.Popen(
-            command,
-            cwd=directory,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
+    child = None
     try:
+        # An exception out of the constructor would lose a child that already runs.
+        with signals_held():
+            child = subprocess.Popen(
+                command,
+                cwd=directory,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         yield child
     finally:
-        _stop(child)
+        if child is not None:
+            with signals_held():
+                _stop(child)
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Let SIGINT and SIGTERM wait until the block is done. For the main thread."""
+    held: list[int] = []
+    previous = {
+        number: signal.signal(number, lambda number, _: held.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, action in previous.items():
+            signal.signal(number, action)
+        if held:
+            signal.raise_signal(held[0])
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:
     child.terminate()
-    try:
-        poll_until(lambda: child.poll() is not None, STOP_DEADLINE_S)
-    finally:
-        # Overdue, or a second Ctrl-C came while we waited.
-        if child.poll() is None:
-            os.killpg(child.pid, signal.SIGKILL)
-            child.wait(STOP_DEADLINE_S)
+    if not poll_until(lambda: child.poll() is not None, STOP_DEADLINE_S):
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait(STOP_DEADLINE_S)
 
 
 def wait_until_serving(port: int, child: subprocess.Popen[bytes], log: Path) -> None:

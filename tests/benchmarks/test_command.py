@@ -45,10 +45,11 @@ def left_behind(temporary: Path) -> list[str]:
     for process in Path("/proc").glob("[0-9]*"):
         try:
             traces = os.readlink(process / "cwd") + (process / "environ").read_text(errors="replace")
+            program = (process / "cmdline").read_text()
         except OSError:
             continue  # It ended meanwhile, or is another user's.
         if str(temporary) in traces:
-            found.append(process.name)
+            found.append(f"{process.name} {program}")
     return found
 
 
