@@ -14,8 +14,8 @@ from twisted_lb.errors import ConfigError
 
 ANY_IPV4 = "0.0.0.0"
 
-# sun_path holds 108 bytes with the NUL that ends a path or begins an abstract name. A listener binds PATH.PID.tmp and renames it, so its path must leave room for
-# the largest process id that Linux gives, 4194304.
+# sun_path holds 108 bytes with the NUL that ends a path or begins an abstract name. A listener binds PATH.PID.tmp and
+# renames it, so its path must leave room for the largest process id that Linux gives, 4194304.
 MAX_UNIX_BYTES = 107
 TEMPORARY_SUFFIX_BYTES = len(".4194304.tmp")
 
@@ -87,7 +87,7 @@ def parse_bind(text: str) -> BindAddress:
     Raises: ConfigError with one problem that quotes the text, whatever the text is.
     """
     if text.startswith("unix:"):
-        return _unix(text, MAX_UNIX_BYTES - TEMPORARY_SUFFIX_BYTES, 'such as "unix:/run/web.sock"')
+        return _unix(text, MAX_UNIX_BYTES - TEMPORARY_SUFFIX_BYTES)
     if text.startswith("fd:"):
         if not re.fullmatch(r"[0-9]{1,9}", text[3:]):
             raise ConfigError(f'"{text}": an inherited socket is written as "fd:N", such as "fd:3"')
@@ -99,16 +99,7 @@ def parse_bind(text: str) -> BindAddress:
         raise ConfigError(f'"{text}" has no port: write {_suggest_bind(host)}')
     if host == "":
         raise ConfigError(f'"{text}" has no host: write "*{text}" for every IPv4 address')
-    if port[0] in "+-":
-        raise ConfigError(f'"{text}": only a server can be at an offset from the client\'s port')
-    low_text, dash, high_text = port.partition("-")
-    low = _port(low_text, text)
-    high = _port(high_text, text) if dash else low
-    if dash and low == 0:
-        raise ConfigError(f'"{text}": a range of ports starts at 1 or above')
-    if low > high:
-        raise ConfigError(f'"{text}": the range\'s first port is above its last: write "{high}-{low}"')
-    return IpAddress(ANY_IPV4 if host == "*" else _host(host, text), low, high)
+    return IpAddress(ANY_IPV4 if host == "*" else _host(host, text), *_port_range(port, text))
 
 
 def parse_server(text: str) -> ServerAddress:
@@ -117,7 +108,7 @@ def parse_server(text: str) -> ServerAddress:
     Raises: ConfigError with one problem that quotes the text, whatever the text is.
     """
     if text.startswith("unix:"):
-        return _unix(text, MAX_UNIX_BYTES, 'such as "unix:/run/app.sock"')
+        return _unix(text, MAX_UNIX_BYTES)
     if text.startswith("fd:"):
         raise ConfigError(f'"{text}": only a bind can use an inherited socket')
     if _could_be_endpoint(text) and text.partition(":")[0].lower() in client_prefixes():
@@ -127,20 +118,7 @@ def parse_server(text: str) -> ServerAddress:
         raise ConfigError(f'"{text}": only a bind can have the address "*"; a server needs a host')
     if host == "" or (port is None and re.fullmatch(r"[0-9]+", host)):
         raise ConfigError(f'"{text}" has no host: write "HOST:{host or port or "PORT"}"')
-    host = _host(host, text)
-    if port is None:
-        return IpServer(host, None)
-    if port.startswith(("+", "-")):
-        offset = _port(port[1:], text)
-        return IpServer(host, None, -offset if port[0] == "-" else offset)
-    if "-" in port:
-        raise ConfigError(f'"{text}": a server has one port; for a range that follows the client\'s write "HOST:+N"')
-    if port == "":
-        raise ConfigError(f'"{text}" has no port behind its ":"; for the client\'s port leave the ":" out')
-    number = _port(port, text)
-    if number == 0:
-        raise ConfigError(f'"{text}": a server cannot be on port 0')
-    return IpServer(host, number)
+    return IpServer(_host(host, text), *_server_port(port, text))
 
 
 def _could_be_endpoint(text: str) -> bool:
@@ -148,7 +126,7 @@ def _could_be_endpoint(text: str) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9_-]*:", text) is not None
 
 
-def _unix(text: str, limit_bytes: int, example: str) -> UnixPath | UnixAbstract | EndpointDescription:
+def _unix(text: str, limit_bytes: int) -> UnixPath | UnixAbstract | EndpointDescription:
     rest = text.removeprefix("unix:")
     if rest.startswith(("address=", "path=")):
         return EndpointDescription(text)
@@ -158,7 +136,9 @@ def _unix(text: str, limit_bytes: int, example: str) -> UnixPath | UnixAbstract 
         _check_length(text, rest[1:], MAX_UNIX_BYTES)
         return UnixAbstract(rest[1:])
     if not rest.startswith("/"):
-        raise ConfigError(f'"{text}": a Unix socket needs an absolute path, {example}, or "@" and an abstract name')
+        raise ConfigError(
+            f'"{text}": a Unix socket is written as "unix:/PATH" with an absolute path, or as "unix:@NAME"'
+        )
     # Twisted's own "unix:/PATH:mode=660" would else make a file of that whole name.
     if option := re.search(r":([A-Za-z]+)=", rest):
         raise ConfigError(f'"{text}": "{option[1]}" does not belong in the address; write a table with "address"')
@@ -201,6 +181,37 @@ def _host(host: str, text: str) -> str:
     if len(host) > 253 or not re.fullmatch(rf"{label}(?:\.{label})*\.?", host):
         raise ConfigError(f'"{text}": "{host}" is neither an address nor a host name')
     return host
+
+
+def _port_range(port: str, text: str) -> tuple[int, int]:
+    """The first and the last port of a bind."""
+    if port[0] in "+-":
+        raise ConfigError(f'"{text}": only a server can be at an offset from the client\'s port')
+    low_text, dash, high_text = port.partition("-")
+    low = _port(low_text, text)
+    high = _port(high_text, text) if dash else low
+    if dash and low == 0:
+        raise ConfigError(f'"{text}": a range of ports starts at 1 or above')
+    if low > high:
+        raise ConfigError(f'"{text}": the range\'s first port is above its last: write "{high}-{low}"')
+    return low, high
+
+
+def _server_port(port: str | None, text: str) -> tuple[int | None, int]:
+    """A server's port and offset."""
+    if port is None:
+        return None, 0
+    if port == "":
+        raise ConfigError(f'"{text}" has no port behind its ":"; for the client\'s port leave the ":" out')
+    if port[0] in "+-":
+        offset = _port(port[1:], text)
+        return None, -offset if port[0] == "-" else offset
+    if "-" in port:
+        raise ConfigError(f'"{text}": a server has one port; for a range that follows the client\'s write "HOST:+N"')
+    number = _port(port, text)
+    if number == 0:
+        raise ConfigError(f'"{text}": a server cannot be on port 0')
+    return number, 0
 
 
 def _port(digits: str, text: str) -> int:

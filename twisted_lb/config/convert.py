@@ -237,6 +237,12 @@ def _complaint(message: str, data: Any, shape: Shape) -> str:
     got = f'"{data}"' if isinstance(data, str) else repr(data) if isinstance(data, int | float) else _kind(data)
     if "expected" in shape.extra:
         return f"expected {shape.extra['expected']}, got {got}"
-    message = re.sub(r"`([a-z]+)`", lambda match: _TYPE_WORDS.get(match[1], match[1]), message)
+    message = re.sub(r"`([a-z| ]+)`", lambda match: _type_words(match[1]), message)
     message = message[:1].lower() + message[1:]
     return f"{message}, got {got}" if message.startswith("expected") and "got" not in message else message
+
+
+def _type_words(types: str) -> str:
+    """Translate what msgspec puts between backticks: types, or now and then a name."""
+    words = [_TYPE_WORDS.get(word) for word in types.split(" | ")]
+    return " or ".join(word for word in words if word) if all(words) else f'"{types}"'

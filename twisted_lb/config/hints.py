@@ -20,16 +20,6 @@ _PLACES: dict[type[msgspec.Struct], str] = {
     model.Server: "a table in servers",
 }
 
-# A key of one in the other is rather misplaced than misspelt: "server_fin" in a frontend does not mean "client_fin".
-_OPPOSITES: dict[type[msgspec.Struct], type[msgspec.Struct]] = {
-    model.Frontend: model.Backend,
-    model.Backend: model.Frontend,
-    model.FrontendTimeouts: model.BackendTimeouts,
-    model.BackendTimeouts: model.FrontendTimeouts,
-    model.Bind: model.Server,
-    model.Server: model.Bind,
-}
-
 
 def quoted(names: Iterable[str]) -> str:
     """Spell names as ``"a", "b"``."""
@@ -55,11 +45,12 @@ def unknown_name(name: str, known: Iterable[str]) -> str:
 def unknown_key(table: type[msgspec.Struct], key: str, known: Iterable[str]) -> str:
     """Say that ``key`` is unknown in ``table``, whose keys are ``known``, and what to do about it."""
     names = list(known)
-    places = [place for struct, place in _PLACES.items() if key in struct.__struct_fields__ and table in _PLACES]
-    opposite = _OPPOSITES.get(table)
-    misplaced = opposite is not None and key in opposite.__struct_fields__
-    if places and (misplaced or nearest(key, names) is None):
-        return f"unknown key here; it belongs in {' or '.join(places)}"
+    places = [place for struct, place in _PLACES.items() if key in struct.__struct_fields__] if table in _PLACES else []
+    if places:
+        # Both, for either may be meant: "server" in a backend is "servers" or one of its timeouts.
+        found = nearest(key, names)
+        instead = f'; or did you mean "{found}"?' if found else ""
+        return f"unknown key here; it belongs in {' or '.join(places)}{instead}"
     if not names:
         return "unknown key; no keys are known here"
     return "unknown key" + unknown_name(key, names).replace("there are", "the keys here are")

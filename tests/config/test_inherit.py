@@ -1,0 +1,105 @@
+"""What applies in the end, after defaults and after what one setting lends another."""
+
+import math
+from typing import Any
+
+import pytest
+
+from twisted_lb.config.inherit import (
+    BackendTimers,
+    FrontendTimers,
+    access_log,
+    backend_timers,
+    balance,
+    frontend_timers,
+    redispatch,
+    retries,
+)
+from twisted_lb.config.load import load_dict
+from twisted_lb.config.model import Config
+
+
+def loaded(defaults: dict[str, Any], frontend: dict[str, Any], backend: dict[str, Any]) -> Config:
+    return load_dict(
+        {
+            "defaults": defaults,
+            "frontends": {"web": {"bind": "*:80", "backend": "app", **frontend}},
+            "backends": {"app": {"servers": {"a": "localhost"}, **backend}},
+        },
+        "test",
+    )
+
+
+@pytest.mark.parametrize(
+    ("defaults", "own", "expected"),
+    [
+        ({}, {}, FrontendTimers(client=30, client_fin=30, inspect=5, policy=5)),
+        ({"client": "9s"}, {}, FrontendTimers(client=9, client_fin=9, inspect=5, policy=5)),
+        ({"client": "9s"}, {"client": "8s"}, FrontendTimers(client=8, client_fin=8, inspect=5, policy=5)),
+        ({"client_fin": "2s"}, {"client": "8s"}, FrontendTimers(client=8, client_fin=2, inspect=5, policy=5)),
+        ({"client_fin": "2s"}, {"client_fin": "off"}, FrontendTimers(client=30, client_fin=None, inspect=5, policy=5)),
+        ({"policy": "off"}, {"inspect": "off"}, FrontendTimers(client=30, client_fin=30, inspect=None, policy=None)),
+        ({"client": "off"}, {}, FrontendTimers(client=None, client_fin=None, inspect=5, policy=5)),
+    ],
+)
+def test_a_frontends_timers(defaults: dict[str, str], own: dict[str, str], expected: FrontendTimers) -> None:
+    assert frontend_timers(loaded({"timeouts": defaults}, {"timeouts": own}, {}), "web") == expected
+
+
+@pytest.mark.parametrize(
+    ("defaults", "own", "expected"),
+    [
+        ({}, {}, BackendTimers(connect=5, queue=5, server=30, server_fin=30, tunnel=None)),
+        ({}, {"connect": "1s"}, BackendTimers(connect=1, queue=1, server=30, server_fin=30, tunnel=None)),
+        (
+            {"queue": "off"},
+            {"connect": "1s"},
+            BackendTimers(connect=1, queue=None, server=30, server_fin=30, tunnel=None),
+        ),
+        ({"server": "9s"}, {"queue": "2s"}, BackendTimers(connect=5, queue=2, server=9, server_fin=9, tunnel=None)),
+        ({}, {"server_fin": "off"}, BackendTimers(connect=5, queue=5, server=30, server_fin=None, tunnel=None)),
+        ({"tunnel": "1h"}, {}, BackendTimers(connect=5, queue=5, server=30, server_fin=30, tunnel=3600)),
+        (
+            {"tunnel": "1h"},
+            {"tunnel": "off"},
+            BackendTimers(connect=5, queue=5, server=30, server_fin=30, tunnel=math.inf),
+        ),
+    ],
+)
+def test_a_backends_timers(defaults: dict[str, str], own: dict[str, str], expected: BackendTimers) -> None:
+    assert backend_timers(loaded({"timeouts": defaults}, {}, {"timeouts": own}), "app") == expected
+
+
+@pytest.mark.parametrize(
+    ("defaults", "own", "expected"),
+    [
+        ({}, {}, "text"),
+        ({"access_log": "json"}, {}, "json"),
+        ({"access_log": "json"}, {"access_log": "text"}, "text"),
+        ({"access_log": "json"}, {"access_log": "none"}, None),
+        ({"access_log": "none"}, {}, None),
+        ({"access_log": "none"}, {"access_log": "text"}, "text"),
+    ],
+)
+def test_a_frontends_access_log(defaults: dict[str, str], own: dict[str, str], expected: str | None) -> None:
+    use = access_log(loaded(defaults, own, {}), "web")
+    assert (use.use if use else None) == expected
+
+
+@pytest.mark.parametrize(
+    ("defaults", "own", "expected"),
+    [
+        ({}, {}, ("round_robin", 3, -1)),
+        ({"balance": "first", "retries": 1, "redispatch": 2}, {}, ("first", 1, 2)),
+        (
+            {"balance": "first", "retries": 1, "redispatch": 2},
+            {"balance": "random", "retries": 0, "redispatch": 0},
+            ("random", 0, 0),
+        ),
+    ],
+)
+def test_a_backends_other_settings(
+    defaults: dict[str, Any], own: dict[str, Any], expected: tuple[str, int, int]
+) -> None:
+    config = loaded(defaults, {}, own)
+    assert (balance(config, "app").use, retries(config, "app"), redispatch(config, "app")) == expected
