@@ -112,7 +112,7 @@ class PluginHost:
             noun = KINDS[kind].noun
             raise ConfigError(f'{who} failed to build the {noun} "{use.use}": {_cause(error)}') from error
         if faults:
-            what = f"{type(built).__name__!r} is no {KINDS[kind].interface.__name__}"
+            what = f"{type(built).__name__} is no {KINDS[kind].interface.__name__}"
             raise ConfigError(*(f"{who}: {what}: {fault}" for fault in faults))
         return Built(supplied.plugin, supplied.name, built)
 
