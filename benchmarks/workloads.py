@@ -103,7 +103,7 @@ def _idle(target: Target, scale: Scale) -> Sample:
 
 WORK = (Metric.RATE, Metric.COST_US)
 WORK_AND_LATENCY = (*WORK, Metric.P50_US, Metric.P99_US)
-BULK_PEERS = ("ours", "haproxy", "haproxy-splice", "nginx", "portforward")
+BULK_PEERS = ("ours", "haproxy", "haproxy-splice-auto", "haproxy-splice-response", "nginx", "portforward")
 WORKLOADS = {
     workload.name: workload
     for workload in (

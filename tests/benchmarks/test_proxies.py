@@ -34,7 +34,7 @@ def test_a_variant_runs_only_where_it_differs_and_an_added_peer_everywhere() -> 
 
     assert taking_part("ours") == taking_part("added") == list(WORKLOADS)
     assert taking_part("ours-json-log") == ["conn"]
-    assert taking_part("haproxy-splice") == ["bulk1", "bulk4"]
+    assert taking_part("haproxy-splice-auto") == ["bulk1", "bulk4"]
     assert taking_part("direct") == [name for name in WORKLOADS if name != "idle"]
 
 
