@@ -48,6 +48,7 @@ setup(
             "pytest",
             "pytest-timeout",
             "ruff",
+            "setuptools>=70.1",  # builds the example plugin without a network
             "supervisor",
             "types-setuptools",
         ],
