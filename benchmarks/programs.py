@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from benchmarks.errors import MissingProgramError
@@ -59,6 +60,17 @@ def find_stream_module() -> str | None:
         if module.exists():
             return str(module)
     raise MissingProgramError(f"nginx has no stream module: apt install {STREAM_MODULE_PACKAGE}")
+
+
+def installed_version(distribution: str) -> str:
+    """The version of a Python distribution in the environment of the interpreter that runs the benchmarks.
+
+    Raises: MissingProgramError when it is not installed there.
+    """
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        raise MissingProgramError(f"{sys.executable} has no {distribution}: run pip install -e . with it") from None
 
 
 def version_of(name: str, option: str) -> str:

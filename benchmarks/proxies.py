@@ -7,12 +7,11 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.backend import user_line
 from benchmarks.process import HOST, free_ports, running, wait_until_serving
-from benchmarks.programs import find_program, find_stream_module, find_twistd, version_of
+from benchmarks.programs import find_program, find_stream_module, find_twistd, installed_version, version_of
 
 HERE = Path(__file__).parent
 # Each connection costs a proxy two descriptors; with splicing, HAProxy sets aside half as many again for pipes.
@@ -148,11 +147,11 @@ def _describe_ours() -> str:
     revision = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True, check=False
     ).stdout.strip()
-    return f"{version('twisted-lb')}{f' ({revision})' if revision else ''}, {_describe_twisted()}"
+    return f"{installed_version('twisted-lb')}{f' ({revision})' if revision else ''}, {_describe_twisted()}"
 
 
 def _describe_twisted() -> str:
-    return f"Twisted {version('twisted')}, {platform.python_implementation()} {platform.python_version()}"
+    return f"Twisted {installed_version('twisted')}, {platform.python_implementation()} {platform.python_version()}"
 
 
 def _describe_nginx() -> str:
