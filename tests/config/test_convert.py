@@ -8,8 +8,8 @@ import pytest
 from msgspec import Meta
 
 from twisted_lb.api import Options
-from twisted_lb.config.convert import convert, convert_options, join
-from twisted_lb.config.model import Section, Use
+from twisted_lb.config.convert import convert, join
+from twisted_lb.config.model import Section
 from twisted_lb.config.units import Duration
 from twisted_lb.errors import ConfigError
 
@@ -44,9 +44,7 @@ class Everything(Options, frozen=True):
 
 
 def options(**given: Any) -> tuple[Everything, list[str]]:
-    value, problems = convert_options(
-        Use(use="x", options=given, where="lb.toml: frontends.web.policies[0]"), Everything
-    )
+    value, problems = convert(given, Everything, "lb.toml: frontends.web.policies[0]")
     return value, list(problems)
 
 
@@ -104,7 +102,7 @@ def test_all_wrong_options_are_reported() -> None:
 
 
 def test_options_for_a_supply_without_any_are_unknown() -> None:
-    problems = convert_options(Use(use="x", options={"a": 1}, where="lb.toml: backends.app.balance"), Options)[1]
+    problems = convert({"a": 1}, Options, "lb.toml: backends.app.balance")[1]
     assert problems == ["lb.toml: backends.app.balance.a: unknown key; no keys are known here"]
 
 

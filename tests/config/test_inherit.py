@@ -33,12 +33,16 @@ def loaded(defaults: dict[str, Any], frontend: dict[str, Any], backend: dict[str
 @pytest.mark.parametrize(
     ("defaults", "own", "expected"),
     [
-        ({}, {}, FrontendTimers(client=30, client_fin=30, inspect=5, policy=5)),
-        ({"client": "9s"}, {}, FrontendTimers(client=9, client_fin=9, inspect=5, policy=5)),
-        ({"client": "9s"}, {"client": "8s"}, FrontendTimers(client=8, client_fin=8, inspect=5, policy=5)),
+        ({}, {}, FrontendTimers(client=30, client_fin=None, inspect=5, policy=5)),
+        ({"client": "9s"}, {}, FrontendTimers(client=9, client_fin=None, inspect=5, policy=5)),
+        ({"client": "9s"}, {"client": "8s"}, FrontendTimers(client=8, client_fin=None, inspect=5, policy=5)),
         ({"client_fin": "2s"}, {"client": "8s"}, FrontendTimers(client=8, client_fin=2, inspect=5, policy=5)),
-        ({"client_fin": "2s"}, {"client_fin": "off"}, FrontendTimers(client=30, client_fin=None, inspect=5, policy=5)),
-        ({"policy": "off"}, {"inspect": "off"}, FrontendTimers(client=30, client_fin=30, inspect=None, policy=None)),
+        (
+            {"client_fin": "2s"},
+            {"client_fin": "off"},
+            FrontendTimers(client=30, client_fin=math.inf, inspect=5, policy=5),
+        ),
+        ({"policy": "off"}, {"inspect": "off"}, FrontendTimers(client=30, client_fin=None, inspect=None, policy=None)),
         ({"client": "off"}, {}, FrontendTimers(client=None, client_fin=None, inspect=5, policy=5)),
     ],
 )
@@ -49,20 +53,20 @@ def test_a_frontends_timers(defaults: dict[str, str], own: dict[str, str], expec
 @pytest.mark.parametrize(
     ("defaults", "own", "expected"),
     [
-        ({}, {}, BackendTimers(connect=5, queue=5, server=30, server_fin=30, tunnel=None)),
-        ({}, {"connect": "1s"}, BackendTimers(connect=1, queue=1, server=30, server_fin=30, tunnel=None)),
+        ({}, {}, BackendTimers(connect=5, queue=5, server=30, server_fin=None, tunnel=None)),
+        ({}, {"connect": "1s"}, BackendTimers(connect=1, queue=1, server=30, server_fin=None, tunnel=None)),
         (
             {"queue": "off"},
             {"connect": "1s"},
-            BackendTimers(connect=1, queue=None, server=30, server_fin=30, tunnel=None),
+            BackendTimers(connect=1, queue=None, server=30, server_fin=None, tunnel=None),
         ),
-        ({"server": "9s"}, {"queue": "2s"}, BackendTimers(connect=5, queue=2, server=9, server_fin=9, tunnel=None)),
-        ({}, {"server_fin": "off"}, BackendTimers(connect=5, queue=5, server=30, server_fin=None, tunnel=None)),
-        ({"tunnel": "1h"}, {}, BackendTimers(connect=5, queue=5, server=30, server_fin=30, tunnel=3600)),
+        ({"server": "9s"}, {"queue": "2s"}, BackendTimers(connect=5, queue=2, server=9, server_fin=None, tunnel=None)),
+        ({}, {"server_fin": "off"}, BackendTimers(connect=5, queue=5, server=30, server_fin=math.inf, tunnel=None)),
+        ({"tunnel": "1h"}, {}, BackendTimers(connect=5, queue=5, server=30, server_fin=None, tunnel=3600)),
         (
             {"tunnel": "1h"},
             {"tunnel": "off"},
-            BackendTimers(connect=5, queue=5, server=30, server_fin=30, tunnel=math.inf),
+            BackendTimers(connect=5, queue=5, server=30, server_fin=None, tunnel=math.inf),
         ),
     ],
 )

@@ -34,23 +34,15 @@ _TYPE_WORDS = {
 
 
 def convert(data: Any, struct: type[T], where: str, folder: str = "") -> tuple[T, Sequence[str]]:
-    """Convert a table into ``struct``.
+    """Convert a table into ``struct``: the whole file into ``Config``, a ``Use``'s options into a plugin's struct.
 
-    Args: ``where`` is put before each problem and into each ``Use``, such as ``lb.toml: ``, and the keys follow.
+    Args: ``where``, the file and the dotted key of ``data``, begins each problem; ``"lb.toml: "`` if there is no key.
         ``folder``: where relative ``FilePath`` values start; "" leaves them alone.
     Returns: the value and the problems; with problems the value may hold ``INVALID`` in places.
     """
     walk = _Walk(folder)
     value = walk.value(data, shape_of(struct), where)
     return value, walk.problems
-
-
-def convert_options(use: Use, options: type[T]) -> tuple[T, Sequence[str]]:
-    """Convert the options of ``use`` into the struct that its supply asks for.
-
-    Returns: the value, of use only if there are no problems, and the problems, each with file and dotted key.
-    """
-    return convert(use.options, options, use.where)
 
 
 def join(where: str, key: object) -> str:

@@ -16,7 +16,12 @@ _Setting = Duration | UnsetType | None
 
 @dataclass(frozen=True, slots=True)
 class FrontendTimers:
-    """Seconds, ``None`` for no limit; fields as in ``FrontendTimeouts``. ``client_fin`` falls back to ``client``."""
+    """Seconds, ``None`` for no limit; fields as in ``FrontendTimeouts``.
+
+    ``client_fin`` differs: ``None`` means that half-closed connections have no timer of their own, so that the one
+    that applied before goes on, be it ``client`` or ``tunnel``; ``"off"`` in the file becomes ``math.inf``, which no
+    idle time exceeds.
+    """
 
     client: float | None
     client_fin: float | None
@@ -26,11 +31,10 @@ class FrontendTimers:
 
 @dataclass(frozen=True, slots=True)
 class BackendTimers:
-    """Seconds, ``None`` for no limit; fields as in ``BackendTimeouts``.
+    """Seconds, ``None`` for no limit; fields as in ``BackendTimeouts``. ``queue`` falls back to ``connect``.
 
-    ``queue`` falls back to ``connect`` and ``server_fin`` to ``server``. ``tunnel`` alone differs: ``None`` means that
-    there is no such timer, so that the client's and the server's apply to the relay; ``"off"`` in the file means that
-    the relay may be idle for ever and becomes ``math.inf``, which no idle time exceeds.
+    ``server_fin`` and ``tunnel`` are as ``FrontendTimers.client_fin``: ``None`` means that there is no such timer and
+    that those of the client and the server go on, ``math.inf`` that there is one which never fires.
     """
 
     connect: float | None
@@ -43,10 +47,9 @@ class BackendTimers:
 def frontend_timers(config: Config, name: str) -> FrontendTimers:
     """Work out the timers of the frontend of that name."""
     own, defaults = config.frontends[name].timeouts, config.defaults.timeouts
-    client = _first(own.client, defaults.client)
     return FrontendTimers(
-        client=client,
-        client_fin=_first(own.client_fin, defaults.client_fin, client),
+        client=_first(own.client, defaults.client),
+        client_fin=_instead(own.client_fin, defaults.client_fin),
         inspect=_first(own.inspect, defaults.inspect),
         policy=_first(own.policy, defaults.policy),
     )
@@ -56,14 +59,12 @@ def backend_timers(config: Config, name: str) -> BackendTimers:
     """Work out the timers of the backend of that name."""
     own, defaults = config.backends[name].timeouts, config.defaults.timeouts
     connect = _first(own.connect, defaults.connect)
-    server = _first(own.server, defaults.server)
-    tunnel = own.tunnel if own.tunnel is not UNSET else defaults.tunnel
     return BackendTimers(
         connect=connect,
         queue=_first(own.queue, defaults.queue, connect),
-        server=server,
-        server_fin=_first(own.server_fin, defaults.server_fin, server),
-        tunnel=None if tunnel is UNSET else math.inf if tunnel is None else tunnel,
+        server=_first(own.server, defaults.server),
+        server_fin=_instead(own.server_fin, defaults.server_fin),
+        tunnel=_instead(own.tunnel, defaults.tunnel),
     )
 
 
@@ -98,3 +99,11 @@ def _first(*settings: _Setting | float) -> float | None:
         if not isinstance(setting, UnsetType):
             return setting
     raise AssertionError("the last fallback has no value")
+
+
+def _instead(own: _Setting, default: _Setting) -> float | None:
+    """A timer that takes another's place if it is set at all, even to ``"off"``."""
+    setting = default if isinstance(own, UnsetType) else own
+    if isinstance(setting, UnsetType):
+        return None
+    return math.inf if setting is None else setting

@@ -48,7 +48,7 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 class Use(Section, frozen=True, kw_only=True):
     """A plugin's supply picked by name: ``"name"``, or a table with ``use`` and the supply's options beside it.
 
-    ``options``: as the file has them, unchecked; ``convert.convert_options`` checks them once the plugins are loaded.
+    ``options``: as the file has them, unchecked; the plugin host converts them into what the supply asks for.
     ``where``: the file and the dotted key of this entry, for messages about it.
     """
 

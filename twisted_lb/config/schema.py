@@ -123,8 +123,8 @@ class _Writer:
 
     def use(self, struct: type[Use], kind: str) -> _Schema:
         """Describe an entry that names a supply of ``kind``: one alternative for each."""
-        path = self.schema(shape_of(msgspec.structs.fields(AccessLogUse)[-1].type))
-        beside = {"path": path} if issubclass(struct, AccessLogUse) else {}
+        own = [field for field in msgspec.structs.fields(struct) if field.name not in ("use", "options", "where")]
+        beside = {field.encode_name: self.field(field) for field in own}
         supplied = self.supplies.get(kind, {})
         if not supplied:
             anything = {"type": "object", "properties": {"use": {"type": "string"}, **beside}, "required": ["use"]}
@@ -134,7 +134,7 @@ class _Writer:
         if issubclass(struct, AccessLogUse):
             short.append("none")
             tables.append(_exactly({"use": {"const": "none"}}, ["use"]))
-        return {"anyOf": [{"enum": short}, *tables]}
+        return {"anyOf": [{"enum": short}, *tables] if short else tables}
 
     def used(self, kind: str, name: str, options: type[msgspec.Struct], beside: _Schema) -> _Schema:
         """Describe the table that uses one supply, under ``$defs``."""
