@@ -65,7 +65,7 @@ class Ending:
         """The two letters that the access log shows, such as ``--``, ``cD`` or ``SC``."""
         if self.cause is Cause.NORMAL:
             return "--"
-        return self.cause.value + _PHASES[self.stage]
+        return f"{self.cause.value}{_PHASES[self.stage]}"
 
 
 NORMAL = Ending(Cause.NORMAL, Stage.RELAY)

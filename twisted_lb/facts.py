@@ -1,5 +1,6 @@
 """What has been learnt about one connection; each field names the stage that fills it."""
 
+import os
 from typing import Any, NamedTuple
 
 
@@ -27,7 +28,17 @@ class SocketAddress(NamedTuple):
             return cls(sockaddr[0], sockaddr[1])
         if isinstance(sockaddr, bytes):
             return cls("unix:@" + sockaddr.lstrip(b"\0").decode("utf-8", "backslashreplace"))
-        return cls(f"unix:{sockaddr or ''}")
+        return cls("unix:" + os.fsencode(sockaddr or "").decode("utf-8", "backslashreplace"))
+
+    @classmethod
+    def from_address(cls, address: Any) -> "SocketAddress":
+        """Convert a Twisted ``IAddress``: one with a host and a port, a Unix one, or any other by its text."""
+        if hasattr(address, "host") and hasattr(address, "port"):
+            return cls(address.host, address.port)
+        name = getattr(address, "name", address)
+        if isinstance(name, bytes):
+            name = name.decode("utf-8", "backslashreplace").replace("\0", "@", 1)
+        return cls(f"unix:{name or ''}")
 
 
 class Facts:

@@ -1,0 +1,222 @@
+"""From a checked configuration to the objects that serve connections. Opens no socket, so ``--check`` can run it.
+
+A reload assembles anew and takes over from the assembly before what must go on counting: limits, servers, log files.
+"""
+
+import resource
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from twisted.internet.endpoints import clientFromString
+
+from twisted_lb.backends.pool import Backend, Server
+from twisted_lb.backends.target import EndpointTarget, SocketTarget, Target
+from twisted_lb.config import inherit, model
+from twisted_lb.config.addresses import EndpointDescription, UnixAbstract, UnixPath, parse_server
+from twisted_lb.config.resolve import resolve
+from twisted_lb.errors import ConfigError
+from twisted_lb.frontend import Frontend
+from twisted_lb.logs import LineBuffer, LineFile, standard_output
+from twisted_lb.plugin_host import PluginHost, load_plugins
+from twisted_lb.process import Process
+from twisted_lb.stages.access_log import AccessLog
+from twisted_lb.stages.admission import Limit
+
+SPARE_DESCRIPTORS = 64
+"""Descriptors kept for everything but connections and listeners: logs, plugins, libraries, the reactor."""
+
+
+class Assembly:
+    """What a configuration became.
+
+    ``binds``: every bind entry with its frontend and its limit. ``maxconn``: the process's. Nothing that an earlier
+    assembly serves is touched before ``commit``.
+    """
+
+    def __init__(self, config: model.Config, process_limit: Limit) -> None:
+        self.config = config
+        self.frontends: dict[str, Frontend] = {}
+        self.backends: dict[str, Backend] = {}
+        self.binds: list[tuple[model.Bind, Frontend, Limit]] = []
+        self.log_files: dict[str | None, LineFile] = {}
+        self.maxconn: int | None = config.process.maxconn
+        self._process_limit = process_limit
+        self._servers: list[tuple[Server, model.Server]] = []
+        self._limits: list[tuple[Limit, int | None]] = []
+
+    def commit(self) -> None:
+        """Put the settings of servers and limits in force, also of those that an earlier assembly had already."""
+        for server, settings in self._servers:
+            server.weight, server.maxconn = settings.weight, settings.maxconn
+        for backend in self.backends.values():
+            backend.settle()
+        for limit, maximum in ((self._process_limit, self.maxconn), *self._limits):
+            limit.maximum = maximum
+            limit.wake()
+
+    def close_logs(self, besides: "Assembly | None" = None) -> None:
+        """Close the log files but those that ``besides`` uses too."""
+        for path, file in self.log_files.items():
+            if besides is None or besides.log_files.get(path) is not file:
+                file.close()
+
+    def reopen_logs(self) -> None:
+        """Go on in new files of the same names. Raises ConfigError."""
+        for file in self.log_files.values():
+            file.reopen()
+
+
+def assemble(config: model.Config, process: Process, before: Assembly | None = None) -> Assembly:
+    """Build everything that ``config`` describes; limits, servers and log files that ``before`` has too are kept.
+
+    Raises: ConfigError with every problem.
+    """
+    return _Assembler(config, process, before or Assembly(config, process.limit)).run()
+
+
+class _Assembler:
+    def __init__(self, config: model.Config, process: Process, before: Assembly) -> None:
+        self.config = config
+        self.process = process
+        self.before = before
+        self.made = Assembly(config, process.limit)
+        self.problems: list[str] = []
+
+    def run(self) -> Assembly:
+        with self.collected():
+            host = load_plugins(self.config.plugins, self.config.disabled_plugins)
+            for name in self.config.backends:
+                self.backend(host, name)
+            for name in self.config.frontends:
+                self.frontend(host, name)
+        if self.problems:
+            self.made.close_logs(besides=self.before)
+            raise ConfigError(*self.problems)
+        return self.made
+
+    @contextmanager
+    def collected(self, where: str = "") -> Iterator[None]:
+        try:
+            yield
+        except ConfigError as error:
+            self.problems.extend(f"{where}: {problem}" if where else problem for problem in error.problems)
+
+    def build(self, host: PluginHost, kind: Any, uses: Sequence[model.Use]) -> list[Any]:
+        built = []
+        for use in uses:
+            with self.collected():
+                built.append(host.build(kind, use))
+        return built
+
+    def backend(self, host: PluginHost, name: str) -> None:
+        config, settings = self.config, self.config.backends[name]
+        before = self.before.backends.get(name)
+        kept = {(server.name, str(server.target)): server for server in before.servers} if before else {}
+        servers = []
+        for server_name, server_settings in settings.servers.items():
+            with self.collected(f"backends.{name}.servers.{server_name}"):
+                target = target_of(server_settings.address, self.process.reactor)
+                server = kept.get((server_name, str(target))) or Server(server_name, target)
+                servers.append(server)
+                self.made._servers.append((server, server_settings))
+        for balancer in self.build(host, "balancers", [inherit.balance(config, name)]):
+            self.made.backends[name] = Backend(
+                name,
+                servers,
+                balancer,
+                inherit.backend_timers(config, name),
+                inherit.retries(config, name),
+                inherit.redispatch(config, name),
+                before.queue if before else None,
+            )
+
+    def frontend(self, host: PluginHost, name: str) -> None:
+        config, settings = self.config, self.config.frontends[name]
+        before = self.before.frontends.get(name)
+        validators = self.build(host, "validators", settings.validators)
+        policies = self.build(host, "policies", settings.policies)
+        observers = self.build(host, "observers", settings.observers)
+        access_log = self.access_log(host, name)
+        backend = self.made.backends.get(settings.backend)
+        if backend is None:
+            return  # its own problem is among the others
+        limit = before.limit if before else Limit()
+        self.made._limits.append((limit, settings.maxconn))
+        timers = inherit.frontend_timers(config, name)
+        frontend = Frontend(name, backend, timers, limit, validators, policies, observers, access_log)
+        self.made.frontends[name] = frontend
+        for bind in settings.bind:
+            bind_limit = self.bind_limit(name, bind.address)
+            self.made._limits.append((bind_limit, bind.maxconn))
+            self.made.binds.append((bind, frontend, bind_limit))
+
+    def bind_limit(self, frontend: str, address: str) -> Limit:
+        for bind, owner, limit in self.before.binds:
+            if owner.name == frontend and bind.address == address:
+                return limit
+        return Limit()
+
+    def access_log(self, host: PluginHost, frontend: str) -> AccessLog | None:
+        use = inherit.access_log(self.config, frontend)
+        if use is None:
+            return None
+        with self.collected(use.where):
+            file = self.made.log_files.get(use.path) or self.before.log_files.get(use.path)
+            if file is None:
+                file = LineFile(use.path, standard_output())
+            self.made.log_files[use.path] = file
+            for log_format in self.build(host, "access_logs", [use]):
+                return AccessLog(log_format, LineBuffer(file, self.process.after_batch))
+        return None
+
+
+def target_of(address: str, reactor: Any) -> Target:
+    """Where the server of that address is reached; a host name is resolved, and its first address taken.
+
+    Raises: ConfigError.
+    """
+    parsed = parse_server(address)
+    match parsed:
+        case UnixPath(path):
+            return SocketTarget(socket.AF_UNIX, path)
+        case UnixAbstract(name):
+            return SocketTarget(socket.AF_UNIX, b"\0" + name.encode())
+        case EndpointDescription(text):
+            try:
+                return EndpointTarget(text, clientFromString(reactor, text))
+            except Exception as error:
+                raise ConfigError(f'"{text}" is no endpoint description that Twisted understands: {error}') from None
+    family, sockaddr = resolve(parsed.host, parsed.port or 0)[0]
+    return SocketTarget(family, sockaddr, parsed.offset if parsed.port is None else None)
+
+
+def fit_descriptors(maxconn: int | None, listeners: int) -> int:
+    """Raise this process's descriptor limit as far as it goes, and return the ``maxconn`` that fits.
+
+    A connection takes two descriptors. Raises: ConfigError if ``maxconn`` asks for more than there are.
+    """
+    spare = SPARE_DESCRIPTORS + listeners
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard or hard == resource.RLIM_INFINITY:
+        wanted = 2 * maxconn + spare if hard == resource.RLIM_INFINITY and maxconn else hard
+        soft = _raise_soft_limit(wanted, hard) or soft
+    fits = (soft - spare) // 2
+    if fits < 1 or (maxconn is not None and maxconn > fits):
+        raise ConfigError(
+            f"process.maxconn = {maxconn or 1} needs {2 * (maxconn or 1) + spare} descriptors (two for each connection,"
+            f" {listeners} for listeners, {SPARE_DESCRIPTORS} spare), but the limit is {soft}: lower it, or raise the"
+            " limit (ulimit -n; LimitNOFILE= under systemd; minfds under supervisord)"
+        )
+    return fits if maxconn is None else maxconn
+
+
+def _raise_soft_limit(wanted: int, hard: int) -> int | None:
+    if wanted == resource.RLIM_INFINITY:
+        return None
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (OSError, ValueError):
+        return None
+    return wanted

@@ -1,0 +1,49 @@
+"""Where a server is reached: a socket address, one that depends on the client's port, or a Twisted endpoint."""
+
+import socket
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class SocketTarget:
+    """A server behind a socket address.
+
+    ``port_offset``: ``None`` for the port in ``sockaddr``; else the port is the one that the client asked for plus it.
+    """
+
+    family: int
+    sockaddr: Any
+    port_offset: int | None = None
+
+    def sockaddr_for(self, client_port: int) -> Any:
+        """The socket address for a client that connected to ``client_port``; ``None`` if there is no such port."""
+        if self.port_offset is None:
+            return self.sockaddr
+        port = client_port + self.port_offset
+        if not 1 <= port <= 65535 or not client_port:
+            return None
+        return (self.sockaddr[0], port, *self.sockaddr[2:])
+
+    def __str__(self) -> str:
+        if self.family == socket.AF_UNIX:
+            address = self.sockaddr
+            return f"unix:@{address[1:].decode()}" if isinstance(address, bytes) else f"unix:{address}"
+        host = f"[{self.sockaddr[0]}]" if self.family == socket.AF_INET6 else self.sockaddr[0]
+        if self.port_offset is None:
+            return f"{host}:{self.sockaddr[1]}"
+        return f"{host}:{self.port_offset:+d}" if self.port_offset else f"{host}"
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointTarget:
+    """A server behind an ``IStreamClientEndpoint``; ``text`` is its description, and its identity."""
+
+    text: str
+    endpoint: Any
+
+    def __str__(self) -> str:
+        return self.text
+
+
+Target = SocketTarget | EndpointTarget

@@ -1,0 +1,199 @@
+"""One open ``bind`` entry: its listening sockets, which live as long as the entry stays in the configuration."""
+
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import (
+    TCP4ServerEndpoint,
+    TCP6ServerEndpoint,
+    UNIXServerEndpoint,
+    serverFromString,
+)
+from twisted.python.failure import Failure
+
+from twisted_lb.config.addresses import EndpointDescription, InheritedFd, IpAddress, UnixAbstract, UnixPath, parse_bind
+from twisted_lb.config.model import Bind
+from twisted_lb.config.resolve import resolve
+from twisted_lb.errors import ConfigError
+from twisted_lb.facts import Facts, SocketAddress
+from twisted_lb.frontend import Frontend
+from twisted_lb.net.listening import (
+    UnixOptions,
+    blamed_on,
+    identity_of,
+    open_inherited,
+    open_tcp,
+    open_unix_abstract,
+    open_unix_path,
+    remove_unix_path,
+)
+from twisted_lb.net.stream import Stream
+from twisted_lb.process import Process
+from twisted_lb.session import EndpointSession, Session
+from twisted_lb.stages.admission import Limit
+from twisted_lb.stages.listener import Accept, StreamListener
+from twisted_lb.stages.listener_endpoint import EndpointListener
+
+Key = tuple[str, int, str | None, str | None, str | None]
+"""What two bind entries must share for one to go on with the other's sockets."""
+
+_WILDCARDS = ("0.0.0.0", "::")
+
+
+def key_of(bind: Bind) -> Key:
+    """Tell the sockets of this entry from those of another."""
+    return bind.address, bind.backlog, bind.mode, bind.user, bind.group
+
+
+class Binding:
+    """The sockets of one bind entry. Accepts nothing before ``serve`` and ``start``.
+
+    ``opening``: endpoints that could not say at once whether they can listen.
+    """
+
+    def __init__(self, process: Process, bind: Bind) -> None:
+        self.process = process
+        self.bind = bind
+        self.opening: list[Deferred[Any]] = []
+        self._listeners: list[StreamListener | EndpointListener] = []
+        self._unix: tuple[str, tuple[int, int]] | None = None
+
+    def open(self) -> None:
+        """Open all of them. Raises ConfigError, and has none open then."""
+        try:
+            with blamed_on(self.bind.address):
+                self._open(parse_bind(self.bind.address))
+        except BaseException:
+            self.stop()
+            raise
+
+    def _open(self, address: Any) -> None:
+        backlog = self.bind.backlog
+        match address:
+            case IpAddress(host, low, high):
+                for port in range(low, high + 1):
+                    for family, sockaddr in resolve(host, port):
+                        with blamed_on(self._spelt(host, port, low != high)):
+                            self._open_ip(family, sockaddr)
+            case UnixPath(path):
+                self._open_unix(path)
+            case UnixAbstract(name):
+                self._add(open_unix_abstract(name, backlog))
+            case InheritedFd(fd):
+                self._add(open_inherited(fd, backlog))
+            case EndpointDescription(text):
+                try:
+                    endpoint = serverFromString(self.process.reactor, text)
+                except Exception as error:
+                    what = f'"{text}" is no endpoint description that Twisted understands: {error}'
+                    raise ConfigError(what) from None
+                self._add_endpoint(endpoint)
+
+    def _spelt(self, host: str, port: int, ranged: bool) -> str:
+        if not ranged:
+            return self.bind.address
+        return f"{SocketAddress(host, port)} (of {self.bind.address})"
+
+    def _open_ip(self, family: int, sockaddr: Any) -> None:
+        if self.process.poller is not None:
+            self._add(open_tcp(family, sockaddr, self.bind.backlog))
+        else:
+            endpoint = TCP6ServerEndpoint if family == socket.AF_INET6 else TCP4ServerEndpoint
+            self._add_endpoint(endpoint(self.process.reactor, sockaddr[1], self.bind.backlog, sockaddr[0]))
+
+    def _open_unix(self, path: str) -> None:
+        bind = self.bind
+        mode = None if bind.mode is None else int(bind.mode, 8)
+        if self.process.poller is None:
+            self._add_endpoint(UNIXServerEndpoint(self.process.reactor, path, bind.backlog, mode or 0o666, 0))
+            return
+        self._add(open_unix_path(path, bind.backlog, UnixOptions(mode, bind.user, bind.group)))
+        self._unix = path, identity_of(path)
+
+    def _add(self, sock: socket.SocketType) -> None:
+        poller = self.process.poller
+        if poller is None:
+            sock.close()
+            raise ConfigError(f"{self.bind.address}: addresses of this kind need Linux")
+        self._listeners.append(StreamListener(poller, self.process.clock, sock, self.bind.address, ()))
+
+    def _add_endpoint(self, endpoint: Any) -> None:
+        listener = EndpointListener(endpoint, self.bind.address, ())
+        self._listeners.append(listener)
+        opening = listener.listen()
+        failures: list[Failure] = []
+        opening.addErrback(failures.append)
+        if failures:
+            raise ConfigError(f"cannot listen on {self.bind.address}: {failures[0].getErrorMessage()}")
+        if not opening.called:
+            self.opening.append(opening.addCallback(self._check, failures))
+
+    def _check(self, _: Any, failures: Sequence[Failure]) -> None:
+        if failures:
+            raise ConfigError(f"cannot listen on {self.bind.address}: {failures[0].getErrorMessage()}")
+
+    def serve(self, frontend: Frontend, limit: Limit) -> None:
+        """Give the connections that come from now on to ``frontend``; ``limit`` is this entry's own."""
+        limits = (self.process.limit, frontend.limit, limit)
+        for listener in self._listeners:
+            listener.limits = limits
+            if isinstance(listener, StreamListener):
+                listener.accept = self._accepting(frontend, limits, self._local_address(listener))
+            else:
+                listener.arrive = self._arriving(frontend, limits)
+
+    def start(self) -> None:
+        """Begin to accept; endpoints did when they were opened, and hold what came."""
+        for listener in self._listeners:
+            if isinstance(listener, StreamListener):
+                listener.start()
+
+    def resume(self) -> None:
+        """Look again whether there is room: the limits may have changed."""
+        for listener in self._listeners:
+            listener.resume()
+
+    def _local_address(self, listener: StreamListener) -> SocketAddress | None:
+        if self._unix is not None:
+            return SocketAddress(f"unix:{self._unix[0]}")
+        local = SocketAddress.from_sockaddr(listener.getsockname())
+        return None if local.host in _WILDCARDS else local
+
+    def _accepting(self, frontend: Frontend, limits: tuple[Limit, ...], local: SocketAddress | None) -> Accept:
+        process, name, bind = self.process, frontend.name, self.bind.address
+
+        def accept(stream: Stream, peer: Any) -> None:
+            destination = SocketAddress.from_sockaddr(stream.sock.getsockname()) if local is None else local
+            facts = Facts(SocketAddress.from_sockaddr(peer), destination, name, bind)
+            session = Session(process, frontend, limits, stream, facts)
+            stream.attach(session, half_close=True)
+            stream.accepted()
+            session.start()
+
+        return accept
+
+    def _arriving(self, frontend: Frontend, limits: tuple[Limit, ...]) -> Callable[..., EndpointSession]:
+        def arrive(address: Any, arrived: Callable[[EndpointSession], None]) -> EndpointSession:
+            source = SocketAddress.from_address(address)
+            facts = Facts(source, SocketAddress(""), frontend.name, self.bind.address)
+            return EndpointSession(self.process, frontend, limits, facts, arrived)
+
+        return arrive
+
+    def sockets(self) -> list[Any]:
+        """The socket addresses that this entry's streams are accepted at."""
+        return [one.getsockname() for one in self._listeners if isinstance(one, StreamListener)]
+
+    def __len__(self) -> int:
+        return len(self._listeners)
+
+    def stop(self) -> None:
+        """Close all of them."""
+        for listener in self._listeners:
+            listener.stop()
+        self._listeners.clear()
+        if self._unix is not None:
+            remove_unix_path(*self._unix)
+            self._unix = None

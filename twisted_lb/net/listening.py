@@ -1,0 +1,165 @@
+"""Opening listening sockets: every family, whole port ranges, Unix paths without a gap, inherited descriptors."""
+
+import contextlib
+import errno
+import grp
+import os
+import pwd
+import socket
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from twisted_lb.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class UnixOptions:
+    """Who may connect to a Unix path: ``mode`` as chmod takes it, ``user`` and ``group`` as names or numbers."""
+
+    mode: int | None = None
+    user: str | None = None
+    group: str | None = None
+
+
+def open_tcp(family: int, sockaddr: Any, backlog: int) -> socket.SocketType:
+    """A listening TCP socket; accepted sockets inherit TCP_NODELAY. Raises OSError."""
+    sock = socket.SocketType(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(sockaddr)
+        sock.listen(backlog)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def open_unix_abstract(name: str, backlog: int) -> socket.SocketType:
+    """A listening socket in the abstract namespace, the name at its exact length. Raises OSError."""
+    sock = socket.SocketType(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        sock.bind(b"\0" + name.encode())
+        sock.listen(backlog)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def open_unix_path(path: str, backlog: int, options: UnixOptions) -> socket.SocketType:
+    """A listening socket at ``path``. A stale socket there is replaced by renaming over it, so that there is no moment
+    without one; a live one, or a file of another kind, is an error. Raises OSError.
+    """
+    _refuse_to_replace(path)
+    sock = socket.SocketType(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    beside = f"{path}.{os.getpid()}.tmp"
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(beside)
+        sock.bind(beside)
+        try:
+            _apply(beside, options)
+            sock.listen(backlog)
+            os.rename(beside, path)
+        except OSError:
+            os.unlink(beside)
+            raise
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _refuse_to_replace(path: str) -> None:
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(status.st_mode):
+        raise FileExistsError(errno.EEXIST, "there is a file of another kind in its place")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+        if probe.connect_ex(path) in (0, errno.EAGAIN):
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+
+def _apply(path: str, options: UnixOptions) -> None:
+    if options.user is not None or options.group is not None:
+        os.chown(path, _uid(options.user), _gid(options.group))
+    if options.mode is not None:
+        os.chmod(path, options.mode)
+
+
+def _uid(user: str | None) -> int:
+    if user is None:
+        return -1
+    if user.isdigit():
+        return int(user)
+    try:
+        return pwd.getpwnam(user).pw_uid
+    except KeyError:
+        raise ConfigError(f"there is no user {user!r} on this machine") from None
+
+
+def _gid(group: str | None) -> int:
+    if group is None:
+        return -1
+    if group.isdigit():
+        return int(group)
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise ConfigError(f"there is no group {group!r} on this machine") from None
+
+
+def identity_of(path: str) -> tuple[int, int]:
+    """What tells this file from another one that takes its place later: device and inode."""
+    status = os.lstat(path)
+    return status.st_dev, status.st_ino
+
+
+def remove_unix_path(path: str, identity: tuple[int, int]) -> None:
+    """Remove ``path`` unless another file has taken its place."""
+    with contextlib.suppress(OSError):
+        if identity_of(path) == identity:
+            os.unlink(path)
+
+
+def open_inherited(fd: int, backlog: int) -> socket.SocketType:
+    """A copy of the bound or listening stream socket that this process was started with as ``fd``. Raises OSError."""
+    sock = socket.SocketType(fileno=os.dup(fd))
+    try:
+        if sock.type != socket.SOCK_STREAM:
+            raise OSError(errno.ESOCKTNOSUPPORT, "it is no stream socket")
+        if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            sock.listen(backlog)
+        sock.setblocking(False)
+        os.set_inheritable(sock.fileno(), False)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+@contextlib.contextmanager
+def blamed_on(address: str) -> Iterator[None]:
+    """Turn an OSError of the opening functions into a ConfigError that names ``address`` and what to do."""
+    try:
+        yield
+    except OSError as error:
+        advice = _ADVICE.get(error.errno or 0, "")
+        raise ConfigError(f"cannot listen on {address}: {error.strerror or error}{advice}") from None
+
+
+_ADVICE = {
+    errno.EADDRINUSE: " (another process listens there, or this one does already)",
+    errno.EACCES: " (ports below 1024 need root or CAP_NET_BIND_SERVICE; a Unix path needs a writable folder)",
+    errno.EADDRNOTAVAIL: " (no interface of this machine has that address)",
+    errno.EMFILE: " (too many open files: raise the descriptor limit or listen on fewer ports)",
+    errno.EBADF: " (no such descriptor was passed to this process)",
+    errno.ENOTSOCK: " (that descriptor is no socket)",
+}

@@ -1,0 +1,147 @@
+"""One epoll over all streams and listeners of ours, edge-triggered.
+
+A descriptor's *watcher* is told of its events. Sockets that are closed while a batch of events is being worked off are
+really closed after the batch: else their number could be taken by the next accept, and a stale event of the same batch
+would hit the newcomer. What was cut short for fairness asks to be called ``again`` and has its turn after the events.
+"""
+
+import select
+from collections.abc import Callable, Sequence
+from socket import SocketType
+from typing import Protocol
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+EPOLLIN = 0x001
+EPOLLOUT = 0x004
+EPOLLERR = 0x008
+EPOLLHUP = 0x010
+EPOLLRDHUP = 0x2000
+EPOLLET = 1 << 31
+
+READING = EPOLLIN | EPOLLRDHUP | EPOLLET
+READING_AND_WRITING = READING | EPOLLOUT
+ENDED = EPOLLERR | EPOLLHUP | EPOLLRDHUP
+BATCH = 512
+"""Most events taken from the kernel at once."""
+
+WINDOWS = (64 * 1024, 256 * 1024, 1024 * 1024)
+"""Sizes in bytes that one read may have. The larger, the fewer system calls; the smaller, the less is set aside when
+the other side does not take it. Measured in docs/explanation/performance.md."""
+
+
+class Watcher(Protocol):
+    """Whoever owns a descriptor."""
+
+    def on_events(self, events: int) -> None:
+        """The kernel reports ``events``, a mask of EPOLL flags; 0 after having asked for ``again``."""
+
+    def on_crash(self) -> None:
+        """``on_events`` raised, which is a defect: close what belongs to it. The failure is logged already."""
+
+
+class Poller:
+    """The epoll, the watchers, and the work that waits for the end of a batch.
+
+    ``now``: the clock's seconds when the current batch began. ``windows``: memory shared by all reads of one process.
+    """
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime, epoll: "select.epoll | None" = None) -> None:
+        self.epoll = select.epoll() if epoll is None else epoll
+        self.now: float = clock.seconds()
+        memory = memoryview(bytearray(WINDOWS[-1]))
+        self.windows = tuple(memory[:size] for size in WINDOWS)
+        self.ready: list[Watcher] = []
+        self._seconds = clock.seconds
+        self._watchers: dict[int, Watcher] = {}
+        self._closing: list[SocketType] = []
+        self._after_batch: list[Callable[[], None]] = []
+        self._in_batch = False
+
+    def watch(self, fd: int, watcher: Watcher, events: int) -> None:
+        """Register the descriptor ``fd``; ``events`` as epoll_ctl takes them."""
+        self.epoll.register(fd, events)
+        self._watchers[fd] = watcher
+
+    def hand_over(self, fd: int, watcher: Watcher) -> None:
+        """Make ``watcher`` the owner of a descriptor that is registered already."""
+        self._watchers[fd] = watcher
+
+    def modify(self, fd: int, events: int) -> None:
+        """Change what is reported for ``fd``; what is ready at this moment is reported again."""
+        self.epoll.modify(fd, events)
+
+    def again(self, watcher: Watcher) -> None:
+        """Call ``watcher.on_events(0)`` after the events of this batch (or of the next one)."""
+        self.ready.append(watcher)
+
+    def after_batch(self, call: Callable[[], None]) -> None:
+        """Call ``call`` once at the end of this batch of events; at once between batches."""
+        if self._in_batch:
+            self._after_batch.append(call)
+        else:
+            call()
+
+    def close(self, fd: int, sock: SocketType) -> None:
+        """Forget ``fd`` and close its socket: at the end of the batch, or at once between batches."""
+        self._watchers.pop(fd, None)
+        if self._in_batch:
+            self._closing.append(sock)
+        else:
+            sock.close()
+
+    def __len__(self) -> int:
+        """How many descriptors are watched."""
+        return len(self._watchers)
+
+    def dispatch(self, events: Sequence[tuple[int, int]], foreign: Callable[[int, int], None] | None = None) -> None:
+        """Work off one batch. ``foreign(fd, events)`` gets what has no watcher here."""
+        self.now = self._seconds()
+        self._in_batch = True
+        watcher_of = self._watchers.get
+        try:
+            for fd, event in events:
+                watcher = watcher_of(fd)
+                if watcher is not None:
+                    try:
+                        watcher.on_events(event)
+                    except Exception:
+                        self._crashed(watcher)
+                elif foreign is not None:
+                    foreign(fd, event)
+            if self.ready:
+                self._run_ready()
+            if self._after_batch:
+                self._run_after_batch()
+        finally:
+            self._in_batch = False
+            if self._closing:
+                for sock in self._closing:
+                    sock.close()
+                self._closing.clear()
+
+    def _run_ready(self) -> None:
+        ready, self.ready = self.ready, []
+        for watcher in ready:
+            try:
+                watcher.on_events(0)
+            except Exception:
+                self._crashed(watcher)
+
+    def _run_after_batch(self) -> None:
+        calls, self._after_batch = self._after_batch, []
+        for call in calls:
+            try:
+                call()
+            except Exception:
+                self._log.failure("a call at the end of a batch failed")
+
+    def _crashed(self, watcher: Watcher) -> None:
+        self._log.failure("{watcher} failed; it is closed", watcher=type(watcher).__name__)
+        try:
+            watcher.on_crash()
+        except Exception:
+            self._log.failure("closing it failed too")

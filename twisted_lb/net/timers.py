@@ -1,0 +1,87 @@
+"""Deadlines for many sessions at the price of one reactor timer.
+
+Sessions do not move a timer at each byte. They are armed once, and when their slot comes up they look at what happened
+since and arm themselves again or end. Slots far away are coarse: a deadline is met up to one slot late, never early.
+"""
+
+from heapq import heappop, heappush
+from typing import Protocol
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+# Up to how many seconds away a slot has which width in milliseconds; about one percent of the wait.
+_WIDTHS = ((5.0, 50), (60.0, 500), (600.0, 5_000), (float("inf"), 60_000))
+
+
+class Timed(Protocol):
+    """What can be armed; ``timer_slot`` belongs to the wheel and starts as ``None``."""
+
+    timer_slot: "set[Timed] | None"
+
+    def timer_due(self, now: float) -> None:
+        """The deadline has passed; ``now`` in the clock's seconds. No longer armed; may arm itself again."""
+
+
+class TimerWheel:
+    """All deadlines of one process."""
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self.clock = clock
+        self._slots: dict[int, set[Timed]] = {}
+        self._order: list[int] = []
+        self._call: IDelayedCall | None = None
+        self._called_at = 0
+
+    def arm(self, item: Timed, delay_s: float, now: float) -> None:
+        """Call ``item.timer_due`` once ``delay_s`` seconds after ``now``; replaces what was armed before."""
+        width = next(width for limit, width in _WIDTHS if delay_s < limit)
+        key = -(-int((now + delay_s) * 1000 + 1) // width) * width
+        slot = self._slots.get(key)
+        if slot is None:
+            slot = self._slots[key] = set()
+            heappush(self._order, key)
+            if self._call is None or key < self._called_at:
+                self._schedule(key)
+        if item.timer_slot is not None:
+            item.timer_slot.discard(item)
+        slot.add(item)
+        item.timer_slot = slot
+
+    def disarm(self, item: Timed) -> None:
+        """Forget the deadline of ``item``, if it has one."""
+        if item.timer_slot is not None:
+            item.timer_slot.discard(item)
+            item.timer_slot = None
+
+    def __len__(self) -> int:
+        """How many items are armed."""
+        return sum(map(len, self._slots.values()))
+
+    def _schedule(self, key: int) -> None:
+        delay = max(0.0, key / 1000 - self.clock.seconds())
+        self._called_at = key
+        if self._call is not None:
+            self._call.reset(delay)
+        else:
+            self._call = self.clock.callLater(delay, self._tick)
+
+    def _tick(self) -> None:
+        self._call = None
+        now = self.clock.seconds()
+        while self._order and self._order[0] <= now * 1000:
+            slot = self._slots.pop(heappop(self._order))
+            for item in tuple(slot):
+                if item.timer_slot is not slot:
+                    continue  # disarmed or armed anew by one that was due before it
+                item.timer_slot = None
+                try:
+                    item.timer_due(now)
+                except Exception:
+                    self._log.failure("a timer failed")
+        while self._order and not self._slots[self._order[0]]:
+            del self._slots[heappop(self._order)]
+        if self._order:
+            self._schedule(self._order[0])

@@ -1,0 +1,74 @@
+"""What all sessions of this process share: clock, poller, timers, the process's limit, who exists, whom to blame."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from twisted_lb.errors import PluginError
+from twisted_lb.net.poll import Poller
+from twisted_lb.net.timers import TimerWheel
+from twisted_lb.stages.admission import Limit
+
+LOGGED_FAILURES = 10
+"""So many failures of a plugin are logged one by one; then each hundredth, so that a flood stays readable."""
+
+
+class Mortal(Protocol):
+    """A session, as far as the process deals with it."""
+
+    def kill(self, reason: str) -> None:
+        """End now."""
+
+
+class Process:
+    """One process; nothing here assumes that it is the only one.
+
+    ``poller``: ``None`` where there is no epoll; then every connection takes the path of Twisted's own transports.
+    ``plugin_failures``: how often each plugin failed since the start.
+    """
+
+    _log = Logger(namespace="twisted_lb.plugins")
+
+    def __init__(self, reactor: Any, clock: IReactorTime, poller: Poller | None) -> None:
+        self.reactor = reactor
+        self.clock = clock
+        self.poller = poller
+        self.wheel = TimerWheel(clock)
+        self.limit = Limit()
+        self.sessions: set[Mortal] = set()
+        self.plugin_failures: Counter[str] = Counter()
+        self._when_empty: Callable[[], None] | None = None
+
+    def session_ended(self, session: Mortal) -> None:
+        """Forget a session."""
+        self.sessions.discard(session)
+        if self._when_empty is not None and not self.sessions:
+            when_empty, self._when_empty = self._when_empty, None
+            when_empty()
+
+    def when_empty(self, call: Callable[[], None]) -> None:
+        """Call ``call`` once when the last session has ended."""
+        self._when_empty = call
+
+    def after_batch(self, call: Callable[[], None]) -> None:
+        """Call ``call`` when the poller has worked off its current batch of events; at once between batches."""
+        if self.poller is None:
+            call()
+        else:
+            self.poller.after_batch(call)
+
+    def blame(self, error: PluginError, where: str) -> None:
+        """Count and log that a plugin failed; ``where`` names the frontend or backend."""
+        self.plugin_failures[error.plugin] += 1
+        count = self.plugin_failures[error.plugin]
+        if count <= LOGGED_FAILURES or count % 100 == 0:
+            self._log.error(
+                "{where}: plugin {plugin} failed ({count} so far): {what}",
+                where=where,
+                plugin=error.plugin,
+                count=count,
+                what=error.what,
+            )

@@ -1,0 +1,191 @@
+"""The service that twistd runs: opens the listeners, reloads, and stops gracefully."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from twisted_lb.assembly import Assembly, assemble, fit_descriptors
+from twisted_lb.binding import Binding, Key, key_of
+from twisted_lb.config.addresses import IpAddress, parse_bind
+from twisted_lb.config.model import Config
+from twisted_lb.errors import ConfigError
+from twisted_lb.process import Process
+
+Load = Callable[[], Config]
+"""Reads the configuration anew. Raises ConfigError."""
+
+
+class LoadBalancer(Service):
+    """One load balancer. ``load``: reads the configuration, at the start and at each reload.
+
+    ``failed(problems)``: called if a listener turns out not to open after the start; it ends the process.
+    """
+
+    _log = Logger(namespace="twisted_lb")
+
+    def __init__(self, load: Load, process: Process, failed: Callable[[Sequence[str]], None]) -> None:
+        self.load = load
+        self.process = process
+        self.assembly: Assembly | None = None
+        self.bindings: dict[Key, Binding] = {}
+        self._failed = failed
+        self._stopping: Deferred[None] | None = None
+        self._deadline: IDelayedCall | None = None
+
+    # Start
+
+    def open(self) -> None:
+        """Read the configuration and open every listener. Raises ConfigError, and has nothing open then."""
+        assembly = self._assemble(self.load(), None)
+        opened = self._open_missing(assembly)
+        self._take_over(assembly, opened)
+
+    def startService(self) -> None:
+        """See ``IService``: begin to accept."""
+        super().startService()  # type: ignore[no-untyped-call]
+        for binding in self.bindings.values():
+            self._start(binding)
+        self._log.info("serving on {binds}", binds=", ".join(self._spelt_binds()) or "nothing")
+
+    def _spelt_binds(self) -> list[str]:
+        return [binding.bind.address for binding in self.bindings.values()]
+
+    def _start(self, binding: Binding) -> None:
+        binding.start()
+        for opening in binding.opening:
+            opening.addErrback(self._opening_failed)
+
+    def _opening_failed(self, reason: Failure) -> None:
+        self._failed([reason.getErrorMessage()])
+
+    def _assemble(self, config: Config, before: Assembly | None) -> Assembly:
+        assembly = assemble(config, self.process, before)
+        try:
+            listeners = sum(_count(bind.address) for bind, _, _ in assembly.binds)
+            assembly.maxconn = fit_descriptors(config.process.maxconn, listeners)
+        except ConfigError:
+            assembly.close_logs(besides=before)
+            raise
+        return assembly
+
+    def _open_missing(self, assembly: Assembly) -> dict[Key, Binding]:
+        """Open the bind entries that are not open yet: all of them, or none."""
+        opened: dict[Key, Binding] = {}
+        problems: list[str] = []
+        for bind, _, _ in assembly.binds:
+            key = key_of(bind)
+            if key not in self.bindings:
+                binding = opened[key] = Binding(self.process, bind)
+                try:
+                    binding.open()
+                except ConfigError as error:
+                    problems.extend(error.problems)
+        if problems:
+            for binding in opened.values():
+                binding.stop()
+            assembly.close_logs(besides=self.assembly)
+            raise ConfigError(*problems)
+        return opened
+
+    def _take_over(self, assembly: Assembly, opened: dict[Key, Binding]) -> None:
+        """From here on ``assembly`` rules; nothing can fail any more."""
+        before, self.assembly = self.assembly, assembly
+        bindings = {**self.bindings, **opened}
+        assembly.commit()
+        self.bindings = {}
+        for bind, frontend, limit in assembly.binds:
+            binding = self.bindings[key_of(bind)] = bindings.pop(key_of(bind))
+            binding.serve(frontend, limit)
+        for binding in bindings.values():
+            binding.stop()
+        if before is not None:
+            before.close_logs(besides=assembly)
+        for binding in self.bindings.values():
+            binding.resume()
+
+    # Reload
+
+    def reload(self) -> None:
+        """Put the configuration as it is now in force, or say why not and go on with the old one."""
+        if self._stopping is not None:
+            self._log.warn("no reload: the process is stopping")
+            return
+        try:
+            assembly = self._assemble(self.load(), self.assembly)
+            opened = self._open_missing(assembly)
+        except ConfigError as error:
+            for problem in error.problems:
+                self._log.error("reload refused: {problem}", problem=problem)
+            self._log.error("the configuration that was in force before stays in force")
+            return
+        except Exception:
+            self._log.failure("reload failed; the configuration that was in force before stays in force")
+            return
+        self._take_over(assembly, opened)
+        for binding in opened.values():
+            self._start(binding)
+        self.reopen_logs()
+        self._log.info("reloaded; serving on {binds}", binds=", ".join(self._spelt_binds()))
+
+    def reopen_logs(self) -> None:
+        """Go on in new access log files, after the old ones were moved away."""
+        if self.assembly is not None:
+            try:
+                self.assembly.reopen_logs()
+            except ConfigError as error:
+                self._log.error("{problem}; the old file is still written to", problem=error)
+
+    # Stop
+
+    def stopService(self) -> "Deferred[None] | None":
+        """See ``IService``: no new connections; those that live may finish within ``process.graceful_stop``."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        for binding in self.bindings.values():
+            binding.stop()
+        self.bindings = {}
+        if not self.process.sessions:
+            self._close_logs()
+            return None
+        assert self.assembly is not None
+        grace_s = self.assembly.config.process.graceful_stop
+        count = len(self.process.sessions)
+        self._log.info("stopping: {count} connections may finish within {grace} s", count=count, grace=float(grace_s))
+        self._stopping = Deferred()
+        self._deadline = self.process.clock.callLater(grace_s, self.stop_now)
+        self.process.when_empty(self._drained)
+        return self._stopping
+
+    def stop_now(self) -> None:
+        """Do not wait any longer: end the connections that are left."""
+        sessions = list(self.process.sessions)
+        if sessions:
+            self._log.info("ending {count} connections", count=len(sessions))
+        for session in sessions:
+            session.kill("the process stops")
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it waits for connections to finish."""
+        return self._stopping is not None
+
+    def _drained(self) -> None:
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+        self._close_logs()
+        stopping = self._stopping
+        if stopping is not None and not stopping.called:
+            stopping.callback(None)
+
+    def _close_logs(self) -> None:
+        if self.assembly is not None:
+            self.assembly.close_logs()
+
+
+def _count(address: str) -> int:
+    parsed: Any = parse_bind(address)
+    return parsed.high - parsed.low + 1 if isinstance(parsed, IpAddress) else 1

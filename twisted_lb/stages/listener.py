@@ -1,0 +1,145 @@
+"""The accept room: takes connections from the kernel, in batches, while there is room.
+
+Stage: accept.
+In: a listening socket, or a Twisted server endpoint.
+Out: one call of ``accept`` per connection, with a paused transport.
+Never: refuses, or takes a connection that does not fit below a limit.
+Source: performance.md in docs/explanation, "accept in batches"; accept(2).
+"""
+
+import errno
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from twisted_lb.net.poll import EPOLLIN, Poller
+from twisted_lb.net.stream import Stream
+from twisted_lb.stages.admission import Limit
+
+ACCEPT_BATCH = 64
+"""Most connections taken at once, so that a storm of them leaves turns to those that exist."""
+RETRY_S = 0.1
+"""How long a listener that ran out of descriptors or memory waits before it tries again."""
+LOG_AGAIN_S = 60.0
+"""At most so often a listener says that it ran out."""
+_OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_LEVEL_TRIGGERED = EPOLLIN
+
+Accept = Callable[[Stream, Any], None]
+"""Takes a paused stream and the client's socket address as ``accept`` gave it."""
+
+
+class StreamListener:
+    """One listening socket on the poller.
+
+    ``accept`` may be replaced while it runs: a reload keeps the socket and gives it a new frontend.
+    ``limits``: those of the process, the frontend and the bind, likewise.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, poller: Poller, clock: IReactorTime, sock: socket.SocketType, name: str, limits: Sequence[Limit]
+    ) -> None:
+        self.accept: Accept | None = None
+        self.limits = limits
+        self.name = name
+        self._poller = poller
+        self._clock = clock
+        self._sock = sock
+        self._fd = sock.fileno()
+        self._family = sock.family
+        self._paused = True
+        self._watched = False
+        self._retry: IDelayedCall | None = None
+        self._complained_at: float | None = None
+
+    def start(self) -> None:
+        """Begin to accept."""
+        self._poller.watch(self._fd, self, 0)
+        self._watched = True
+        self.resume()
+
+    def on_events(self, events: int) -> None:
+        """See ``Watcher``."""
+        if self._paused or self.accept is None or self._fd < 0:
+            return
+        room = ACCEPT_BATCH
+        for limit in self.limits:
+            room = limit.room(room)
+        take, poller, family, accept = self._sock._accept, self._poller, self._family, self.accept  # type: ignore[attr-defined]
+        for _ in range(room):
+            try:
+                fd, peer = take()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in _OUT_OF_RESOURCES:
+                    self._out_of_resources(error)
+                    return
+                continue  # the client left while it waited in the backlog: accept(2), "Error handling"
+            sock = socket.SocketType(family, socket.SOCK_STREAM, 0, fd)
+            sock.setblocking(False)
+            accept(Stream(poller, sock), peer)
+        if room < ACCEPT_BATCH:
+            self._wait_for_room()
+
+    def on_crash(self) -> None:
+        """See ``Watcher``; a defect in one session's start does not close the listener."""
+
+    def _wait_for_room(self) -> None:
+        for limit in self.limits:
+            if limit.room(1) < 1:
+                self._pause()
+                limit.wait(self)
+                return
+
+    def _out_of_resources(self, error: OSError) -> None:
+        now = self._clock.seconds()
+        if self._complained_at is None or now - self._complained_at > LOG_AGAIN_S:
+            self._complained_at = now
+            self._log.warn(
+                "{name} pauses accepting now and then: {reason}; clients wait in the backlog (raise the descriptor "
+                "limit or lower process.maxconn)",
+                name=self.name,
+                reason=error.strerror,
+            )
+        self._pause()
+        self._retry = self._clock.callLater(RETRY_S, self._try_again)
+
+    def _try_again(self) -> None:
+        self._retry = None
+        try:
+            spare = socket.SocketType(self._family, socket.SOCK_STREAM)
+        except OSError:
+            self._retry = self._clock.callLater(RETRY_S, self._try_again)
+            return
+        spare.close()
+        self.resume()
+
+    def _pause(self) -> None:
+        if not self._paused:
+            self._paused = True
+            self._poller.modify(self._fd, 0)
+
+    def resume(self) -> None:
+        """Accept again; see ``Pausable``."""
+        if self._paused and self._watched and self._fd >= 0 and self._retry is None:
+            self._paused = False
+            self._poller.modify(self._fd, _LEVEL_TRIGGERED)
+
+    def stop(self) -> None:
+        """Close the socket; what waits in its backlog and was never accepted is refused by the kernel."""
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            self._poller.close(fd, self._sock)
+
+    def getsockname(self) -> Any:
+        """The socket address that it is bound to."""
+        return self._sock.getsockname()

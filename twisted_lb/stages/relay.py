@@ -1,0 +1,321 @@
+"""The copy loops: bytes in both directions until both sides have said all, or one of them fails.
+
+Stage: relay.
+In: a client's and a server's connection, and the client's bytes that earlier stages looked at.
+Out: ``relay_ended(cause, reason)`` once, with both connections closed.
+Never: reads from one side while the other has not taken what was read before. Never turns a reset into a clean end.
+Source: docs/explanation/performance.md for the techniques; HAProxy configuration.txt for the timers.
+
+``StreamRelay`` moves bytes from socket to socket between two streams of ours. ``relay_transports.TransportRelay`` does
+the same between any two Twisted transports. One contract suite runs on both.
+"""
+
+import contextlib
+import os
+from math import inf
+from socket import SHUT_WR, SO_ERROR, SO_LINGER, SOL_SOCKET
+from typing import Protocol
+
+from twisted_lb.config.inherit import BackendTimers, FrontendTimers
+from twisted_lb.endings import Cause
+from twisted_lb.net.poll import EPOLLERR, EPOLLOUT, EPOLLRDHUP, READING_AND_WRITING
+from twisted_lb.net.stream import RESET_ON_CLOSE, Stream
+
+
+class RelayOwner(Protocol):
+    """Who wants to know when a relay is over."""
+
+    def relay_ended(self, cause: Cause, reason: str) -> None:
+        """Both connections are closed."""
+
+    def relay_half_closed(self) -> None:
+        """The first of the two sides has sent all; other timers count from now on."""
+
+
+class Side(Protocol):
+    """One side of a relay, as far as the timers look at it."""
+
+    eof: bool
+    """It has sent all it will send."""
+    bytes_in: int
+    """Bytes that it has sent."""
+    blocked_since: float
+    """When it stopped taking what it was sent; 0 while it takes everything."""
+
+
+class Relay:
+    """What both kinds have in common: the two sides, and when which timer is due.
+
+    ``last``: when a byte last moved, in the clock's seconds. ``half_closed``: a side has sent all.
+    """
+
+    __slots__ = ("half_closed", "last", "owner")
+    client: Side
+    server: Side
+
+    def __init__(self, owner: RelayOwner, now: float) -> None:
+        self.owner: RelayOwner | None = owner
+        self.last = now
+        self.half_closed = False
+
+    def next_deadline(self, client: FrontendTimers, server: BackendTimers) -> tuple[float, Cause] | None:
+        """When which side times out if nothing moves until then; ``None`` for never.
+
+        A side's read timer does not run while the other side does not take what there is: then it is we who refuse to
+        read. A side that does not take has a write timer of the same length.
+        """
+        client_s, server_s = client.client, server.server
+        if server.tunnel is not None:
+            client_s = server_s = server.tunnel
+        if self.half_closed:
+            client_s = client_s if client.client_fin is None else client.client_fin
+            server_s = server_s if server.server_fin is None else server.server_fin
+        due: tuple[float, Cause] | None = None
+        for side, other, timeout, cause in (
+            (self.client, self.server, client_s, Cause.CLIENT_TIMEOUT),
+            (self.server, self.client, server_s, Cause.SERVER_TIMEOUT),
+        ):
+            if timeout is None or timeout == inf:
+                continue
+            if (side.eof or other.blocked_since) and not side.blocked_since:
+                continue
+            deadline = (side.blocked_since or self.last) + timeout
+            if due is None or deadline < due[0]:
+                due = deadline, cause
+        return due
+
+    def half_close(self) -> None:
+        """From now on the timers for half-closed connections count."""
+        if not self.half_closed and self.owner is not None:
+            self.half_closed = True
+            self.owner.relay_half_closed()
+
+    def end(self, cause: Cause, reason: str = "", reset: bool = True) -> None:
+        """Close both sides, with a RST unless ``reset`` is false, and tell the owner; once."""
+        owner, self.owner = self.owner, None
+        if owner is not None:
+            self._close(reset)
+            owner.relay_ended(cause, reason)
+
+    def _close(self, reset: bool) -> None:
+        raise NotImplementedError
+
+    def forget(self) -> None:
+        """Let go of the two sides, which refer to this relay; their counters have been read."""
+        del self.client, self.server
+
+
+class StreamSide:
+    """One side of a ``StreamRelay``: a watcher on its socket.
+
+    ``pending``: bytes of the other side that this one has not taken; while there are any the other is not read.
+    """
+
+    __slots__ = (
+        "blocked_since",
+        "bytes_in",
+        "cause",
+        "eof",
+        "fd",
+        "other",
+        "pending",
+        "poller",
+        "recv_into",
+        "relay",
+        "send",
+        "sock",
+        "window",
+        "writable_watched",
+    )
+    other: "StreamSide"
+
+    def __init__(self, relay: "StreamRelay", stream: Stream, cause: Cause) -> None:
+        sock = stream.detach()
+        self.relay = relay
+        self.poller = stream.poller
+        self.cause = cause
+        self.sock = sock
+        self.fd = stream.fd
+        self.writable_watched = stream.writable_watched
+        self.recv_into = sock.recv_into
+        self.send = sock.send
+        self.window = 0
+        self.pending: memoryview | None = None
+        self.eof = False
+        self.bytes_in = 0
+        self.blocked_since = 0.0
+        self.poller.hand_over(self.fd, self)
+
+    def on_events(self, events: int) -> None:
+        """See ``Watcher``. Long, as each call of a smaller function would cost what a system call costs."""
+        relay = self.relay
+        if relay.owner is None:
+            return
+        if events & EPOLLOUT and self.pending is not None and not self.flush():
+            return
+        other = self.other
+        if self.eof or other.pending is not None:
+            if events & EPOLLERR:
+                self.check_error()
+            return
+        poller = self.poller
+        while True:
+            view = poller.windows[self.window]
+            try:
+                count = self.recv_into(view)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                relay.end(self.cause, error.strerror or "")
+                return
+            if not count:
+                self.end_of_stream()
+                return
+            self.bytes_in += count
+            relay.last = poller.now
+            full = count == len(view)
+            if not full:
+                view = view[:count]
+            try:
+                sent = other.send(view)
+            except BlockingIOError:
+                sent = 0
+            except OSError as error:
+                other.broken(error)
+                return
+            if sent < count:
+                other.set_aside(view[sent:])
+                self.window = 0
+                return
+            if full:
+                # The rest gets its turn when the others have had theirs.
+                if self.window < len(poller.windows) - 1:
+                    self.window += 1
+                poller.again(self)
+                return
+            if not events & EPOLLRDHUP:
+                return
+            # The end of stream came together with these bytes, and its event will not come back: read on to it.
+
+    def on_crash(self) -> None:
+        """See ``Watcher``."""
+        self.relay.end(Cause.INTERNAL, "a defect in the relay")
+
+    def set_aside(self, rest: memoryview | bytes) -> None:
+        """Keep what the kernel did not take; this is all that is ever kept, one window at most."""
+        self.pending = memoryview(bytes(rest))
+        self.blocked_since = self.poller.now
+        if not self.writable_watched:
+            self.writable_watched = True
+            self.poller.modify(self.fd, READING_AND_WRITING)
+
+    def flush(self) -> bool:
+        """Send what is pending. Returns whether the relay goes on with this event."""
+        pending = self.pending
+        assert pending is not None
+        try:
+            sent = self.send(pending)
+        except BlockingIOError:
+            return True
+        except OSError as error:
+            self.broken(error)
+            return False
+        relay = self.relay
+        relay.last = self.poller.now
+        if sent < len(pending):
+            self.pending = pending[sent:]
+            self.blocked_since = self.poller.now
+            return True
+        self.pending = None
+        self.blocked_since = 0.0
+        other = self.other
+        if not other.eof:
+            # What came meanwhile was reported once already, and will not be again.
+            other.on_events(EPOLLRDHUP)
+        elif self.eof:
+            relay.finish()
+        else:
+            self.shut_write()
+        return relay.owner is not None
+
+    def end_of_stream(self) -> None:
+        """This side has sent all: the other is told, once it has taken everything."""
+        self.eof = True
+        relay, other = self.relay, self.other
+        relay.half_close()
+        if other.pending is None:
+            if other.eof:
+                relay.finish()
+            else:
+                other.shut_write()
+
+    def shut_write(self) -> None:
+        """Send this side a FIN."""
+        try:
+            self.sock.shutdown(SHUT_WR)
+        except OSError as error:
+            self.broken(error)
+
+    def check_error(self) -> None:
+        """An error while nothing is read from this side: a reset ends the relay here and now."""
+        code = self.sock.getsockopt(SOL_SOCKET, SO_ERROR)
+        if code:
+            self.relay.end(self.cause, os.strerror(code))
+
+    def broken(self, error: OSError) -> None:
+        """This side takes no more. What it said before still counts: it is passed on, up to the reset."""
+        relay = self.relay
+        had_ended = self.eof
+        self.pending = None
+        self.blocked_since = 0.0
+        while not self.eof and relay.owner is not None and self.other.pending is None:
+            before = self.bytes_in
+            self.on_events(EPOLLRDHUP)
+            if self.bytes_in == before:
+                break
+        relay.end(self.cause, error.strerror or "", reset=had_ended or not self.eof)
+
+
+class StreamRelay(Relay):
+    """A relay between two streams of ours, socket to socket."""
+
+    __slots__ = ("client", "server")
+    client: StreamSide
+    server: StreamSide
+
+    def __init__(self, owner: RelayOwner, client: Stream, server: Stream) -> None:
+        super().__init__(owner, client.poller.now)
+        self.client = StreamSide(self, client, Cause.CLIENT)
+        self.server = StreamSide(self, server, Cause.SERVER)
+        self.client.other = self.server
+        self.server.other = self.client
+
+    def start(self, peeked: bytes, client_events: int, server_events: int) -> None:
+        """Send ``peeked`` to the server and go on.
+
+        ``client_events``, ``server_events``: what was reported of each while nobody read; it is not reported again.
+        """
+        client, server = self.client, self.server
+        client.bytes_in = len(peeked)
+        if peeked:
+            server.set_aside(peeked)
+            server.flush()
+        elif client_events:
+            client.on_events(client_events)
+        if server_events & ~EPOLLOUT:
+            server.on_events(server_events)
+
+    def finish(self) -> None:
+        """Both sides have sent all, and each has taken all."""
+        self.end(Cause.NORMAL, reset=False)
+
+    def _close(self, reset: bool) -> None:
+        client, server = self.client, self.server
+        for side in (client, server):
+            if reset:
+                with contextlib.suppress(OSError):
+                    side.sock.setsockopt(SOL_SOCKET, SO_LINGER, RESET_ON_CLOSE)
+            side.poller.close(side.fd, side.sock)
+            side.pending = None
+        # The two refer to each other: without this they would live until the garbage collector comes by.
+        del client.other, server.other

@@ -1,0 +1,154 @@
+"""The copy loop between any two Twisted transports: slower than ``relay.StreamRelay``, and the same in all it promises.
+
+Stage: relay.
+In: two transports, and the client's bytes that earlier stages looked at.
+Out: ``relay_ended(cause, reason)`` once, with both connections closed.
+Never: lets a transport's buffer grow beyond what its producer interface allows.
+Source: ``twisted.internet.interfaces``: IPushProducer, IConsumer, ITCPTransport.
+"""
+
+from typing import Any
+
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IPushProducer, IReactorTime, ISSLTransport, ITCPTransport, IUNIXTransport
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from twisted_lb.endings import Cause
+from twisted_lb.stages.relay import Relay, RelayOwner
+
+
+@implementer(IPushProducer)
+class TransportSide:
+    """One side of a ``TransportRelay``; it is registered as the producer of its own transport."""
+
+    __slots__ = ("blocked_since", "bytes_in", "cause", "eof", "gone", "relay", "transport")
+    other: "TransportSide"
+
+    def __init__(self, relay: "TransportRelay", transport: Any, cause: Cause) -> None:
+        self.relay = relay
+        self.transport = transport
+        self.cause = cause
+        self.eof = False
+        self.gone = False
+        self.bytes_in = 0
+        self.blocked_since = 0.0
+
+    # What the transport's protocol passes on.
+
+    def data(self, data: bytes) -> None:
+        """Bytes came from this side."""
+        relay = self.relay
+        if relay.owner is not None:
+            self.bytes_in += len(data)
+            relay.last = relay.clock.seconds()
+            relay.other_of(self).transport.write(data)
+
+    def end_of_stream(self) -> None:
+        """This side has sent all it will send, and still listens."""
+        relay = self.relay
+        if self.eof or relay.owner is None:
+            return
+        self.eof = True
+        relay.half_close()
+        other = relay.other_of(self)
+        if other.eof:
+            relay.finish()
+        elif can_half_close(other.transport):
+            other.transport.loseWriteConnection()
+        # Else nothing tells the other side that no more will come; the timers for half-closed connections bound it.
+
+    def lost(self, reason: Failure) -> None:
+        """This side's connection is gone."""
+        relay = self.relay
+        self.gone = True
+        if relay.owner is None:
+            return
+        if not reason.check(ConnectionDone):
+            relay.end(self.cause, reason.getErrorMessage())
+            return
+        self.eof = True
+        if relay.other_of(self).gone:
+            relay.end(Cause.NORMAL, reset=False)
+        else:
+            relay.half_close()
+            relay.finish()
+
+    # What the transport asks of its producer.
+
+    def pauseProducing(self) -> None:
+        """This side takes no more for now: stop reading the other."""
+        relay = self.relay
+        if relay.owner is not None:
+            self.blocked_since = relay.clock.seconds()
+            relay.other_of(self).transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """This side takes more again."""
+        relay = self.relay
+        self.blocked_since = 0.0
+        if relay.owner is not None:
+            relay.last = relay.clock.seconds()
+            relay.other_of(self).transport.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """This side's connection is going away; ``lost`` tells how."""
+
+    def close(self, reset: bool) -> None:
+        """Close this side: with a RST where the transport knows how, or after what was written."""
+        if self.gone:
+            return
+        self.transport.unregisterProducer()
+        if reset and hasattr(self.transport, "abortConnection"):
+            self.transport.abortConnection()
+        else:
+            self.transport.loseConnection()
+
+
+class TransportRelay(Relay):
+    """A relay between two Twisted transports, of which any may be a stream of ours."""
+
+    __slots__ = ("client", "clock", "closing", "server")
+    client: TransportSide
+    server: TransportSide
+
+    def __init__(self, owner: RelayOwner, clock: IReactorTime, client: Any, server: Any) -> None:
+        super().__init__(owner, clock.seconds())
+        self.clock = clock
+        self.closing = False
+        self.client = TransportSide(self, client, Cause.CLIENT)
+        self.server = TransportSide(self, server, Cause.SERVER)
+
+    def start(self, peeked: bytes) -> None:
+        """Send ``peeked`` to the server and go on."""
+        for side in (self.client, self.server):
+            side.transport.registerProducer(side, True)
+        if peeked:
+            self.client.data(peeked)
+        self.client.transport.resumeProducing()
+        self.server.transport.resumeProducing()
+
+    def other_of(self, side: TransportSide) -> TransportSide:
+        """The side across."""
+        return self.server if side is self.client else self.client
+
+    def finish(self) -> None:
+        """Both sides have sent all, or one is gone: close what is left when it has taken what was written to it.
+
+        The relay ends when the transports say so, and until then the timers run.
+        """
+        if not self.closing:
+            self.closing = True
+            for side in (self.client, self.server):
+                side.close(reset=False)
+
+    def _close(self, reset: bool) -> None:
+        for side in (self.client, self.server):
+            side.close(reset)
+
+
+def can_half_close(transport: Any) -> bool:
+    """Whether ``loseWriteConnection`` sends an end of stream; over TLS it would break the connection."""
+    return not ISSLTransport.providedBy(transport) and (
+        ITCPTransport.providedBy(transport) or IUNIXTransport.providedBy(transport)
+    )

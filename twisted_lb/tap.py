@@ -1,0 +1,273 @@
+"""twistd's options and service maker; no logic."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import IServiceCollection, Service
+from twisted.internet.defer import Deferred
+from twisted.logger import ILogObserver, Logger
+from twisted.python import usage
+from twisted.python.components import Componentized
+
+from twisted_lb import __version__, demo
+from twisted_lb.config.load import load_dict, load_file
+from twisted_lb.config.model import Config
+from twisted_lb.config.schema import json_schema
+from twisted_lb.errors import ConfigError
+from twisted_lb.logs import LineFile, observer, standard_error
+from twisted_lb.plugin_host import KINDS, load_plugins
+
+NAME = "twisted-lb"
+
+
+class Options(usage.Options):
+    """What can be said on the command line; everything else is in the configuration file."""
+
+    synopsis = "twistd [twistd's options] twisted-lb [options]"
+    longdesc = """\
+A proxy and load balancer for TCP, extended with plugins.
+
+Try it:           twistd -n twisted-lb --demo
+Without a file:   twistd -n twisted-lb --listen 127.0.0.1:8080 --server 127.0.0.1:9001 --server 127.0.0.1:9002
+With a file:      twistd -n twisted-lb --config lb.toml
+Check the file:   twistd -n twisted-lb --config lb.toml --check
+
+Addresses: HOST:PORT, *:PORT, [V6]:PORT, HOST:LOW-HIGH, unix:/PATH, unix:@NAME, fd:N, or any Twisted endpoint
+description; for servers also HOST (the client's port), HOST:+N and HOST:-N.
+Signals: TERM and INT stop gracefully (a second one at once), HUP reloads the file, USR1 reopens the log files.
+Access records go to standard output, everything else to standard error, unless the file says otherwise."""
+    optFlags = (
+        ("check", None, "Check the configuration with all that it refers to, say what is wrong, and exit."),
+        ("demo", None, "Proxy 127.0.0.1:8080 to two small servers of our own, and say what to try."),
+        ("json-schema", None, "Print the configuration's JSON schema, the options of all plugins included, and exit."),
+    )
+
+    def __init__(self) -> None:
+        self.listen: list[str] = []
+        self.servers: list[str] = []
+        self.config_file: str | None = None
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    def opt_config(self, path: str) -> None:
+        """Read the configuration from this TOML file."""
+        self.config_file = os.path.abspath(path)
+
+    def opt_listen(self, address: str) -> None:
+        """Accept connections here; may be repeated."""
+        self.listen.append(address)
+
+    def opt_server(self, address: str) -> None:
+        """Balance them over these servers; may be repeated."""
+        self.servers.append(address)
+
+    def opt_version(self) -> None:
+        """Print the version and exit."""
+        print(f"twisted-lb {__version__}")
+        raise SystemExit(0)
+
+    opt_c = opt_config
+    opt_l = opt_listen
+    opt_s = opt_server
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """See ``usage.Options``; what is wrong is said in one message, without the whole help."""
+        try:
+            super().parseOptions(options)  # type: ignore[no-untyped-call]
+        except usage.UsageError as error:
+            _exit_with(f"{error} (see: twistd twisted-lb --help)")
+
+    def postOptions(self) -> None:
+        """See ``usage.Options``: the earliest moment at which everything is known, and no reactor imported yet."""
+        ways = [bool(self["demo"]), self.config_file is not None, bool(self.listen or self.servers)]
+        if self["json-schema"]:
+            self._print_schema()
+        if sum(ways) != 1:
+            raise usage.UsageError("give either --config FILE, or --listen and --server, or --demo")
+        if self.config_file is None and not self["demo"] and not (self.listen and self.servers):
+            raise usage.UsageError("--listen needs at least one --server, and the other way round")
+        if "twisted.internet.reactor" not in sys.modules and sys.platform == "linux":
+            from twisted_lb.net.reactor import install
+
+            install()
+        try:
+            self.config = self.load()
+            if self["check"]:
+                self._check()
+        except ConfigError as error:
+            _exit_with(*error.problems)
+
+    def load(self) -> Config:
+        """Read the configuration, now and at each reload. Raises ConfigError."""
+        if self.config_file is not None:
+            return load_file(self.config_file)
+        if self["demo"]:
+            from twisted.internet import reactor
+
+            if not hasattr(self, "_demo"):
+                self._demo = demo.start(reactor)
+            return load_dict(self._demo, "the demo")
+        servers = {f"s{number}": address for number, address in enumerate(self.servers, 1)}
+        return load_dict(
+            {
+                "frontends": {"main": {"bind": self.listen, "backend": "main"}},
+                "backends": {"main": {"servers": servers}},
+            },
+            "the command line",
+        )
+
+    def _check(self) -> None:
+        from twisted_lb.assembly import assemble
+
+        assembly = assemble(self.config, _process())
+        assembly.close_logs()
+        frontends, servers = len(assembly.frontends), sum(len(one.servers) for one in assembly.backends.values())
+        print(f"{self.config_file or 'the command line'} is valid: {frontends} frontends, {servers} servers")
+        raise SystemExit(0)
+
+    def _print_schema(self) -> None:
+        try:
+            path = self.config_file
+            modules = load_file(path).plugins if path is not None else ()
+            host = load_plugins(modules)
+        except ConfigError as error:
+            _exit_with(*error.problems)
+        supplies: dict[str, Any] = {
+            kind: {name: one.supply.options for name, one in host.supplies(kind).items()} for kind in KINDS
+        }
+        print(json.dumps(json_schema(supplies), indent=2))
+        raise SystemExit(0)
+
+
+def _exit_with(*problems: str) -> Any:
+    for problem in problems:
+        print(f"twisted-lb: {problem}", file=sys.__stderr__, flush=True)
+    raise SystemExit(1)
+
+
+def _process() -> Any:
+    from twisted.internet import reactor
+
+    from twisted_lb.process import Process
+
+    if sys.platform == "linux":
+        from twisted_lb.net.reactor import clock_of, poller_of
+
+        return Process(reactor, clock_of(reactor), poller_of(reactor))
+    return Process(reactor, reactor, None)
+
+
+def makeService(options: Options) -> Service:
+    """Make the service that twistd runs; see ``IServiceMaker``."""
+    return Application(options)
+
+
+class Application(Service):
+    """The load balancer in twistd's hands: opens the listeners while it is still root, and looks after signals."""
+
+    _log = Logger(namespace="twisted_lb")
+
+    def __init__(self, options: Options) -> None:
+        from twisted_lb.service import LoadBalancer
+
+        self.options = options
+        self.log_file: LineFile | None = None
+        self.balancer = LoadBalancer(options.load, _process(), self._failed)
+
+    @property
+    def _twistd(self) -> Any:
+        """Twistd's own options."""
+        return self.options.parent if self.options.parent is not None else {}
+
+    def setServiceParent(self, parent: IServiceCollection) -> None:
+        """See ``IService``; the application takes our log observer unless the user chose one of twistd's."""
+        super().setServiceParent(parent)  # type: ignore[no-untyped-call]
+        settings = self.options.config.process
+        chosen = any(self._twistd.get(name) for name in ("logfile", "syslog", "logger"))
+        if chosen or (settings.log_file is None and not self._twistd.get("nodaemon")):
+            return
+        try:
+            self.log_file = LineFile(settings.log_file, standard_error())
+        except ConfigError as error:
+            _exit_with(*error.problems)
+        assert self.log_file is not None
+        assert isinstance(parent, Componentized)
+        write = observer(self.log_file, settings.log_format, settings.log_level)
+        parent.setComponent(ILogObserver, write)  # type: ignore[no-untyped-call]
+
+    def privilegedStartService(self) -> None:
+        """See ``IService``: open every listener, or exit with status 1."""
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
+        try:
+            self.balancer.open()
+        except ConfigError as error:
+            if not self._twistd.get("nodaemon"):
+                raise  # twistd reports it through the process that the user started
+            pidfile = self._twistd.get("pidfile")
+            if pidfile:
+                Path(pidfile).unlink(missing_ok=True)
+            _exit_with(*error.problems)
+
+    def startService(self) -> None:
+        """See ``IService``."""
+        import gc
+
+        from twisted.internet import reactor
+
+        super().startService()  # type: ignore[no-untyped-call]
+        self.balancer.startService()
+        reactor.callWhenRunning(self._take_signals)
+        if self.options["demo"]:
+            print(demo.WHAT_TO_TRY, file=sys.__stderr__, flush=True)
+        # What exists now stays: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+
+    def stopService(self) -> "Deferred[None] | None":
+        """See ``IService``."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        return self.balancer.stopService()
+
+    def _take_signals(self) -> None:
+        from twisted.internet import reactor
+
+        def later(call: Any) -> Any:
+            return lambda *_: reactor.callFromThread(call)  # type: ignore[attr-defined]
+
+        signal.signal(signal.SIGTERM, later(self._stop))
+        signal.signal(signal.SIGINT, later(self._stop))
+        signal.signal(signal.SIGHUP, later(self._reload))
+        signal.signal(signal.SIGUSR1, later(self._reopen_logs))
+
+    def _stop(self) -> None:
+        from twisted.internet import reactor
+
+        if self.running:
+            reactor.stop()
+        else:
+            self.balancer.stop_now()
+
+    def _reload(self) -> None:
+        self.balancer.reload()
+        self._reopen_logs()
+
+    def _reopen_logs(self) -> None:
+        self.balancer.reopen_logs()
+        if self.log_file is not None:
+            try:
+                self.log_file.reopen()
+            except ConfigError as error:
+                self._log.error("{problem}; the old file is still written to", problem=error)
+
+    def _failed(self, problems: Sequence[str]) -> None:
+        import atexit
+
+        for problem in problems:
+            print(f"twisted-lb: {problem}", file=sys.__stderr__, flush=True)
+        # twistd offers no way to choose the exit status of a reactor that has run.
+        atexit.register(os._exit, 1)
+        self._stop()
