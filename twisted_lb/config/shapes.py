@@ -1,6 +1,7 @@
 """What an annotation of the model, or of a plugin's options, says about the value; ``convert`` and ``schema`` ask."""
 
 from dataclasses import dataclass, field
+from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
@@ -54,7 +55,7 @@ def shape_of(annotation: Any) -> Shape:
 
 def is_union(annotation: Any) -> bool:
     """Whether it is ``A | B`` or ``Union[A, B]``."""
-    return get_origin(annotation) is Union or type(annotation).__name__ == "UnionType"
+    return get_origin(annotation) in (Union, UnionType)
 
 
 def is_table(core: Any) -> bool:
