@@ -14,6 +14,7 @@ from random import Random
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
@@ -169,8 +170,11 @@ class PolicyContract:
     def settle(self, answer: Deferred[Verdict]) -> Verdict:
         """Return the verdict that ``answer`` has by now; override to make time or a server go on until it has."""
         settled: list[Verdict] = []
-        answer.addCallback(settled.append)
-        assert settled, f"decide() has not answered: override settle(), or see what failed: {answer!r}"
+        failed: list[Failure] = []
+        answer.addCallbacks(settled.append, failed.append)
+        for failure in failed:
+            failure.raiseException()
+        assert settled, "decide() has not answered yet: override settle()"
         return settled[0]
 
     def decide(self, policy: IPolicy, facts: Facts) -> Verdict:

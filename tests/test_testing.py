@@ -1,0 +1,255 @@
+"""The contract suites find what is wrong with a plugin; each promise is broken once here."""
+
+import unittest
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred, fail, succeed
+from zope.interface import implementer
+
+from twisted_lb.api import (
+    ALLOW,
+    NEED_MORE,
+    Allow,
+    Deny,
+    IAccessLog,
+    IBalancer,
+    IObserver,
+    IPolicy,
+    IServer,
+    IValidator,
+    NeedMore,
+    Stage,
+)
+from twisted_lb.testing import (
+    AccessLogContract,
+    BalancerContract,
+    FakeServer,
+    ObserverContract,
+    PolicyContract,
+    ValidatorContract,
+    make_facts,
+    make_record,
+)
+
+
+def failures(contract: type, **parts: Any) -> set[str]:
+    """Run a contract suite on an object and return the names of the tests that fail."""
+    case = type("Case", (contract, unittest.TestCase), parts)
+    result = unittest.TestResult()
+    unittest.defaultTestLoader.loadTestsFromTestCase(case).run(result)
+    assert result.testsRun > 1
+    return {test.id().rpartition(".")[2] for test, _ in [*result.failures, *result.errors]}
+
+
+def balancer_failures(choose: Callable[[Any, Any], Any]) -> set[str]:
+    made = type("Made", (), {"choose": lambda self, candidates, facts: choose(candidates, facts)})
+    return failures(BalancerContract, make_balancer=lambda self: implementer(IBalancer)(made)())
+
+
+def policy_failures(decide: Callable[[Any], Any], stage: Stage = Stage.POLICY, **parts: Any) -> set[str]:
+    made = type("Made", (), {"decide": lambda self, facts: decide(facts), "stage": stage})
+    return failures(PolicyContract, make_policy=lambda self: implementer(IPolicy)(made)(), **parts)
+
+
+def validator_failures(validate: Callable[[bytes], Any], **parts: Any) -> set[str]:
+    made = type("Made", (), {"validate": lambda self, data, facts: validate(data)})
+    examples = {"accepted": [b"abc"], "refused": [b"xyz", b"a--"]}
+    return failures(ValidatorContract, make_validator=lambda self: implementer(IValidator)(made)(), **examples | parts)
+
+
+def access_log_failures(format_record: Callable[[Any], Any]) -> set[str]:
+    made = type("Made", (), {"format": lambda self, record: format_record(record)})
+    return failures(AccessLogContract, make_access_log=lambda self: implementer(IAccessLog)(made)())
+
+
+def observer_failures(**methods: Callable[..., Any]) -> set[str]:
+    quiet = dict.fromkeys(("session_opened", "session_closed"), lambda self, *_: None)
+    made = type("Made", (), quiet | {"session_routed": lambda self, facts, backend, server: None} | methods)
+    return failures(ObserverContract, make_observer=lambda self: implementer(IObserver)(made)())
+
+
+# Balancers
+
+
+def test_a_good_balancer_passes() -> None:
+    assert balancer_failures(lambda candidates, facts: candidates[-1]) == set()
+
+
+def test_a_balancer_that_finds_nobody_when_all_are_busy_is_found_out() -> None:
+    idle = balancer_failures(lambda candidates, facts: next((one for one in candidates if not one.connections), None))
+    assert {"test_it_chooses_a_candidate_at_equal_load", "test_it_chooses_a_candidate_at_full_load"} <= idle
+
+
+def test_a_balancer_that_returns_a_copy_is_found_out() -> None:
+    assert "test_it_chooses_the_only_candidate" in balancer_failures(lambda candidates, facts: FakeServer("a"))
+
+
+def test_a_balancer_that_clings_to_a_server_that_left_is_found_out() -> None:
+    first: list[Any] = []
+
+    def choose(candidates: Any, facts: Any) -> Any:
+        first.append(candidates[0])
+        return first[0]
+
+    assert "test_it_chooses_a_candidate_while_candidates_come_and_go" in balancer_failures(choose)
+
+
+def test_a_balancer_that_counts_connections_itself_is_found_out() -> None:
+    def choose(candidates: Any, facts: Any) -> Any:
+        candidates[0].connections += 1
+        return candidates[0]
+
+    assert balancer_failures(choose) == {"test_it_only_reads"}
+
+
+def test_an_object_that_does_not_declare_its_interface_is_found_out() -> None:
+    made = type("Made", (), {"choose": lambda self, candidates, facts: candidates[0]})
+    assert failures(BalancerContract, make_balancer=lambda self: made()) == {"test_it_satisfies_the_interface"}
+
+
+# Policies
+
+
+def test_good_policies_pass_at_once_later_and_as_coroutines() -> None:
+    async def decide(facts: Any) -> Allow:
+        return ALLOW
+
+    assert policy_failures(lambda facts: Deny("no")) == set()
+    assert policy_failures(lambda facts: succeed(ALLOW)) == set()
+    assert policy_failures(decide) == set()
+
+
+def test_a_policy_that_raises_on_a_unix_client_is_found_out() -> None:
+    only_ip = policy_failures(lambda facts: ALLOW if ip_address(facts.source.host) else Deny("no"))
+    assert only_ip == {"test_it_answers_every_source"}
+
+
+@pytest.mark.parametrize("answer", [None, True, NEED_MORE, succeed(None), fail(ValueError())])
+def test_a_policy_that_answers_nonsense_is_found_out(answer: Any) -> None:
+    assert policy_failures(lambda facts: answer) == {"test_it_answers_every_source"}
+
+
+def test_a_policy_at_a_stage_where_nobody_asks_is_found_out() -> None:
+    assert policy_failures(lambda facts: ALLOW, Stage.RELAY) == {"test_it_satisfies_the_interface"}
+
+
+def test_a_policy_that_answers_later_can_be_settled() -> None:
+    waiting: list[Deferred[Any]] = []
+
+    def decide(facts: Any) -> Deferred[Any]:
+        waiting.append(Deferred())
+        return waiting[-1]
+
+    def settle(self: Any, answer: Deferred[Any]) -> Any:
+        waiting[-1].callback(ALLOW)
+        return PolicyContract.settle(self, answer)
+
+    assert policy_failures(decide) == {"test_it_answers_every_source"}
+    assert policy_failures(decide, settle=settle) == set()
+
+
+# Validators
+
+
+def good(data: bytes) -> Any:
+    if data[:3] == b"abc":
+        return ALLOW
+    return NeedMore(3) if b"abc".startswith(data) else Deny("no")
+
+
+def test_a_good_validator_passes() -> None:
+    assert validator_failures(good) == set()
+    assert validator_failures(lambda data: ALLOW if data[:1] == b"a" else Deny("no"), refused=[b"xyz"]) == set()
+
+
+def test_a_validator_that_decides_too_early_is_found_out() -> None:
+    hasty = validator_failures(lambda data: ALLOW if data[:3] == b"abc" else Deny("no"))
+    assert {"test_it_judges_what_comes_byte_by_byte", "test_it_judges_what_comes_in_two_pieces"} == hasty
+
+
+def test_a_validator_that_waits_for_what_never_comes_is_found_out() -> None:
+    assert validator_failures(lambda data: NeedMore(9) if len(data) < 3 else good(data)) != set()
+    assert validator_failures(lambda data: NeedMore(len(data)) if len(data) < 3 else good(data)) != set()
+
+
+def test_a_validator_that_remembers_is_found_out() -> None:
+    begun: list[bytes] = []
+
+    def validate(data: bytes) -> Any:
+        answer = good(begun.pop() if begun else data)
+        if isinstance(answer, NeedMore):
+            begun.append(data)
+        return answer
+
+    assert "test_it_judges_what_comes_in_two_pieces" in validator_failures(validate)
+
+
+def test_a_validator_that_raises_on_strange_bytes_is_found_out() -> None:
+    assert validator_failures(lambda data: data.decode() and good(data)) == {"test_it_never_raises"}
+
+
+def test_a_validator_without_examples_is_found_out() -> None:
+    assert "test_it_judges_what_comes_whole" in validator_failures(good, accepted=[])
+    assert "test_it_judges_what_comes_whole" in validator_failures(good, refused=[])
+
+
+# Access logs
+
+
+def test_a_good_access_log_passes() -> None:
+    assert access_log_failures(lambda record: ascii(record).encode()) == set()
+
+
+@pytest.mark.parametrize(
+    "format_record",
+    [
+        lambda record: f"{record.source}".encode("utf-8", "replace"),  # a line end in a client's path
+        lambda record: record.source.encode(),  # a path that is not UTF-8
+        lambda record: ascii(record),  # not bytes
+        lambda record: b"",
+    ],
+)
+def test_an_access_log_that_does_not_write_one_line_is_found_out(format_record: Callable[[Any], Any]) -> None:
+    assert "test_it_writes_one_line_for_each_record" in access_log_failures(format_record)
+
+
+def test_an_access_log_that_caches_too_long_is_found_out() -> None:
+    lines: list[bytes] = []
+
+    def format_record(record: Any) -> bytes:
+        lines.append(ascii(record).encode())
+        return lines[len(lines) // 2]
+
+    assert access_log_failures(format_record) == {"test_a_line_depends_on_its_record_alone"}
+
+
+# Observers
+
+
+def test_a_good_observer_passes() -> None:
+    assert observer_failures() == set()
+
+
+def test_an_observer_that_expects_every_connection_to_be_routed_is_found_out() -> None:
+    routed: list[Any] = []
+    found = observer_failures(
+        session_routed=lambda self, facts, backend, server: routed.append(facts),
+        session_closed=lambda self, facts, record: routed.remove(facts),
+    )
+    assert found == {"test_it_watches_a_connection_that_was_never_routed"}
+
+
+# Fakes
+
+
+def test_the_fake_server_is_a_server() -> None:
+    assert IServer.providedBy(FakeServer("a"))
+
+
+def test_facts_and_records_have_what_the_test_asks_for() -> None:
+    facts = make_facts("::1", 7, frontend="games", learnt={"tls.sni": "a.example"})
+    assert (str(facts.source), facts.frontend, facts.learnt) == ("[::1]:7", "games", {"tls.sni": "a.example"})
+    assert make_record(retries=3).retries == 3
