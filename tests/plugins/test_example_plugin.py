@@ -1,6 +1,7 @@
 """The third-party plugin of ``docs/how-to/write-a-plugin.md`` works as the page shows it."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -33,8 +34,20 @@ def test_the_page_shows_each_file_as_it_is(name: str) -> None:
     assert f"`{name}`:\n\n```{FILES[name]}\n{(EXAMPLE / name).read_text()}```\n" in page
 
 
-def run(*command: str | Path, cwd: Path) -> str:
+TWISTD = "from twisted.scripts.twistd import run; run()"
+
+
+def configuration() -> str:
+    """Return the configuration file that the page shows."""
+    found = re.search(r"```toml\n# lb.toml\n(.*?)```", (HOW_TO / "write-a-plugin.md").read_text(), re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def run(*command: str | Path, cwd: Path, **variables: str) -> str:
+    """Run a command to its good end and return what it writes to standard output."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PIP_"))}
+    environment |= variables
     done = subprocess.run(
         [str(word) for word in command],
         cwd=cwd,
@@ -72,3 +85,16 @@ def test_the_example_s_own_test_passes_on_what_was_installed(python: Path, tmp_p
     shutil.copy(EXAMPLE / "test_lb_sticky_source.py", tmp_path)
     out = run(python, "-m", "pytest", "-p", "no:cacheprovider", "test_lb_sticky_source.py", cwd=tmp_path)
     assert " passed" in out
+
+
+def test_the_installed_example_is_what_the_page_s_configuration_uses(python: Path, tmp_path: Path) -> None:
+    (tmp_path / "lb.toml").write_text(configuration())
+    out = run(python, "-c", TWISTD, "-n", "twisted-lb", "--config", "lb.toml", "--check", cwd=tmp_path)
+    assert "lb.toml is valid" in out
+
+
+def test_the_example_need_not_be_installed_to_be_tried(tmp_path: Path) -> None:
+    (tmp_path / "lb.toml").write_text('plugins = ["lb_sticky_source"]\n' + configuration())
+    shutil.copy(EXAMPLE / "lb_sticky_source.py", tmp_path)
+    command = (sys.executable, "-c", TWISTD, "-n", "twisted-lb", "--config", "lb.toml", "--check")
+    assert "lb.toml is valid" in run(*command, cwd=tmp_path, PYTHONPATH=str(tmp_path))
