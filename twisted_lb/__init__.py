@@ -10,11 +10,17 @@ The map of this package; imports only ever point up this list, and a connection 
 - ``hookspecs``    every hook
 - ``config``       one TOML file read into frozen structs
 - ``plugin_host``  finds, checks and merges plugins
+- ``logs``         where lines go: files that can be reopened
 - ``net``          sockets: one epoll, streams, timers, listening and connecting
 - ``backends``     pools of servers and their counters
 - ``stages``       the rooms that a connection walks through
+- ``frontend``     what a frontend's connections are asked, and where they go
+- ``process``      what all sessions of the process share
 - ``session``      the order of the rooms
-- ``service``      listeners, reload, graceful stop
+- ``assembly``     from the configuration to the objects that serve
+- ``binding``      one open ``bind`` entry: its listening sockets
+- ``service``      start, reload, graceful stop
+- ``demo``         two small servers to try the proxy with
 - ``tap``          twistd's options and service maker
 - ``testing``      fakes and contract suites, for us and for plugin authors
 """

@@ -9,6 +9,7 @@ from twisted_lb.endings import Stage
 from twisted_lb.plugin_host import Built
 from twisted_lb.stages.access_log import AccessLog
 from twisted_lb.stages.admission import Limit
+from twisted_lb.stages.relay import IdleTimers
 
 
 class Frontend:
@@ -32,6 +33,7 @@ class Frontend:
         self.name = name
         self.backend = backend
         self.timers = timers
+        self.idle = IdleTimers.of(timers, backend.timers)
         self.limit = limit
         self.validators = tuple(validators)
         self.policies = tuple(policies)

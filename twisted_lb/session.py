@@ -136,7 +136,7 @@ class Session:
     def start(self) -> None:
         """Begin the walk; the client's transport is paused."""
         for limit in self._limits:
-            limit.take()
+            limit.count += 1
         self.process.sessions.add(self)
         for observer in self.frontend.observers:
             self._tell(observer.plugin, observer.object.session_opened, self.facts)
@@ -145,8 +145,8 @@ class Session:
     def advance(self, event: Event | None) -> None:
         """Leave the current stage with ``event`` and walk on until a stage has to wait."""
         while event is not None:
-            self.stage = TRANSITIONS[self.stage, event]
-            event = _ENTER[self.stage](self)
+            self.stage, enter = _STEPS[self.stage][event]
+            event = enter(self)
 
     # Admission, validation, policy
 
@@ -335,10 +335,14 @@ class Session:
         for observer in self.frontend.observers:
             self._tell(observer.plugin, observer.object.session_routed, self.facts, self.backend.name, server)
         peeked, self._peeked = self._peeked, b""
+        now = process.clock.seconds()
+        connect_s = self.backend.timers.connect
+        if connect_s is None or connect_s > self.frontend.idle.shortest:
+            self._watch_relay(now)
+        # Else the deadline for connecting, no longer due, is as good a moment for the first look.
         if type(client) is Stream and type(attempt) is Stream:
-            client.poller.now = process.clock.seconds()
+            client.poller.now = now
             stream_relay = self._relay = StreamRelay(self, client, attempt)
-            self._watch_relay(client.poller.now)
             stream_relay.start(peeked, client.reported, attempt.reported)
         else:
             self._start_transport_relay(attempt, peeked)
@@ -351,43 +355,38 @@ class Session:
             attempt.attach(protocol, half_close=True)
             protocol.makeConnection(attempt)  # type: ignore[no-untyped-call]
         relay = self._relay = TransportRelay(self, self.process.clock, self.client, protocol.transport)
-        self._watch_relay(relay.last)
         relay.start(peeked)
         protocol.relay_through(relay.server)
         if self._client_ended and self._relay is relay:
             relay.client.end_of_stream()
 
     def _watch_relay(self, now: float) -> None:
-        relay = self._relay
-        assert relay is not None
-        deadline = relay.next_deadline(self.frontend.timers, self.backend.timers)
-        shortest = self._shortest
-        if deadline is not None:
-            # What blocks a timer now can end any moment without anybody being told: look again before it could be due.
-            self.process.wheel.arm(self, min(deadline[0] - now, shortest), now)
-        elif shortest != inf:
-            self.process.wheel.arm(self, shortest, now)
+        """Look again in as long as a side may be idle at least.
+
+        What keeps a timer from running can end at any moment without anybody being told, so no look is later than that.
+        """
+        shortest_s = self.frontend.idle.shortest
+        if shortest_s < inf:
+            self.process.wheel.arm(self, shortest_s, now)
         else:
             self.process.wheel.disarm(self)
 
-    @property
-    def _shortest(self) -> float:
-        client, server = self.frontend.timers, self.backend.timers
-        spans = (client.client, client.client_fin, server.server, server.server_fin, server.tunnel)
-        return min((span for span in spans if span), default=inf)
-
     def _relay_due(self, now: float) -> None:
-        relay = self._relay
+        relay, idle = self._relay, self.frontend.idle
         assert relay is not None
-        deadline = relay.next_deadline(self.frontend.timers, self.backend.timers)
-        if deadline is not None and deadline[0] <= now:
+        deadline = relay.next_deadline(idle)
+        if deadline is None:
+            self._watch_relay(now)
+        elif deadline[0] <= now:
             relay.end(deadline[1], "idle for too long")
         else:
-            self._watch_relay(now)
+            self.process.wheel.arm(self, min(deadline[0] - now, idle.shortest), now)
 
     def relay_half_closed(self) -> None:
         """See ``RelayOwner``."""
-        self._watch_relay(self.process.clock.seconds())
+        idle = self.frontend.idle
+        if idle.client_fin < idle.client or idle.server_fin < idle.server:
+            self._watch_relay(self.process.clock.seconds())
 
     def relay_ended(self, cause: Cause, reason: str) -> None:
         """See ``RelayOwner``."""
@@ -601,7 +600,7 @@ class EndpointSession(Session):
             super().connectionLost(reason)
 
 
-_ENTER = {
+_ENTER: dict[Stage, Callable[[Session], Event | None]] = {
     Stage.ADMISSION: Session._enter_admission,
     Stage.VALIDATION: Session._enter_validation,
     Stage.POLICY: Session._enter_policy,
@@ -610,3 +609,12 @@ _ENTER = {
     Stage.CONNECT: Session._enter_connect,
     Stage.RELAY: Session._enter_relay,
 }
+# The same as TRANSITIONS and _ENTER, in the form that is looked up seven times per connection.
+_STEPS: list[dict[Event, tuple[Stage, Callable[[Session], Event | None]]]] = [
+    {
+        event: (to_stage, _ENTER[to_stage])
+        for (from_stage, event), to_stage in TRANSITIONS.items()
+        if from_stage is stage and to_stage in _ENTER
+    }
+    for stage in Stage
+]

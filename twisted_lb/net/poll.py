@@ -45,6 +45,7 @@ class Poller:
     """The epoll, the watchers, and the work that waits for the end of a batch.
 
     ``now``: the clock's seconds when the current batch began. ``windows``: memory shared by all reads of one process.
+    ``watchers``: who owns which descriptor.
     """
 
     _log = Logger()
@@ -56,7 +57,7 @@ class Poller:
         self.windows = tuple(memory[:size] for size in WINDOWS)
         self.ready: list[Watcher] = []
         self._seconds = clock.seconds
-        self._watchers: dict[int, Watcher] = {}
+        self.watchers: dict[int, Watcher] = {}
         self._closing: list[SocketType] = []
         self._after_batch: list[Callable[[], None]] = []
         self._in_batch = False
@@ -64,11 +65,7 @@ class Poller:
     def watch(self, fd: int, watcher: Watcher, events: int) -> None:
         """Register the descriptor ``fd``; ``events`` as epoll_ctl takes them."""
         self.epoll.register(fd, events)
-        self._watchers[fd] = watcher
-
-    def hand_over(self, fd: int, watcher: Watcher) -> None:
-        """Make ``watcher`` the owner of a descriptor that is registered already."""
-        self._watchers[fd] = watcher
+        self.watchers[fd] = watcher
 
     def modify(self, fd: int, events: int) -> None:
         """Change what is reported for ``fd``; what is ready at this moment is reported again."""
@@ -87,7 +84,7 @@ class Poller:
 
     def close(self, fd: int, sock: SocketType) -> None:
         """Forget ``fd`` and close its socket: at the end of the batch, or at once between batches."""
-        self._watchers.pop(fd, None)
+        self.watchers.pop(fd, None)
         if self._in_batch:
             self._closing.append(sock)
         else:
@@ -95,13 +92,13 @@ class Poller:
 
     def __len__(self) -> int:
         """How many descriptors are watched."""
-        return len(self._watchers)
+        return len(self.watchers)
 
     def dispatch(self, events: Sequence[tuple[int, int]], foreign: Callable[[int, int], None] | None = None) -> None:
         """Work off one batch. ``foreign(fd, events)`` gets what has no watcher here."""
         self.now = self._seconds()
         self._in_batch = True
-        watcher_of = self._watchers.get
+        watcher_of = self.watchers.get
         try:
             for fd, event in events:
                 watcher = watcher_of(fd)

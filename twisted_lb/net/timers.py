@@ -10,8 +10,14 @@ from typing import Protocol
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-# Up to how many seconds away a slot has which width in milliseconds; about one percent of the wait.
-_WIDTHS = ((5.0, 50), (60.0, 500), (600.0, 5_000), (float("inf"), 60_000))
+
+def slot_width_ms(delay_s: float) -> int:
+    """How coarse deadlines are that far away: about one percent of the wait, and never less than 50 ms."""
+    if delay_s < 5.0:
+        return 50
+    if delay_s < 60.0:
+        return 500
+    return 5_000 if delay_s < 600.0 else 60_000
 
 
 class Timed(Protocol):
@@ -37,8 +43,8 @@ class TimerWheel:
 
     def arm(self, item: Timed, delay_s: float, now: float) -> None:
         """Call ``item.timer_due`` once ``delay_s`` seconds after ``now``; replaces what was armed before."""
-        width = next(width for limit, width in _WIDTHS if delay_s < limit)
-        key = -(-int((now + delay_s) * 1000 + 1) // width) * width
+        width = slot_width_ms(delay_s)
+        key = (int((now + delay_s) * 1000) // width + 1) * width
         slot = self._slots.get(key)
         if slot is None:
             slot = self._slots[key] = set()

@@ -20,14 +20,12 @@ class Pausable(Protocol):
 class Limit:
     """A count with a most; ``maximum`` is ``None`` for no limit."""
 
-    __slots__ = ("_paused", "count", "maximum", "total")
+    __slots__ = ("_paused", "count", "maximum")
 
     def __init__(self, maximum: int | None = None) -> None:
         self.maximum = maximum
         self.count = 0
         """Connections now."""
-        self.total = 0
-        """Connections ever."""
         self._paused: list[Pausable] = []
 
     def room(self, wanted: int) -> int:
@@ -35,11 +33,6 @@ class Limit:
         if self.maximum is None:
             return wanted
         return min(wanted, self.maximum - self.count)
-
-    def take(self) -> None:
-        """One connection more."""
-        self.count += 1
-        self.total += 1
 
     def give_back(self) -> None:
         """One connection less; wakes the listeners that wait for room."""

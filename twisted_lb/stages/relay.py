@@ -12,6 +12,7 @@ the same between any two Twisted transports. One contract suite runs on both.
 
 import contextlib
 import os
+from dataclasses import dataclass
 from math import inf
 from socket import SHUT_WR, SO_ERROR, SO_LINGER, SOL_SOCKET
 from typing import Protocol
@@ -43,6 +44,30 @@ class Side(Protocol):
     """When it stopped taking what it was sent; 0 while it takes everything."""
 
 
+@dataclass(frozen=True, slots=True)
+class IdleTimers:
+    """How long each side may be idle during the relay, in seconds; ``inf`` for ever.
+
+    ``client_fin`` and ``server_fin`` count once a side has sent all. ``shortest``: of the four.
+    """
+
+    client: float
+    server: float
+    client_fin: float
+    server_fin: float
+    shortest: float
+
+    @classmethod
+    def of(cls, frontend: FrontendTimers, backend: BackendTimers) -> "IdleTimers":
+        """Work out which of the settings counts when: ``tunnel`` replaces both, and the fin timers replace that."""
+        client, server = (inf if span is None else span for span in (frontend.client, backend.server))
+        if backend.tunnel is not None:
+            client = server = backend.tunnel
+        client_fin = client if frontend.client_fin is None else frontend.client_fin
+        server_fin = server if backend.server_fin is None else backend.server_fin
+        return cls(client, server, client_fin, server_fin, min(client, server, client_fin, server_fin))
+
+
 class Relay:
     """What both kinds have in common: the two sides, and when which timer is due.
 
@@ -58,28 +83,24 @@ class Relay:
         self.last = now
         self.half_closed = False
 
-    def next_deadline(self, client: FrontendTimers, server: BackendTimers) -> tuple[float, Cause] | None:
+    def next_deadline(self, timers: IdleTimers) -> tuple[float, Cause] | None:
         """When which side times out if nothing moves until then; ``None`` for never.
 
         A side's read timer does not run while the other side does not take what there is: then it is we who refuse to
         read. A side that does not take has a write timer of the same length.
         """
-        client_s, server_s = client.client, server.server
-        if server.tunnel is not None:
-            client_s = server_s = server.tunnel
         if self.half_closed:
-            client_s = client_s if client.client_fin is None else client.client_fin
-            server_s = server_s if server.server_fin is None else server.server_fin
+            client_s, server_s = timers.client_fin, timers.server_fin
+        else:
+            client_s, server_s = timers.client, timers.server
         due: tuple[float, Cause] | None = None
-        for side, other, timeout, cause in (
+        for side, other, timeout_s, cause in (
             (self.client, self.server, client_s, Cause.CLIENT_TIMEOUT),
             (self.server, self.client, server_s, Cause.SERVER_TIMEOUT),
         ):
-            if timeout is None or timeout == inf:
+            if timeout_s == inf or ((side.eof or other.blocked_since) and not side.blocked_since):
                 continue
-            if (side.eof or other.blocked_since) and not side.blocked_since:
-                continue
-            deadline = (side.blocked_since or self.last) + timeout
+            deadline = (side.blocked_since or self.last) + timeout_s
             if due is None or deadline < due[0]:
                 due = deadline, cause
         return due
@@ -144,7 +165,7 @@ class StreamSide:
         self.eof = False
         self.bytes_in = 0
         self.blocked_since = 0.0
-        self.poller.hand_over(self.fd, self)
+        self.poller.watchers[self.fd] = self
 
     def on_events(self, events: int) -> None:
         """See ``Watcher``. Long, as each call of a smaller function would cost what a system call costs."""
