@@ -94,6 +94,10 @@ Access records go to standard output, everything else to standard error, unless 
             from twisted_lb.net.reactor import install
 
             install()
+        if self.parent and self.parent.get("nodaemon") and self.parent.get("pidfile") == "twistd.pid":
+            # Who runs in the foreground needs no pid file, and must not fail in a folder that cannot be written to, or
+            # that a second one runs in.
+            self.parent["pidfile"] = ""
         try:
             self.config = self.load()
             if self["check"]:
