@@ -1,17 +1,22 @@
 """Where lines go: access records and application events, to standard streams or to files that can be reopened."""
 
+import contextlib
 import io
 import json
 import os
+import select
+import stat
 import sys
 import time
 from collections.abc import Callable
+from select import PIPE_BUF
 from typing import Any
 
 from twisted.logger import (
     FilteringLogObserver,
     ILogObserver,
     LogEvent,
+    Logger,
     LogLevel,
     LogLevelFilterPredicate,
     formatEvent,
@@ -30,25 +35,49 @@ class LineFile:
     ``path``: ``None`` for the descriptor ``fd``, which is left open. ``lost``: lines that could not be written.
     """
 
+    _log = Logger()
+
     def __init__(self, path: str | None, fd: int) -> None:
         self.path = path
         self.lost = 0
-        self._fd = fd if path is None else _open(path)
+        self._told = 0
+        self._use(fd if path is None else _open(path))
+
+    def _use(self, fd: int) -> None:
+        self._fd = fd
+        self._room: select.poll | None = None
+        with contextlib.suppress(OSError):  # there may be no standard stream at all
+            if stat.S_ISREG(os.fstat(fd).st_mode):
+                return
+            # Whoever reads a pipe may stop to. O_NONBLOCK would hold for all who have this pipe or terminal open.
+            self._room = select.poll()
+            self._room.register(fd, select.POLLOUT)
 
     def write(self, data: bytes) -> None:
-        """Append ``data``, whole lines. A disk that is full or a pipe that nobody reads loses them; nothing else."""
-        view = memoryview(data)
+        """Append ``data``, whole lines. A disk or pipe that is full loses them, and they are counted; nothing waits."""
+        done = 0
         try:
-            while view:
-                view = view[os.write(self._fd, view) :]
+            while done < len(data):
+                end = len(data)
+                if self._room is not None:
+                    if not self._room.poll(0):
+                        break
+                    end = data.rfind(b"\n", done, done + PIPE_BUF) + 1 or done + PIPE_BUF
+                done += os.write(self._fd, data[done:end])
         except OSError:
-            self.lost += bytes(view).count(b"\n")
+            pass
+        if done < len(data):
+            self.lost += data.count(b"\n", done)
+        elif self.lost > self._told:
+            count, self._told = self.lost - self._told, self.lost
+            self._log.warn("{count} lines for {name} were lost", count=count, name=self.path or "a standard stream")
 
     def reopen(self) -> None:
         """Go on in a new file of the same name. Raises ConfigError and keeps the old one if that cannot be opened."""
         if self.path is not None:
-            fd, self._fd = self._fd, _open(self.path)
-            os.close(fd)
+            before = self._fd
+            self._use(_open(self.path))
+            os.close(before)
 
     def close(self) -> None:
         """Close the file; a standard stream stays open."""
