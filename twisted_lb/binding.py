@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from twisted_lb.config.addresses import EndpointDescription, InheritedFd, IpAddress, UnixAbstract, UnixPath, parse_bind
 from twisted_lb.config.model import Bind
 from twisted_lb.config.resolve import resolve
+from twisted_lb.endings import Stage
 from twisted_lb.errors import ConfigError
 from twisted_lb.facts import Facts, SocketAddress
 from twisted_lb.frontend import Frontend
@@ -31,7 +32,7 @@ from twisted_lb.net.listening import (
 )
 from twisted_lb.net.stream import Stream
 from twisted_lb.process import Process
-from twisted_lb.session import EndpointSession, Session
+from twisted_lb.session import Session
 from twisted_lb.stages.admission import Limit
 from twisted_lb.stages.listener import Accept, StreamListener
 from twisted_lb.stages.listener_endpoint import EndpointListener
@@ -45,6 +46,39 @@ _WILDCARDS = ("0.0.0.0", "::")
 def key_of(bind: Bind) -> Key:
     """Tell the sockets of this entry from those of another."""
     return bind.address, bind.backlog, bind.mode, bind.user, bind.group
+
+
+class EndpointSession(Session):
+    """A session whose client came through a Twisted endpoint.
+
+    ``arrived(session)``: called with the client's transport paused, to ``start`` it now or when there is room.
+    """
+
+    __slots__ = ("_arrived",)
+
+    def __init__(
+        self,
+        process: Process,
+        frontend: Frontend,
+        limits: tuple[Limit, ...],
+        facts: Facts,
+        arrived: "Callable[[EndpointSession], None]",
+    ) -> None:
+        super().__init__(process, frontend, limits, None, facts)
+        self._arrived = arrived
+
+    def makeConnection(self, transport: Any) -> None:
+        """See ``IProtocol``."""
+        super().makeConnection(transport)
+        self.facts.destination = SocketAddress.from_address(transport.getHost())
+        self._arrived(self)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """See ``IProtocol``."""
+        if self.stage is Stage.ACCEPT:
+            self.client = None  # it left while it waited for room
+        else:
+            super().connectionLost(reason)
 
 
 class Binding:

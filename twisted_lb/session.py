@@ -4,40 +4,30 @@
 it waits for then calls ``advance``) or has ended the connection.
 """
 
-import time
 from collections.abc import Callable
 from enum import IntEnum
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_lb.api import SessionRecord
 from twisted_lb.backends.pool import Server
-from twisted_lb.backends.target import SocketTarget
 from twisted_lb.endings import NORMAL, Cause, Ending, Stage
 from twisted_lb.errors import PluginError
-from twisted_lb.facts import Facts, SocketAddress
+from twisted_lb.facts import Facts
 from twisted_lb.frontend import Frontend
 from twisted_lb.net.stream import Stream
 from twisted_lb.process import Process
+from twisted_lb.stages.access_log import record_of
 from twisted_lb.stages.admission import Limit
-from twisted_lb.stages.connect import (
-    TURN_AROUND_S,
-    EndpointAttempt,
-    ServerProtocol,
-    connect_stream,
-    endpoint_of,
-    retry_elsewhere,
-)
-from twisted_lb.stages.policy import decide, settle
+from twisted_lb.stages.connect import Connecting, ServerProtocol
+from twisted_lb.stages.policy import Questions
 from twisted_lb.stages.relay import StreamRelay
 from twisted_lb.stages.relay_transports import TransportRelay
 from twisted_lb.stages.validation import validate
-from twisted_lb.verdicts import Deny, NeedMore
+from twisted_lb.verdicts import Allow, Deny, NeedMore
 
 if TYPE_CHECKING:
     from twisted_lb.net.timers import Timed
@@ -80,25 +70,25 @@ class Session:
     """
 
     __slots__ = (
-        "_asked",
-        "_attempt",
         "_client_ended",
-        "_connect_ms",
+        "_connecting",
         "_limits",
         "_peeked",
-        "_queue_ms",
-        "_queued_behind",
-        "_redispatched",
+        "_questions",
         "_relay",
-        "_retries",
+        "_server_transport",
         "_stage_since",
         "_started",
-        "_waiting_on",
         "backend",
         "client",
+        "connect_ms",
         "facts",
         "frontend",
         "process",
+        "queue_ms",
+        "queued_behind",
+        "redispatched",
+        "retries",
         "server",
         "stage",
         "timer_slot",
@@ -121,16 +111,16 @@ class Session:
         self.stage = Stage.ACCEPT
         self.timer_slot: set[Timed] | None = None
         self._limits = limits
-        self._asked = 0
-        self._waiting_on: Deferred[Any] | None = None
+        self._questions: Questions | None = None
         self._peeked = b""
         self._client_ended = False
-        self._attempt: Stream | EndpointAttempt | ServerProtocol | None = None
+        self._connecting: Connecting | None = None
+        self._server_transport: Stream | ServerProtocol | None = None
         self._relay: StreamRelay | TransportRelay | None = None
-        self._retries = 0
-        self._redispatched = False
-        self._queued_behind = 0
-        self._queue_ms = self._connect_ms = -1
+        self.retries = 0
+        self.redispatched = False
+        self.queued_behind = 0
+        self.queue_ms = self.connect_ms = -1
         self._started = self._stage_since = process.clock.seconds()
 
     def start(self) -> None:
@@ -179,38 +169,30 @@ class Session:
         return self._ask_policies(len(self.frontend.policies))
 
     def _ask_policies(self, until: int) -> Event | None:
-        policies = self.frontend.policies
-        while self._asked < until:
-            policy = policies[self._asked]
-            try:
-                answer = decide(policy, self.facts)
-            except PluginError as error:
-                return self._end_blaming(error)
-            if isinstance(answer, Deferred):
-                self._waiting_on = answer
-                self._arm(self.frontend.timers.policy)
-                answer.addBoth(self._policy_answered, answer)
-                return None
-            if isinstance(answer, Deny):
-                return self._end(Cause.PROXY, answer.reason, reset=self.stage is Stage.ADMISSION)
-            self._asked += 1
+        if not until:
+            return Event.PASSED
+        if self._questions is None:
+            self._questions = Questions(self, self.frontend.policies, self.facts)
+        try:
+            outcome = self._questions.ask(until)
+        except PluginError as error:
+            return self._end_blaming(error)
+        if outcome is None:
+            self._arm(self.frontend.timers.policy)
+            return None
+        return self._judge(outcome)
+
+    def _judge(self, outcome: Allow | Deny) -> Event | None:
+        if isinstance(outcome, Deny):
+            return self._end(Cause.PROXY, outcome.reason, reset=self.stage is Stage.ADMISSION)
         return Event.PASSED
 
-    def _policy_answered(self, result: Any, deferred: "Deferred[Any]") -> None:
-        if self._waiting_on is not deferred:
-            return  # too late: the connection has ended
-        self._waiting_on = None
-        try:
-            answer = settle(self.frontend.policies[self._asked], result)
-        except PluginError as error:
-            self._end_blaming(error)
-            return
-        if isinstance(answer, Deny):
-            self._end(Cause.PROXY, answer.reason, reset=self.stage is Stage.ADMISSION)
-            return
-        self._asked += 1
-        until = self.frontend.at_admission if self.stage is Stage.ADMISSION else len(self.frontend.policies)
-        self.advance(self._ask_policies(until))
+    def policies_answered(self, outcome: Allow | Deny | PluginError) -> None:
+        """See ``PolicyOwner``."""
+        if isinstance(outcome, PluginError):
+            self._end_blaming(outcome)
+        else:
+            self.advance(self._judge(outcome))
 
     # Balance, queue
 
@@ -222,14 +204,14 @@ class Session:
         except PluginError as error:
             return self._end_blaming(error)
         if self.server is not None:
-            self._queue_ms = 0
+            self.queue_ms = 0
             return Event.PASSED
         if backend.usable:
             return Event.FULL
         return self._end(Cause.SERVER, f"backend {backend.name} has no usable server")
 
     def _enter_queue(self) -> Event | None:
-        self._queued_behind = len(self.backend.queue)
+        self.queued_behind = len(self.backend.queue)
         self.backend.queue.append(self)
         self._stage_since = self.process.clock.seconds()
         self._arm(self.backend.timers.queue)
@@ -238,100 +220,52 @@ class Session:
     def slot_free(self, server: Server) -> None:
         """See ``Waiting``."""
         self.server = server
-        self._queue_ms = self._since(self._stage_since)
+        self.queue_ms = self._since(self._stage_since)
         self.advance(Event.PASSED)
 
     # Connect
 
     def _enter_connect(self) -> Event | None:
-        self._stage_since = self.process.clock.seconds()
-        return self._connect()
-
-    def _connect(self) -> Event | None:
         assert self.server is not None
-        target = self.server.target
-        self._arm(self.backend.timers.connect)
-        if not isinstance(target, SocketTarget):
-            self._attempt = EndpointAttempt(target.endpoint, self)
-            return None
-        sockaddr = target.sockaddr_for(self.facts.destination.port)
-        if sockaddr is None:
-            port = self.facts.destination.port
-            return self._end(Cause.RESOURCE, f"port {port}{target.port_offset:+d} of the server is outside 1..65535")
-        poller = self.process.poller
-        if poller is None:
-            self._attempt = EndpointAttempt(endpoint_of(self.process.reactor, target, sockaddr), self)
-            return None
-        try:
-            self._attempt = connect_stream(poller, target, sockaddr, self)
-        except OSError as error:
-            return self._end(Cause.RESOURCE, f"no socket for the server: {error.strerror}")
+        self._stage_since = self.process.clock.seconds()
+        process = self.process
+        connecting = Connecting(self, self.backend, self.server, self.facts, process.poller, process.reactor)
+        self._connecting = connecting
+        connecting.start()
         return None
 
-    def stream_connected(self, stream: Stream) -> None:
-        """See ``ConnectWaiter``."""
+    def connect_within(self, delay_s: float | None) -> None:
+        """See ``ConnectOwner``."""
+        self._arm(delay_s)
+
+    def server_connected(self, transport: Stream | ServerProtocol) -> None:
+        """See ``ConnectOwner``."""
+        self._leave_connect()
+        self._server_transport = transport
         self.advance(Event.PASSED)
 
-    def transport_connected(self, protocol: ServerProtocol) -> None:
-        """See ``connect.Waiter``."""
-        self._attempt = protocol
-        self.advance(Event.PASSED)
+    def server_unreachable(self, cause: Cause, reason: str) -> None:
+        """See ``ConnectOwner``."""
+        self._end(cause, reason)
 
-    def stream_failed(self, stream: Stream, error: OSError) -> None:
-        """See ``ConnectWaiter``."""
-        self._retry(Cause.SERVER, error.strerror or "")
+    def balancer_failed(self, error: PluginError) -> None:
+        """See ``ConnectOwner``."""
+        self._end_blaming(error)
 
-    def transport_failed(self, reason: Failure) -> None:
-        """See ``connect.Waiter``."""
-        self._retry(Cause.SERVER, reason.getErrorMessage())
-
-    def _retry(self, cause: Cause, reason: str) -> None:
-        server, backend = self.server, self.backend
-        assert server is not None
-        self._attempt = None
-        server.failures += 1
-        if self._retries >= backend.retries:
-            self._end(cause, f"server {server.name}: {reason}")
-            return
-        self._retries += 1
-        if retry_elsewhere(self._retries, backend.retries, backend.redispatch):
-            try:
-                other = backend.choose(self.facts, besides=server)
-            except PluginError as error:
-                self._end_blaming(error)
-                return
-            if other is not None and other is not server:
-                self.server = other
-                self._redispatched = True
-                backend.give_back(server)
-                self.advance(self._connect())
-                return
-            if other is not None:
-                backend.give_back(other)
-        connect_s = backend.timers.connect
-        self._arm(TURN_AROUND_S if connect_s is None else min(TURN_AROUND_S, connect_s))
-
-    def _connect_due(self) -> None:
-        if self._attempt is None:
-            self.advance(self._connect())
-            return
-        self._drop_attempt()
-        self._retry(Cause.SERVER_TIMEOUT, "no answer within timeouts.connect")
-
-    def _drop_attempt(self) -> None:
-        attempt, self._attempt = self._attempt, None
-        if isinstance(attempt, ServerProtocol):
-            attempt.abort()
-        elif attempt is not None:
-            attempt.drop()
+    def _leave_connect(self) -> None:
+        connecting, self._connecting = self._connecting, None
+        assert connecting is not None
+        connecting.cancel()
+        self.server = connecting.server
+        self.retries = connecting.retries
+        self.redispatched = connecting.redispatched
+        self.connect_ms = self._since(self._stage_since)
 
     # Relay
 
     def _enter_relay(self) -> Event | None:
-        process, client, attempt, server = self.process, self.client, self._attempt, self.server
-        assert server is not None
-        self._attempt = None
-        self._connect_ms = self._since(self._stage_since)
+        process, client, server = self.process, self.client, self.server
+        attempt, self._server_transport = self._server_transport, None
         for observer in self.frontend.observers:
             self._tell(observer.plugin, observer.object.session_routed, self.facts, self.backend.name, server)
         peeked, self._peeked = self._peeked, b""
@@ -438,15 +372,15 @@ class Session:
             case Stage.RELAY:
                 self._relay_due(now)
             case Stage.CONNECT:
-                self._connect_due()
+                assert self._connecting is not None
+                self._connecting.due()
             case Stage.QUEUE:
                 self._end(Cause.SERVER_TIMEOUT, "no slot within timeouts.queue")
             case Stage.VALIDATION:
                 self._end(Cause.CLIENT_TIMEOUT, "too little said within timeouts.inspect")
             case _:
-                policy = self.frontend.policies[self._asked]
-                what = f"policy {policy.name!r} did not answer within timeouts.policy"
-                self._end_blaming(PluginError(policy.plugin, what))
+                assert self._questions is not None
+                self._end_blaming(self._questions.overrun())
 
     def _arm(self, delay_s: float | None) -> None:
         if delay_s is None:
@@ -474,14 +408,11 @@ class Session:
         stage = self.stage
         if stage is Stage.QUEUE and self in self.backend.queue:
             self.backend.queue.remove(self)
-            self._queue_ms = self._since(self._stage_since)
-        elif stage is Stage.CONNECT:
-            self._connect_ms = self._since(self._stage_since)
-        waiting, self._waiting_on = self._waiting_on, None
-        if waiting is not None:
-            waiting.addErrback(lambda _: None)
-            waiting.cancel()
-        self._drop_attempt()
+            self.queue_ms = self._since(self._stage_since)
+        elif self._connecting is not None:
+            self._leave_connect()
+        if self._questions is not None:
+            self._questions.cancel()
         client = self.client
         if type(client) is Stream:
             client.drop(reset)
@@ -512,9 +443,19 @@ class Session:
             limit.give_back()
         process.session_ended(self)
 
+    @property
+    def bytes_in(self) -> int:
+        """How many bytes the client sent, as far as they were read."""
+        return len(self._peeked) if self._relay is None else self._relay.client.bytes_in
+
+    @property
+    def bytes_out(self) -> int:
+        """How many bytes the server sent, as far as they were read."""
+        return 0 if self._relay is None else self._relay.server.bytes_in
+
     def _record(self, ending: Ending) -> None:
-        record = self._make_record(ending)
         frontend = self.frontend
+        record = record_of(self, ending, self.process.clock.seconds() - self._started)
         if frontend.access_log is not None:
             try:
                 frontend.access_log.write(record)
@@ -522,39 +463,6 @@ class Session:
                 self.process.blame(error, f"frontend {frontend.name}")
         for observer in frontend.observers:
             self._tell(observer.plugin, observer.object.session_closed, self.facts, record)
-
-    def _make_record(self, ending: Ending) -> SessionRecord:
-        facts, server, relay = self.facts, self.server, self._relay
-        total = self.process.clock.seconds() - self._started
-        source, destination = facts.source, facts.destination
-        return SessionRecord(
-            time=time.time() - total,
-            source=source.host,
-            source_port=source.port,
-            destination=destination.host,
-            destination_port=destination.port,
-            frontend=facts.frontend,
-            bind=facts.bind,
-            backend=self.backend.name,
-            server="<NOSRV>" if server is None else server.name,
-            queue_ms=self._queue_ms,
-            connect_ms=self._connect_ms,
-            total_ms=int(total * 1000),
-            bytes_in=len(self._peeked) if relay is None else relay.client.bytes_in,
-            bytes_out=0 if relay is None else relay.server.bytes_in,
-            ending=ending.code,
-            stage=ending.stage.name.lower(),
-            reason=ending.reason,
-            plugin=ending.plugin,
-            process_connections=self.process.limit.count,
-            frontend_connections=self.frontend.limit.count,
-            backend_connections=self.backend.connections,
-            server_connections=0 if server is None else server.connections,
-            retries=self._retries,
-            redispatched=self._redispatched,
-            server_queue=0,
-            backend_queue=self._queued_behind,
-        )
 
     def _tell(self, plugin: str, call: Any, *arguments: Any) -> None:
         try:
@@ -565,39 +473,6 @@ class Session:
 
     def _since(self, moment: float) -> int:
         return int((self.process.clock.seconds() - moment) * 1000)
-
-
-class EndpointSession(Session):
-    """A session whose client came through a Twisted endpoint.
-
-    ``arrived(session)``: called with the client's transport paused, to ``start`` it now or when there is room.
-    """
-
-    __slots__ = ("_arrived",)
-
-    def __init__(
-        self,
-        process: Process,
-        frontend: Frontend,
-        limits: tuple[Limit, ...],
-        facts: Facts,
-        arrived: "Callable[[EndpointSession], None]",
-    ) -> None:
-        super().__init__(process, frontend, limits, None, facts)
-        self._arrived = arrived
-
-    def makeConnection(self, transport: Any) -> None:
-        """See ``IProtocol``."""
-        super().makeConnection(transport)
-        self.facts.destination = SocketAddress.from_address(transport.getHost())
-        self._arrived(self)
-
-    def connectionLost(self, reason: Failure) -> None:
-        """See ``IProtocol``."""
-        if self.stage is Stage.ACCEPT:
-            self.client = None  # it left while it waited for room
-        else:
-            super().connectionLost(reason)
 
 
 _ENTER: dict[Stage, Callable[[Session], Event | None]] = {

@@ -7,8 +7,14 @@ Never: blames a connection for a log that fails.
 Source: HAProxy configuration.txt, section 8.
 """
 
+import time
+from typing import Any, Protocol
+
 from twisted_lb.api import IAccessLog, SessionRecord
+from twisted_lb.backends.pool import Backend, Server
+from twisted_lb.endings import Ending
 from twisted_lb.errors import PluginError
+from twisted_lb.facts import Facts
 from twisted_lb.logs import LineBuffer
 from twisted_lb.plugin_host import Built
 
@@ -33,3 +39,60 @@ class AccessLog:
                 self._format.plugin, f"access log {self._format.name!r} answered {line!r} in format, which is no bytes"
             )
         self._lines.write(line)
+
+
+class Ended(Protocol):
+    """A session that has ended, its counts not yet given back. Times in ms, -1 for a stage that it never reached."""
+
+    backend: Backend
+    facts: Facts
+    frontend: Any
+    process: Any
+    server: Server | None
+    queue_ms: int
+    connect_ms: int
+    retries: int
+    redispatched: bool
+    queued_behind: int
+
+    @property
+    def bytes_in(self) -> int:
+        """How many bytes the client sent."""
+
+    @property
+    def bytes_out(self) -> int:
+        """How many bytes the server sent."""
+
+
+def record_of(session: Ended, ending: Ending, total_s: float) -> SessionRecord:
+    """Make the record of a session that took ``total_s`` seconds and ends now."""
+    facts, server = session.facts, session.server
+    source, destination = facts.source, facts.destination
+    return SessionRecord(
+        time=time.time() - total_s,
+        source=source.host,
+        source_port=source.port,
+        destination=destination.host,
+        destination_port=destination.port,
+        frontend=facts.frontend,
+        bind=facts.bind,
+        backend=session.backend.name,
+        server="<NOSRV>" if server is None else server.name,
+        queue_ms=session.queue_ms,
+        connect_ms=session.connect_ms,
+        total_ms=int(total_s * 1000),
+        bytes_in=session.bytes_in,
+        bytes_out=session.bytes_out,
+        ending=ending.code,
+        stage=ending.stage.name.lower(),
+        reason=ending.reason,
+        plugin=ending.plugin,
+        process_connections=session.process.limit.count,
+        frontend_connections=session.frontend.limit.count,
+        backend_connections=session.backend.connections,
+        server_connections=0 if server is None else server.connections,
+        retries=session.retries,
+        redispatched=session.redispatched,
+        server_queue=0,
+        backend_queue=session.queued_behind,
+    )

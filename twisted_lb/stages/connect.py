@@ -1,16 +1,16 @@
-"""Opening the connection to the chosen server.
+"""Opening the connection to the chosen server, and trying again.
 
 Stage: connect.
-In: a server's target, and the port that the client asked for.
-Out: ``stream_connected`` or ``transport_connected`` of the waiter, or one of the failures; never from within the call.
-Never: goes on after ``cancel``; decides about retries (``retry_elsewhere`` only says what the settings want).
+In: a server with a slot taken, the backend's settings for retries, and the port that the client asked for.
+Out: the owner's ``server_connected``, ``server_unreachable`` or ``balancer_failed``, once.
+Never: goes on after ``cancel``; holds a slot of more than one server.
 Source: HAProxy configuration.txt, "retries" and "option redispatch".
 """
 
 import socket
 from typing import Any, Protocol
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, UNIXClientEndpoint
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, connectionDone
@@ -18,59 +18,171 @@ from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from twisted_lb.backends.pool import Backend, Server
 from twisted_lb.backends.target import SocketTarget
+from twisted_lb.endings import Cause
+from twisted_lb.errors import PluginError
+from twisted_lb.facts import Facts
 from twisted_lb.net.poll import Poller
-from twisted_lb.net.stream import ConnectWaiter, Stream
+from twisted_lb.net.stream import Stream
 from twisted_lb.stages.relay_transports import TransportSide
 
 TURN_AROUND_S = 1.0
 """The most that passes before the same server is tried again; HAProxy's number."""
 
 
-class Waiter(ConnectWaiter, Protocol):
-    """Who wants to know how an attempt to connect went, over either kind of transport."""
+class ConnectOwner(Protocol):
+    """Who wants to be connected to a server."""
 
-    def transport_connected(self, protocol: "ServerProtocol") -> None:
-        """The connection is open; ``protocol.transport`` is paused."""
+    def server_connected(self, transport: "Stream | ServerProtocol") -> None:
+        """The connection is open and paused: a stream of ours, or the protocol of another transport."""
 
-    def transport_failed(self, reason: Failure) -> None:
-        """It did not come about."""
+    def server_unreachable(self, cause: Cause, reason: str) -> None:
+        """No connection came about, after all retries."""
+
+    def balancer_failed(self, error: PluginError) -> None:
+        """No other server could be chosen for a retry."""
+
+    def connect_within(self, delay_s: float | None) -> None:
+        """Call ``due`` in so many seconds, unless this is called again before; ``None`` for never."""
 
 
-def connect_stream(poller: Poller, target: SocketTarget, sockaddr: Any, waiter: Waiter) -> Stream:
-    """Begin to connect a stream of ours. Raises OSError when there is no descriptor left for it."""
-    sock = socket.SocketType(target.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-    if target.family != socket.AF_UNIX:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    stream = Stream(poller, sock)
-    stream.connect(sockaddr, waiter)
-    return stream
+class Connecting:
+    """All attempts to connect for one client. ``server``: the one tried now, a slot of which is taken."""
+
+    __slots__ = ("_attempt", "_backend", "_facts", "_owner", "_poller", "_reactor", "redispatched", "retries", "server")
+
+    def __init__(
+        self, owner: ConnectOwner, backend: Backend, server: Server, facts: Facts, poller: Poller | None, reactor: Any
+    ) -> None:
+        self.server = server
+        self.retries = 0
+        self.redispatched = False
+        self._owner = owner
+        self._backend = backend
+        self._facts = facts
+        self._poller = poller
+        self._reactor = reactor
+        self._attempt: Stream | EndpointAttempt | None = None
+
+    def start(self) -> None:
+        """Try ``server``."""
+        self._owner.connect_within(self._backend.timers.connect)
+        target = self.server.target
+        if not isinstance(target, SocketTarget):
+            self._try_endpoint(target.endpoint)
+            return
+        port = self._facts.destination.port
+        sockaddr = target.sockaddr_for(port)
+        if sockaddr is None:
+            reason = f"port {port}{target.port_offset:+d} of server {self.server.name} is outside 1..65535"
+            self._owner.server_unreachable(Cause.RESOURCE, reason)
+        elif self._poller is None:
+            self._try_endpoint(endpoint_of(self._reactor, target, sockaddr))
+        else:
+            self._try_stream(self._poller, target, sockaddr)
+
+    def _try_stream(self, poller: Poller, target: SocketTarget, sockaddr: Any) -> None:
+        try:
+            sock = socket.SocketType(target.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        except OSError as error:
+            self._owner.server_unreachable(Cause.RESOURCE, f"no socket for the server: {error.strerror}")
+            return
+        if target.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        stream = self._attempt = Stream(poller, sock)
+        stream.connect(sockaddr, self)
+
+    def _try_endpoint(self, endpoint: Any) -> None:
+        attempt = self._attempt = EndpointAttempt(self)
+        attempt.start(endpoint)
+
+    def stream_connected(self, stream: Stream) -> None:
+        """See ``ConnectWaiter``."""
+        self._attempt = None
+        self._owner.server_connected(stream)
+
+    def stream_failed(self, stream: Stream, error: OSError) -> None:
+        """See ``ConnectWaiter``."""
+        self._failed(Cause.SERVER, error.strerror or str(error))
+
+    def endpoint_connected(self, protocol: "ServerProtocol") -> None:
+        """An attempt through an endpoint came about; the protocol's transport is paused."""
+        self._attempt = None
+        self._owner.server_connected(protocol)
+
+    def endpoint_failed(self, reason: Failure) -> None:
+        """An attempt through an endpoint came to nothing."""
+        self._failed(Cause.SERVER, reason.getErrorMessage())
+
+    def due(self) -> None:
+        """The deadline that ``connect_within`` asked for has passed."""
+        if self._attempt is None:
+            self.start()
+        else:
+            self.cancel()
+            self._failed(Cause.SERVER_TIMEOUT, "no answer within timeouts.connect")
+
+    def cancel(self) -> None:
+        """Give the attempt up; nothing more is heard of it."""
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            attempt.drop()
+
+    def _failed(self, cause: Cause, reason: str) -> None:
+        self._attempt = None
+        server, backend = self.server, self._backend
+        server.failures += 1
+        if self.retries >= backend.retries:
+            self._owner.server_unreachable(cause, f"server {server.name}: {reason}")
+            return
+        self.retries += 1
+        if retry_elsewhere(self.retries, backend.retries, backend.redispatch):
+            try:
+                other = backend.choose(self._facts, besides=server)
+            except PluginError as error:
+                self._owner.balancer_failed(error)
+                return
+            if other is not None:
+                self.server = other
+                self.redispatched = other is not server
+                backend.give_back(server)
+            if self.redispatched:
+                self.start()
+                return
+        connect_s = backend.timers.connect
+        self._owner.connect_within(TURN_AROUND_S if connect_s is None else min(TURN_AROUND_S, connect_s))
 
 
 class EndpointAttempt:
     """An attempt to connect through an ``IStreamClientEndpoint``."""
 
-    def __init__(self, endpoint: Any, waiter: Waiter) -> None:
-        self._waiter: Waiter | None = waiter
+    def __init__(self, waiter: Connecting) -> None:
+        self._waiter: Connecting | None = waiter
+        self._connecting: Deferred[Any] | None = None
+
+    def start(self, endpoint: Any) -> None:
+        """Begin; the waiter may hear of the outcome before this returns."""
         factory = Factory.forProtocol(ServerProtocol)
         factory.noisy = False
-        self._connecting: Deferred[Any] = endpoint.connect(factory)
+        self._connecting = endpoint.connect(factory)
         self._connecting.addCallbacks(self._connected, self._failed)
 
     def _connected(self, protocol: "ServerProtocol") -> None:
         if self._waiter is None:
             protocol.abort()
         else:
-            self._waiter.transport_connected(protocol)
+            self._waiter.endpoint_connected(protocol)
 
     def _failed(self, reason: Failure) -> None:
-        if self._waiter is not None and not reason.check(CancelledError):
-            self._waiter.transport_failed(reason)
+        if self._waiter is not None:
+            self._waiter.endpoint_failed(reason)
 
     def drop(self) -> None:
         """Give the attempt up; nothing more is heard of it."""
         self._waiter = None
-        self._connecting.cancel()
+        if self._connecting is not None:
+            self._connecting.cancel()
 
 
 @implementer(IHalfCloseableProtocol)
