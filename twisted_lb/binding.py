@@ -11,12 +11,13 @@ from twisted.internet.endpoints import (
     UNIXServerEndpoint,
     serverFromString,
 )
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_lb.config.addresses import EndpointDescription, InheritedFd, IpAddress, UnixAbstract, UnixPath, parse_bind
 from twisted_lb.config.model import Bind
 from twisted_lb.config.resolve import resolve
-from twisted_lb.endings import Stage
+from twisted_lb.endings import Cause, Stage
 from twisted_lb.errors import ConfigError
 from twisted_lb.facts import Facts, SocketAddress
 from twisted_lb.frontend import Frontend
@@ -86,6 +87,8 @@ class Binding:
 
     ``opening``: endpoints that could not say at once whether they can listen.
     """
+
+    _log = Logger()
 
     def __init__(self, process: Process, bind: Bind) -> None:
         self.process = process
@@ -203,8 +206,12 @@ class Binding:
             facts = Facts(SocketAddress.from_sockaddr(peer), destination, name, bind)
             session = Session(process, frontend, limits, stream, facts)
             stream.attach(session, half_close=True)
-            stream.accepted()
-            session.start()
+            try:
+                stream.accepted()
+                session.start()
+            except Exception:
+                self._log.failure("a session could not start; it is ended")
+                session.kill("a defect", Cause.INTERNAL)
 
         return accept
 

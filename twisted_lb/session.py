@@ -390,12 +390,12 @@ class Session:
 
     # Endings
 
-    def kill(self, reason: str) -> None:
+    def kill(self, reason: str, cause: Cause = Cause.KILLED) -> None:
         """See ``Mortal``."""
         if self._relay is not None:
-            self._relay.end(Cause.KILLED, reason)
+            self._relay.end(cause, reason)
         else:
-            self._end(Cause.KILLED, reason, reset=True)
+            self._end(cause, reason, reset=True)
 
     def _end_blaming(self, error: PluginError) -> Event | None:
         self.process.blame(error, f"frontend {self.frontend.name}")

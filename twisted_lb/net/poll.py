@@ -30,6 +30,10 @@ WINDOWS = (64 * 1024, 256 * 1024, 1024 * 1024)
 """Sizes in bytes that one read may have. The larger, the fewer system calls; the smaller, the less is set aside when
 the other side does not take it. Measured in docs/explanation/performance.md."""
 
+ASIDE_BUDGET = 64 * 1024 * 1024
+"""Bytes that may be set aside in all before every read goes back to the smallest window, so that many readers that
+stall together cost little each."""
+
 
 class Watcher(Protocol):
     """Whoever owns a descriptor."""
@@ -45,7 +49,7 @@ class Poller:
     """The epoll, the watchers, and the work that waits for the end of a batch.
 
     ``now``: the clock's seconds when the current batch began. ``windows``: memory shared by all reads of one process.
-    ``watchers``: who owns which descriptor.
+    ``watchers``: who owns which descriptor. ``aside``: bytes that were read and not taken by the other side yet.
     """
 
     _log = Logger()
@@ -55,6 +59,7 @@ class Poller:
         self.now: float = clock.seconds()
         memory = memoryview(bytearray(WINDOWS[-1]))
         self.windows = tuple(memory[:size] for size in WINDOWS)
+        self.aside = 0
         self.ready: list[Watcher] = []
         self._seconds = clock.seconds
         self.watchers: dict[int, Watcher] = {}

@@ -10,7 +10,7 @@ Source: HAProxy configuration.txt, "retries" and "option redispatch".
 import socket
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, UNIXClientEndpoint
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, connectionDone
@@ -165,7 +165,7 @@ class EndpointAttempt:
         """Begin; the waiter may hear of the outcome before this returns."""
         factory = Factory.forProtocol(ServerProtocol)
         factory.noisy = False
-        self._connecting = endpoint.connect(factory)
+        self._connecting = maybeDeferred(endpoint.connect, factory)
         self._connecting.addCallbacks(self._connected, self._failed)
 
     def _connected(self, protocol: "ServerProtocol") -> None:

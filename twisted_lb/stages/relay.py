@@ -19,7 +19,7 @@ from typing import Protocol
 
 from twisted_lb.config.inherit import BackendTimers, FrontendTimers
 from twisted_lb.endings import Cause
-from twisted_lb.net.poll import EPOLLERR, EPOLLOUT, EPOLLRDHUP, READING_AND_WRITING
+from twisted_lb.net.poll import ASIDE_BUDGET, EPOLLERR, EPOLLOUT, EPOLLRDHUP, READING_AND_WRITING
 from twisted_lb.net.stream import RESET_ON_CLOSE, Stream
 
 
@@ -210,7 +210,9 @@ class StreamSide:
                 return
             if full:
                 # The rest gets its turn when the others have had theirs.
-                if self.window < len(poller.windows) - 1:
+                if poller.aside > ASIDE_BUDGET:
+                    self.window = 0
+                elif self.window < len(poller.windows) - 1:
                     self.window += 1
                 poller.again(self)
                 return
@@ -225,10 +227,18 @@ class StreamSide:
     def set_aside(self, rest: memoryview | bytes) -> None:
         """Keep what the kernel did not take; this is all that is ever kept, one window at most."""
         self.pending = memoryview(bytes(rest))
+        self.poller.aside += len(rest)
         self.blocked_since = self.poller.now
         if not self.writable_watched:
             self.writable_watched = True
             self.poller.modify(self.fd, READING_AND_WRITING)
+
+    def let_go(self) -> None:
+        """Drop what is pending: nobody will take it any more."""
+        if self.pending is not None:
+            self.poller.aside -= len(self.pending)
+            self.pending = None
+        self.blocked_since = 0.0
 
     def flush(self) -> bool:
         """Send what is pending. Returns whether the relay goes on with this event."""
@@ -243,6 +253,7 @@ class StreamSide:
             return False
         relay = self.relay
         relay.last = self.poller.now
+        self.poller.aside -= sent
         if sent < len(pending):
             self.pending = pending[sent:]
             self.blocked_since = self.poller.now
@@ -253,7 +264,7 @@ class StreamSide:
         if not other.eof:
             # What came meanwhile was reported once already, and will not be again.
             other.on_events(EPOLLRDHUP)
-        elif self.eof:
+        elif self.eof and other.pending is None:
             relay.finish()
         else:
             self.shut_write()
@@ -265,10 +276,10 @@ class StreamSide:
         relay, other = self.relay, self.other
         relay.half_close()
         if other.pending is None:
-            if other.eof:
-                relay.finish()
-            else:
+            if not other.eof:
                 other.shut_write()
+            elif self.pending is None:
+                relay.finish()
 
     def shut_write(self) -> None:
         """Send this side a FIN."""
@@ -287,25 +298,32 @@ class StreamSide:
         """This side takes no more. What it said before still counts: it is passed on, up to the reset."""
         relay = self.relay
         had_ended = self.eof
-        self.pending = None
-        self.blocked_since = 0.0
-        while not self.eof and relay.owner is not None and self.other.pending is None:
+        self.let_go()
+        while not self.eof and not relay.draining and self.other.pending is None:
             before = self.bytes_in
+            relay.draining = True
             self.on_events(EPOLLRDHUP)
+            if relay.owner is None:
+                return
+            relay.draining = False
             if self.bytes_in == before:
                 break
         relay.end(self.cause, error.strerror or "", reset=had_ended or not self.eof)
 
 
 class StreamRelay(Relay):
-    """A relay between two streams of ours, socket to socket."""
+    """A relay between two streams of ours, socket to socket.
 
-    __slots__ = ("client", "server")
+    ``draining``: one side is broken, and its last words are being read.
+    """
+
+    __slots__ = ("client", "draining", "server")
     client: StreamSide
     server: StreamSide
 
     def __init__(self, owner: RelayOwner, client: Stream, server: Stream) -> None:
         super().__init__(owner, client.poller.now)
+        self.draining = False
         self.client = StreamSide(self, client, Cause.CLIENT)
         self.server = StreamSide(self, server, Cause.SERVER)
         self.client.other = self.server
@@ -337,6 +355,6 @@ class StreamRelay(Relay):
                 with contextlib.suppress(OSError):
                     side.sock.setsockopt(SOL_SOCKET, SO_LINGER, RESET_ON_CLOSE)
             side.poller.close(side.fd, side.sock)
-            side.pending = None
+            side.let_go()
         # The two refer to each other: without this they would live until the garbage collector comes by.
         del client.other, server.other
