@@ -51,7 +51,7 @@ class Assembly:
         for server, settings in self._servers:
             server.weight, server.maxconn = settings.weight, settings.maxconn
         for backend in self.backends.values():
-            backend.settle()
+            backend.take_over()
         for limit, maximum in ((self._process_limit, self.maxconn), *self._limits):
             limit.maximum = maximum
             limit.wake()
@@ -129,7 +129,7 @@ class _Assembler:
                 inherit.backend_timers(config, name),
                 inherit.retries(config, name),
                 inherit.redispatch(config, name),
-                before.queue if before else None,
+                before,
             )
 
     def frontend(self, host: PluginHost, name: str) -> None:

@@ -198,7 +198,7 @@ class Session:
 
     def _enter_balance(self) -> Event | None:
         backend = self.backend
-        backend.connections += 1
+        backend.load.connections += 1
         try:
             self.server = backend.choose(self.facts)
         except PluginError as error:
@@ -435,7 +435,7 @@ class Session:
             relay.forget()
         self.client = None
         if reached_backend:
-            self.backend.connections -= 1
+            self.backend.load.connections -= 1
         server = self.server
         if server is not None:
             self.backend.give_back(server)

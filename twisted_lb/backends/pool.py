@@ -43,8 +43,24 @@ class Waiting(Protocol):
         """``server`` was taken for this session, which is no longer in the queue."""
 
 
+class Load:
+    """What a backend carries, and hands on to the one that takes its place at a reload.
+
+    ``connections``: sessions that have chosen, or wait to choose, one of its servers. ``queue``: those that wait for a
+    slot, longest first. ``backend``: the one whose servers they get.
+    """
+
+    __slots__ = ("backend", "connections", "handing_out", "queue")
+
+    def __init__(self, backend: "Backend") -> None:
+        self.backend = backend
+        self.connections = 0
+        self.queue: deque[Waiting] = deque()
+        self.handing_out = False
+
+
 class Backend:
-    """One backend. ``queue``: sessions that wait for a slot, longest first; a reload hands it on."""
+    """One backend. ``load`` and ``queue``: see ``Load``; those of ``before``, if it takes the place of that one."""
 
     def __init__(
         self,
@@ -54,18 +70,25 @@ class Backend:
         timers: BackendTimers,
         retries: int = 3,
         redispatch: int = -1,
-        queue: "deque[Waiting] | None" = None,
+        before: "Backend | None" = None,
     ) -> None:
         self.name = name
         self.servers = tuple(servers)
         self.timers = timers
         self.retries = retries
         self.redispatch = redispatch
-        self.connections = 0
-        self.queue: deque[Waiting] = deque() if queue is None else queue
+        self.load: Load = Load(self) if before is None else before.load
+        self.queue = self.load.queue
         self._balancer = balancer.object
         self._blame = balancer.plugin
         self.settle()
+
+    def take_over(self) -> None:
+        """From now on those who wait get servers of this backend; also after servers or their limits have changed."""
+        self.load.backend.settle()
+        self.load.backend = self
+        self.settle()
+        self._hand_out()
 
     def settle(self) -> None:
         """Take note of the servers' weights and limits; to be called when they have changed."""
@@ -111,7 +134,23 @@ class Backend:
     def give_back(self, server: Server) -> None:
         """One connection to ``server`` less; whoever waited longest in the queue gets the slot."""
         server.connections -= 1
-        if self.queue and server.connections < server.maxconn and server.weight:
-            waiting = self.queue.popleft()
-            self.take(server)
-            waiting.slot_free(server)
+        if self.queue:
+            self.load.backend._hand_out()
+
+    def _hand_out(self) -> None:
+        load = self.load
+        if load.handing_out:
+            return  # whoever called this gives back what it was handed, and the loop below sees that slot too
+        load.handing_out = True
+        try:
+            while load.queue and (free := self.candidates()):
+                server = min(free, key=_connections)
+                waiting = load.queue.popleft()
+                self.take(server)
+                waiting.slot_free(server)
+        finally:
+            load.handing_out = False
+
+
+def _connections(server: Server) -> int:
+    return server.connections

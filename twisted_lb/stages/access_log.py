@@ -89,7 +89,7 @@ def record_of(session: Ended, ending: Ending, total_s: float) -> SessionRecord:
         plugin=ending.plugin,
         process_connections=session.process.limit.count,
         frontend_connections=session.frontend.limit.count,
-        backend_connections=session.backend.connections,
+        backend_connections=session.backend.load.connections,
         server_connections=0 if server is None else server.connections,
         retries=session.retries,
         redispatched=session.redispatched,
