@@ -187,9 +187,11 @@ class Session:
             return self._end(Cause.PROXY, outcome.reason, reset=self.stage is Stage.ADMISSION)
         return Event.PASSED
 
-    def policies_answered(self, outcome: Allow | Deny | PluginError) -> None:
+    def policies_answered(self, outcome: Allow | Deny | PluginError | None) -> None:
         """See ``PolicyOwner``."""
-        if isinstance(outcome, PluginError):
+        if outcome is None:
+            self._arm(self.frontend.timers.policy)
+        elif isinstance(outcome, PluginError):
             self._end_blaming(outcome)
         else:
             self.advance(self._judge(outcome))

@@ -142,18 +142,20 @@ def test_a_retry_that_finds_all_others_full_waits_for_the_turn_around(world: "Wo
     assert world.endings() == ["CC", "CC"]
 
 
-def test_a_redispatch_that_was_followed_by_a_full_backend_waits_too(world: "World") -> None:
-    a, b = world.upstream("a", "silence", maxconn=1), world.upstream("b", "refuse", maxconn=1)
-    backend = world.backend(a, b, retries=9, redispatch=1, connect=0.5, queue=60.0)
-    frontend = world.frontend(backend)
-    clients = [world.client(frontend), world.client(frontend)]  # one on a, one on b which waits
-    clients.append(world.client(frontend))  # queued: takes a when the first leaves it
+def test_after_a_redispatch_too_the_same_server_is_only_tried_again_after_a_turn_around(world: "World") -> None:
+    a, b = world.upstream("a", "silence", maxconn=1), world.upstream("b", "silence", maxconn=1)
+    frontend = world.frontend(world.backend(a, b, retries=9, redispatch=1, connect=0.5))
+    a.set("refuse")
+    first = world.client(frontend)
+    assert (a.attempts, b.attempts) == (1, 1), "it was redispatched to b"
+    a.set("silence")
+    second = world.client(frontend)  # keeps the slot of a
+    b.set("refuse")
     world.wait(0.5 + SLOT_S)
-    failures = b.server.failures
-    world.wait(0.3)
-    assert b.server.failures <= failures + 1, "the same server is tried again and again without a turn-around"
-    for client in clients:
-        client.leave()
+    assert b.attempts == 1, "the same server is tried again without a turn-around"
+    first.leave()
+    assert world.records[0].redispatched
+    second.leave()
 
 
 def test_the_balancer_is_asked_for_another_server(world: "World") -> None:

@@ -145,11 +145,11 @@ class Connecting:
                 return
             if other is not None:
                 self.server = other
-                self.redispatched = other is not server
                 backend.give_back(server)
-            if self.redispatched:
-                self.start()
-                return
+                if other is not server:
+                    self.redispatched = True
+                    self.start()
+                    return
         connect_s = backend.timers.connect
         self._owner.connect_within(TURN_AROUND_S if connect_s is None else min(TURN_AROUND_S, connect_s))
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_lb.api import IPolicy
@@ -36,11 +37,9 @@ def decide(policy: Built[IPolicy], facts: Facts) -> "Decision | Deferred[Any]":
         raise PluginError(policy.plugin, f"policy {policy.name!r} raised {error!r} in decide") from error
     if isinstance(answer, Deferred):
         results: list[Any] = []
-        if not answer.called:
+        if not answer.called or answer.paused:  # paused: it waits for another Deferred
             return answer
         answer.addBoth(results.append)
-        if not results:
-            return answer  # it waits for another Deferred
         answer = results[0]
     return settle(policy, answer)
 
@@ -62,8 +61,8 @@ def settle(policy: Built[IPolicy], result: Any) -> Decision:
 class PolicyOwner(Protocol):
     """Who asked and had to wait."""
 
-    def policies_answered(self, outcome: Decision | PluginError) -> None:
-        """What the policies that were asked about say in the end."""
+    def policies_answered(self, outcome: Decision | PluginError | None) -> None:
+        """What the policies that were asked about say in the end; ``None``: one has answered, the next one will."""
 
 
 class Questions:
@@ -73,6 +72,7 @@ class Questions:
     """
 
     __slots__ = ("_facts", "_owner", "_policies", "_until", "_waiting_on", "asked")
+    _log = Logger(namespace="twisted_lb.plugins")
 
     def __init__(self, owner: PolicyOwner, policies: Sequence[Built[IPolicy]], facts: Facts) -> None:
         self.asked = 0
@@ -111,8 +111,7 @@ class Questions:
                 outcome = self.ask(self._until)
         except PluginError as error:
             outcome = error
-        if outcome is not None:
-            self._owner.policies_answered(outcome)
+        self._owner.policies_answered(outcome)
 
     def overrun(self) -> PluginError:
         """Give up on the policy that has not answered; what to blame it for."""
@@ -125,4 +124,8 @@ class Questions:
         waiting, self._waiting_on = self._waiting_on, None
         if waiting is not None:
             waiting.addErrback(lambda _: None)
-            waiting.cancel()
+            try:
+                waiting.cancel()
+            except Exception:
+                policy = self._policies[self.asked]
+                self._log.failure("plugin {plugin}: cancelling its answer failed", plugin=policy.plugin)
