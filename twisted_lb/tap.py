@@ -1,8 +1,10 @@
 """twistd's options and service maker; no logic."""
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -153,6 +155,14 @@ def _exit_with(*problems: str) -> Any:
     raise SystemExit(1)
 
 
+def _notify(state: bytes) -> None:
+    """Tell a service manager that wants to know; see sd_notify(3). Before READY=1 a SIGHUP would end the process."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if address:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.sendto(state, "\0" + address[1:] if address[0] == "@" else address)
+
+
 def _process() -> Any:
     from twisted.internet import reactor
 
@@ -246,11 +256,13 @@ class Application(Service):
         signal.signal(signal.SIGINT, later(self._stop))
         signal.signal(signal.SIGHUP, later(self._reload))
         signal.signal(signal.SIGUSR1, later(self._reopen_logs))
+        _notify(b"READY=1")
 
     def _stop(self) -> None:
         from twisted.internet import reactor
 
         if self.running:
+            _notify(b"STOPPING=1")
             reactor.stop()
         else:
             self.balancer.stop_now()

@@ -309,6 +309,22 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_systemd_is_told_when_the_proxy_serves_and_when_it_stops(
+    tmp_path: Path, free_port: "FreePort", echo: int, service: Callable[..., Service]
+) -> None:
+    port = free_port()
+    write_config(tmp_path / "lb.toml", f"127.0.0.1:{port}", echo)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(TIMEOUT_S)
+        running = service(env={**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")})
+        assert running.unit["Type"] == ["notify"]
+        assert manager.recv(100) == b"READY=1"
+        connect(port).close()
+        running.stop()
+        assert manager.recv(100) == b"STOPPING=1"
+
+
 def test_the_unit_reloads_what_is_right_and_refuses_what_is_wrong(
     tmp_path: Path, free_port: "FreePort", echo: int, service: Callable[..., Service], wait: "Wait"
 ) -> None:
