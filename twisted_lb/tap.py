@@ -27,22 +27,25 @@ from twisted_lb.plugin_host import KINDS, load_plugins
 NAME = "twisted-lb"
 
 
+EXAMPLES = """\
+A proxy and load balancer for TCP, extended with plugins.
+
+  Try it:          twistd -n twisted-lb --demo
+  Without a file:  twistd -n twisted-lb --listen 127.0.0.1:8080 --server 127.0.0.1:9001 --server 127.0.0.1:9002
+  With a file:     twistd -n twisted-lb --config lb.toml
+  Check the file:  twistd -n twisted-lb --config lb.toml --check
+
+Addresses:  HOST:PORT, *:PORT, [V6]:PORT, HOST:LOW-HIGH, unix:/PATH, unix:@NAME, fd:N, or any Twisted endpoint
+            description; for servers also HOST (the port that the client asked for), HOST:+N and HOST:-N.
+Signals:    TERM and INT stop gracefully (a second one at once), HUP reloads the file, USR1 reopens the log files.
+Output:     access records go to standard output, everything else to standard error, unless the file says otherwise.
+"""
+
+
 class Options(usage.Options):
     """What can be said on the command line; everything else is in the configuration file."""
 
-    synopsis = "twistd [twistd's options] twisted-lb [options]"
-    longdesc = """\
-A proxy and load balancer for TCP, extended with plugins.
-
-Try it:           twistd -n twisted-lb --demo
-Without a file:   twistd -n twisted-lb --listen 127.0.0.1:8080 --server 127.0.0.1:9001 --server 127.0.0.1:9002
-With a file:      twistd -n twisted-lb --config lb.toml
-Check the file:   twistd -n twisted-lb --config lb.toml --check
-
-Addresses: HOST:PORT, *:PORT, [V6]:PORT, HOST:LOW-HIGH, unix:/PATH, unix:@NAME, fd:N, or any Twisted endpoint
-description; for servers also HOST (the client's port), HOST:+N and HOST:-N.
-Signals: TERM and INT stop gracefully (a second one at once), HUP reloads the file, USR1 reopens the log files.
-Access records go to standard output, everything else to standard error, unless the file says otherwise."""
+    synopsis = "[options]"
     optFlags = (
         ("check", None, "Check the configuration with all that it refers to, say what is wrong, and exit."),
         ("demo", None, "Proxy 127.0.0.1:8080 to two small servers of our own, and say what to try."),
@@ -71,6 +74,10 @@ Access records go to standard output, everything else to standard error, unless 
         """Print the version and exit."""
         print(f"twisted-lb {__version__}")
         raise SystemExit(0)
+
+    def getUsage(self, width: int | None = None) -> str:
+        """See ``usage.Options``; the examples keep their lines."""
+        return f"{super().getUsage(width)}\n{EXAMPLES}"
 
     opt_c = opt_config
     opt_l = opt_listen
