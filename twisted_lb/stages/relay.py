@@ -216,9 +216,10 @@ class StreamSide:
                     self.window += 1
                 poller.again(self)
                 return
-            if not events & EPOLLRDHUP:
+            if events and not events & EPOLLRDHUP:
                 return
-            # The end of stream came together with these bytes, and its event will not come back: read on to it.
+            # The end of stream came together with these bytes, and its event will not come back: read on to it. Or
+            # this is the turn of what was cut short (no events), and what was reported before that is not known here.
 
     def on_crash(self) -> None:
         """See ``Watcher``."""

@@ -1,0 +1,548 @@
+"""What the relay promises, seen from outside, over every kind of transport on either side.
+
+The proxy is a process of its own; clients and servers are plain blocking sockets of this one.
+"""
+
+import contextlib
+import hashlib
+import random
+import select
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.loopback.conftest import FreePort, Proxy, StartProxy
+
+TIMEOUT_S = 15
+WINDOW = 64 * 1024
+SIZES = (0, 1, WINDOW - 1, WINDOW, WINDOW + 1, 1_000_000, 5_000_000)
+MIB = 1 << 20
+NOISE = random.Random(1).randbytes(MIB)
+
+TCP = ("streams", "endpoints", "stream to endpoint", "endpoint to stream", "nested")
+UNIX = ("unix", "abstract", "unix endpoints")
+
+
+def payload(size: int) -> bytes:
+    """Bytes in which anything lost, doubled or moved shows."""
+    return (NOISE * (size // MIB + 1))[:size]
+
+
+def digest(data: bytes) -> str:
+    return f"{len(data)} {hashlib.sha256(data).hexdigest()}"
+
+
+class Sender(threading.Thread):
+    """Sends ``data`` in the background and then, with ``fin``, an end of stream."""
+
+    def __init__(self, sock: socket.socket, data: bytes, fin: bool = True) -> None:
+        super().__init__(daemon=True)
+        self.sock = sock
+        self.data = data
+        self.fin = fin
+        self.error: OSError | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.sock.sendall(self.data)
+            if self.fin:
+                self.sock.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            self.error = error
+
+    def done(self) -> None:
+        """Wait until all is sent."""
+        self.join(TIMEOUT_S)
+        assert not self.is_alive(), "the sender is stuck"
+        assert self.error is None, self.error
+
+
+def read_to_end(sock: socket.socket) -> bytes:
+    pieces = []
+    while piece := sock.recv(WINDOW):
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def read_exactly(sock: socket.socket, size: int) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        piece = sock.recv(size - len(data))
+        assert piece, f"end of stream after {len(data)} of {size} bytes"
+        data += piece
+    return bytes(data)
+
+
+def reset(sock: socket.socket) -> None:
+    """Close with a RST."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+def send_for_ever(sock: socket.socket) -> None:
+    """Send until an error says that nobody is there."""
+    while True:
+        sock.sendall(NOISE)
+
+
+class Link:
+    """A proxy between two kinds of transport, the server's listening socket, and the records of what has ended."""
+
+    def __init__(self, kind: str, folder: Path, start: "StartProxy", free_port: "FreePort") -> None:
+        self.family = socket.AF_INET if kind in TCP else socket.AF_UNIX
+        self._addresses: dict[str, Any] = {}
+        self._taken = 0
+        self._sockets: list[socket.socket] = []
+        self.opened = 0
+        names = ("client", "server", "client of nobody", "nobody")
+        for name in names:
+            if kind in TCP:
+                self._addresses[name] = ("127.0.0.1", free_port())
+            elif kind == "abstract":
+                self._addresses[name] = f"\0twisted-lb-test-{folder.name}-{id(self)}-{name}"
+            else:
+                self._addresses[name] = str(folder / name.replace(" ", "-"))
+        self.listener = socket.socket(self.family)
+        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.listener.bind(self._addresses["server"])
+        self.listener.listen(64)
+        self.listener.settimeout(TIMEOUT_S)
+        client, server, client_of_nobody, nobody = (self._spell(kind, name) for name in names)
+        frontends = {"web": {"bind": client, "backend": "app"}, "dead": {"bind": client_of_nobody, "backend": "dead"}}
+        backends: dict[str, Any] = {"app": {"servers": {"a": server}}}
+        backends["dead"] = {"servers": {"none": nobody}, "retries": 0}
+        config = {"frontends": frontends, "backends": backends}
+        self.proxy: Proxy = start(config, reactor="poll" if kind == "nested" else None)
+
+    def _spell(self, kind: str, name: str) -> str:
+        address = self._addresses[name]
+        bind = "client" in name
+        if self.family == socket.AF_UNIX:
+            if kind == "unix endpoints":
+                return f"unix:{address}:mode=666" if bind else f"unix:path={address}"
+            return f"unix:{address}".replace("\0", "@")
+        endpoint = kind == "endpoints" or kind == ("endpoint to stream" if bind else "stream to endpoint")
+        host, port = address
+        if not endpoint:
+            return f"{host}:{port}"
+        return f"tcp:{port}:interface={host}" if bind else f"tcp:{host}:{port}"
+
+    def keep(self, sock: socket.socket) -> socket.socket:
+        sock.settimeout(TIMEOUT_S)
+        self._sockets.append(sock)
+        return sock
+
+    def dial(self, name: str = "client", receive_bytes: int | None = None) -> socket.socket:
+        """A client's connection."""
+        client = self.keep(socket.socket(self.family))
+        if receive_bytes is not None:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        client.connect(self._addresses[name])
+        if self.family == socket.AF_INET:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.opened += 1
+        return client
+
+    def accept(self) -> socket.socket:
+        """The server's end of a connection."""
+        server = self.keep(self.listener.accept()[0])
+        if self.family == socket.AF_INET:
+            server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return server
+
+    def connect(self) -> tuple[socket.socket, socket.socket]:
+        """A client, and the server that it is connected to."""
+        client = self.dial()
+        return client, self.accept()
+
+    def ended(self) -> dict[str, Any]:
+        """Wait until one more connection has ended; return its record."""
+        self._taken += 1
+        return self.proxy.records(self._taken)[self._taken - 1]
+
+    def expect(self, ending: str, bytes_in: int | None = None, bytes_out: int | None = None) -> dict[str, Any]:
+        """Check how one more connection has ended."""
+        record = self.ended()
+        assert record["ending"] == ending, record
+        assert bytes_in is None or record["bytes_in"] == bytes_in, record
+        assert bytes_out is None or record["bytes_out"] == bytes_out, record
+        return record
+
+    def clear(self) -> None:
+        """Close what a test has left, and wait until the proxy knows."""
+        for sock in self._sockets:
+            sock.close()
+        self._sockets.clear()
+        self.listener.setblocking(False)
+        try:
+            while True:
+                self.listener.accept()[0].close()
+        except BlockingIOError:
+            pass
+        self.listener.settimeout(TIMEOUT_S)
+        self._taken = len(self.proxy.records(self.opened))
+        assert self._taken == self.opened, "there is exactly one record for each connection"
+
+
+@pytest.fixture(scope="module")
+def links(
+    tmp_path_factory: pytest.TempPathFactory, module_proxy: "StartProxy", free_port: "FreePort"
+) -> Iterator[Callable[[str], Link]]:
+    """One link of each kind that is asked for."""
+    made: dict[str, Link] = {}
+
+    def of_kind(kind: str) -> Link:
+        if kind not in made:
+            made[kind] = Link(kind, tmp_path_factory.mktemp("link"), module_proxy, free_port)
+        return made[kind]
+
+    yield of_kind
+    for link in made.values():
+        link.listener.close()
+
+
+@pytest.fixture(params=[*TCP, *UNIX])
+def link(request: pytest.FixtureRequest, links: Callable[[str], Link]) -> Iterator[Link]:
+    """A link of any kind, with nothing open before and after."""
+    yield (one := links(request.param))
+    one.clear()
+
+
+@pytest.fixture(params=TCP)
+def tcp_link(request: pytest.FixtureRequest, links: Callable[[str], Link]) -> Iterator[Link]:
+    """As ``link``, where there are resets: a Unix socket knows none."""
+    yield (one := links(request.param))
+    one.clear()
+
+
+# Bytes
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_bytes_arrive_as_they_were_sent_both_ways_at_once(link: Link, size: int) -> None:
+    client, server = link.connect()
+    up, down = payload(size), payload(size)[::-1]
+    echoing = threading.Thread(target=lambda: received.append(read_to_end(server)), daemon=True)
+    received: list[bytes] = []
+    echoing.start()
+    senders = [Sender(client, up), Sender(server, down)]
+    assert digest(read_to_end(client)) == digest(down)
+    echoing.join(TIMEOUT_S)
+    assert [digest(data) for data in received] == [digest(up)]
+    for sender in senders:
+        sender.done()
+    link.expect("--", size, size)
+
+
+@pytest.mark.parametrize("size", [1, WINDOW, WINDOW + 1, 300_000, 1_000_000])
+def test_an_end_of_stream_right_behind_the_bytes_is_not_overlooked(link: Link, size: int) -> None:
+    data = payload(size)
+    for _ in range(8):
+        client = link.dial()
+        sender = Sender(client, data)
+        server = link.accept()
+        assert digest(read_to_end(server)) == digest(data)
+        server.close()
+        assert read_to_end(client) == b""
+        sender.done()
+        link.expect("--", size, 0)
+
+
+@pytest.mark.parametrize("size", [1, WINDOW + 1, 1_000_000])
+def test_a_server_that_answers_and_closes_at_once_is_heard_in_full(link: Link, size: int) -> None:
+    data = payload(size)
+    for _ in range(8):
+        client, server = link.connect()
+        sender = Sender(server, data)
+        assert digest(read_to_end(client)) == digest(data)
+        client.close()
+        assert read_to_end(server) == b""
+        sender.done()
+        link.expect("--", 0, size)
+
+
+def test_a_server_may_speak_first(link: Link) -> None:
+    client, server = link.connect()
+    server.sendall(b"220 ready\r\n")
+    assert read_exactly(client, 11) == b"220 ready\r\n"
+    client.sendall(b"QUIT\r\n")
+    assert read_exactly(server, 6) == b"QUIT\r\n"
+    server.close()
+    assert read_to_end(client) == b""
+    client.close()
+    link.expect("--", 6, 11)
+
+
+def test_a_trickle_arrives_byte_by_byte(link: Link) -> None:
+    client, server = link.connect()
+    for number in range(256):
+        byte = bytes([number])
+        client.sendall(byte)
+        assert server.recv(10) == byte
+        server.sendall(byte)
+        assert client.recv(10) == byte
+    client.close()
+    server.close()
+    link.expect("--", 256, 256)
+
+
+def test_many_small_exchanges_on_many_connections(link: Link) -> None:
+    pairs = [link.connect() for _ in range(20)]
+    for turn in range(25):
+        for number, (client, _) in enumerate(pairs):
+            client.sendall(b"question %d %d\n" % (number, turn))
+        for number, (_, server) in enumerate(pairs):
+            expected = b"question %d %d\n" % (number, turn)
+            assert read_exactly(server, len(expected)) == expected
+            server.sendall(expected.upper())
+        for number, (client, _) in enumerate(pairs):
+            expected = b"QUESTION %d %d\n" % (number, turn)
+            assert read_exactly(client, len(expected)) == expected
+    for client, server in pairs:
+        client.close()
+        server.close()
+        link.expect("--")
+
+
+# Ends
+
+
+def test_a_client_may_end_first_and_still_get_its_answer(link: Link) -> None:
+    client, server = link.connect()
+    client.sendall(b"all I have to say")
+    client.shutdown(socket.SHUT_WR)
+    assert read_to_end(server) == b"all I have to say"
+    answer = payload(500_000)
+    sender = Sender(server, answer)
+    assert digest(read_to_end(client)) == digest(answer)
+    sender.done()
+    link.expect("--", 17, 500_000)
+
+
+def test_a_server_may_end_first_and_still_be_told_more(link: Link) -> None:
+    client, server = link.connect()
+    server.sendall(b"goodbye")
+    server.shutdown(socket.SHUT_WR)
+    assert read_to_end(client) == b"goodbye"
+    rest = payload(500_000)
+    sender = Sender(client, rest)
+    assert digest(read_to_end(server)) == digest(rest)
+    sender.done()
+    link.expect("--", 500_000, 7)
+
+
+def test_a_client_that_connects_and_leaves_harms_nobody(link: Link) -> None:
+    for _ in range(5):
+        link.dial().close()
+        server = link.accept()
+        assert server.recv(1) == b""
+        server.close()
+        record = link.ended()
+        # Either it was gone before the server's connection was open, or it ended as any other.
+        assert record["ending"] in ("CC", "--"), record
+        assert (record["bytes_in"], record["bytes_out"]) == (0, 0)
+    client, server = link.connect()
+    client.sendall(b"still there?")
+    assert read_exactly(server, 12) == b"still there?"
+
+
+def test_a_server_that_nobody_listens_for_ends_it_in_the_connect_stage(link: Link) -> None:
+    client = link.dial("client of nobody")
+    with contextlib.suppress(ConnectionResetError):
+        assert client.recv(1) == b""
+    record = link.expect("SC", 0, 0)
+    assert record["stage"] == "connect"
+    assert record["server"] == "none"
+
+
+# Resets
+
+
+@pytest.mark.parametrize("said", [b"", b"something"])
+def test_a_reset_by_the_client_is_a_reset_for_the_server(tcp_link: Link, said: bytes) -> None:
+    client, server = tcp_link.connect()
+    client.sendall(said)
+    assert read_exactly(server, len(said)) == said
+    reset(client)
+    with pytest.raises(ConnectionResetError):
+        server.recv(1)
+    tcp_link.expect("CD", len(said), 0)
+
+
+@pytest.mark.parametrize("said", [b"", b"something"])
+def test_a_reset_by_the_server_is_a_reset_for_the_client(tcp_link: Link, said: bytes) -> None:
+    client, server = tcp_link.connect()
+    server.sendall(said)
+    assert read_exactly(client, len(said)) == said
+    reset(server)
+    with pytest.raises(ConnectionResetError):
+        client.recv(1)
+    tcp_link.expect("SD", 0, len(said))
+
+
+def test_a_reset_by_a_client_that_had_ended_is_a_reset_for_the_server(tcp_link: Link) -> None:
+    client, server = tcp_link.connect()
+    client.shutdown(socket.SHUT_WR)
+    assert server.recv(1) == b""
+    reset(client)
+    with pytest.raises((ConnectionResetError, BrokenPipeError)):
+        send_for_ever(server)
+    tcp_link.expect("CD")
+
+
+def test_a_reset_by_a_server_that_had_ended_is_a_reset_for_the_client(tcp_link: Link) -> None:
+    client, server = tcp_link.connect()
+    server.shutdown(socket.SHUT_WR)
+    assert client.recv(1) == b""
+    reset(server)
+    with pytest.raises((ConnectionResetError, BrokenPipeError)):
+        send_for_ever(client)
+    tcp_link.expect("SD")
+
+
+def test_a_client_that_resets_while_it_does_not_take_its_answer_resets_the_server(tcp_link: Link) -> None:
+    client = tcp_link.dial(receive_bytes=4096)
+    server = tcp_link.accept()
+    fill(server)
+    reset(client)
+    with pytest.raises((ConnectionResetError, BrokenPipeError)):
+        send_for_ever(server)
+    tcp_link.expect("CD")
+
+
+def test_an_early_answer_reaches_a_client_that_still_sends(tcp_link: Link) -> None:
+    """As an upload that a server refuses: it answers and closes with bytes unread, so that its kernel sends a RST."""
+    for _ in range(5):
+        client, server = tcp_link.connect()
+        client.sendall(payload(10 * WINDOW))
+        assert server.recv(10) == payload(10)
+        server.sendall(b"413 too large")
+        server.close()
+        sender = Sender(client, payload(20 * MIB))
+        assert read_exactly(client, 13) == b"413 too large"
+        sender.join(TIMEOUT_S)
+        assert not sender.is_alive(), "the sender was never told"
+        assert sender.error is not None
+        assert tcp_link.ended()["ending"] == "SD"
+
+
+# Back-pressure
+
+
+def fill(sock: socket.socket, quiet_s: float = 0.5) -> int:
+    """Send ``payload`` round and round until nothing has gone for ``quiet_s``; return how many bytes were taken."""
+    taken = 0
+    sock.setblocking(False)
+    while select.select([], [sock], [], quiet_s)[1]:
+        start = taken % MIB
+        try:
+            taken += sock.send(memoryview(NOISE)[start:])
+        except BlockingIOError:
+            continue
+        assert taken < 200 * MIB, "nothing stops the sender"
+    sock.settimeout(TIMEOUT_S)
+    return taken
+
+
+def kernel_buffers(family: int) -> int:
+    """The most that the four sockets between two ends may hold."""
+    if family == socket.AF_UNIX:
+        return 4 * int(Path("/proc/sys/net/core/wmem_default").read_text())
+    most = [int(Path(f"/proc/sys/net/ipv4/tcp_{one}mem").read_text().split()[2]) for one in "rw"]
+    return 2 * sum(most)
+
+
+@pytest.mark.parametrize("upwards", [True, False], ids=["the server stalls", "the client stalls"])
+def test_a_stalled_reader_stops_the_sender_and_loses_nothing(link: Link, upwards: bool) -> None:
+    client, server = link.connect()
+    source, sink = (client, server) if upwards else (server, client)
+    before_kib = link.proxy.resident_kib()
+    taken = fill(source)
+    assert taken <= kernel_buffers(link.family) + MIB
+    assert link.proxy.resident_kib() - before_kib < 3 * 1024
+    source.shutdown(socket.SHUT_WR)
+    assert digest(read_to_end(sink)) == digest(payload(taken))
+    sink.close()
+    assert read_to_end(source) == b""
+    link.expect("--", *((taken, 0) if upwards else (0, taken)))
+
+
+def test_a_stalled_direction_leaves_the_other_one_alone(link: Link) -> None:
+    client, server = link.connect()
+    taken = fill(client)
+    for _ in range(100):
+        server.sendall(b"status")
+        assert read_exactly(client, 6) == b"status"
+    client.shutdown(socket.SHUT_WR)
+    assert digest(read_to_end(server)) == digest(payload(taken))
+    server.close()
+    link.expect("--", taken, 600)
+
+
+def test_both_directions_may_stall_at_once(link: Link) -> None:
+    client, server = link.connect()
+    up, down = fill(client), fill(server)
+    client.shutdown(socket.SHUT_WR)
+    server.shutdown(socket.SHUT_WR)
+    assert digest(read_to_end(server)) == digest(payload(up))
+    assert digest(read_to_end(client)) == digest(payload(down))
+    link.expect("--", up, down)
+
+
+def test_a_bulk_transfer_does_not_starve_small_messages(link: Link) -> None:
+    bulk_client, bulk_server = link.connect()
+    stop = threading.Event()
+
+    def send() -> None:
+        while not stop.is_set():
+            bulk_server.sendall(NOISE)
+        bulk_server.shutdown(socket.SHUT_WR)
+
+    def receive() -> None:
+        while bulk_client.recv(MIB):
+            pass
+
+    threads = [threading.Thread(target=one, daemon=True) for one in (send, receive)]
+    for thread in threads:
+        thread.start()
+    client, server = link.connect()
+    client.settimeout(2)
+    server.settimeout(2)
+    try:
+        for _ in range(50):
+            client.sendall(b"ping")
+            assert read_exactly(server, 4) == b"ping"
+            server.sendall(b"pong")
+            assert read_exactly(client, 4) == b"pong"
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(TIMEOUT_S)
+    assert not any(thread.is_alive() for thread in threads)
+
+
+# What is left behind
+
+
+def test_nothing_is_left_open_afterwards(link: Link) -> None:
+    before = link.proxy.descriptors()
+    for number in range(30):
+        client, server = link.connect()
+        client.sendall(b"x")
+        assert server.recv(1) == b"x"
+        if number % 3 == 0 and link.family == socket.AF_INET:
+            reset(client)
+        elif number % 3 == 1:
+            server.close()
+        client.close()
+        server.close()
+    for _ in range(30):
+        link.ended()
+    assert link.proxy.descriptors() <= before
