@@ -3,7 +3,7 @@
 Source: HAProxy configuration.txt, section 8.5 "Session state at disconnection".
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 
 
@@ -59,13 +59,12 @@ class Ending:
     stage: Stage
     reason: str = ""
     plugin: str = ""
+    code: str = field(init=False)
+    """The two letters that the access log shows, such as ``--``, ``cD`` or ``SC``."""
 
-    @property
-    def code(self) -> str:
-        """The two letters that the access log shows, such as ``--``, ``cD`` or ``SC``."""
-        if self.cause is Cause.NORMAL:
-            return "--"
-        return f"{self.cause.value}{_PHASES[self.stage]}"
+    def __post_init__(self) -> None:
+        code = "--" if self.cause is Cause.NORMAL else f"{self.cause.value}{_PHASES[self.stage]}"
+        object.__setattr__(self, "code", code)
 
 
 NORMAL = Ending(Cause.NORMAL, Stage.RELAY)

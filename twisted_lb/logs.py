@@ -33,6 +33,8 @@ class LineFile:
     """A file, or a standard stream, to which whole lines are appended; reopened after somebody has moved it away.
 
     ``path``: ``None`` for the descriptor ``fd``, which is left open. ``lost``: lines that could not be written.
+    A file that was closed opens itself again for each write: a connection that began before a reload which gave up
+    this file still has its line to say.
     """
 
     _log = Logger()
@@ -55,6 +57,18 @@ class LineFile:
 
     def write(self, data: bytes) -> None:
         """Append ``data``, whole lines. A disk or pipe that is full loses them, and they are counted; nothing waits."""
+        if self._fd >= 0:
+            self._write(data)
+            return
+        try:
+            self._use(_open(self.path or os.devnull))
+        except ConfigError:
+            self.lost += data.count(b"\n")
+            return
+        self._write(data)
+        self.close()
+
+    def _write(self, data: bytes) -> None:
         done = 0
         try:
             while done < len(data):
@@ -81,8 +95,9 @@ class LineFile:
 
     def close(self) -> None:
         """Close the file; a standard stream stays open."""
-        if self.path is not None:
-            os.close(self._fd)
+        if self.path is not None and self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            os.close(fd)
 
 
 def _open(path: str) -> int:

@@ -42,6 +42,10 @@ class Event(IntEnum):
     ENDED = 2
 
 
+# Looking a member up on its Enum is a call of a Python function on 3.11, a dozen of them per connection.
+PASSED, FULL, ENDED = Event
+_ACCEPT, _BALANCE, _NORMAL_CAUSE = Stage.ACCEPT, Stage.BALANCE, Cause.NORMAL
+
 TRANSITIONS: Final[dict[tuple[Stage, Event], Stage]] = {
     (Stage.ACCEPT, Event.PASSED): Stage.ADMISSION,
     (Stage.ADMISSION, Event.PASSED): Stage.VALIDATION,
@@ -108,7 +112,7 @@ class Session:
         self.client = client
         self.facts = facts
         self.server: Server | None = None
-        self.stage = Stage.ACCEPT
+        self.stage = _ACCEPT
         self.timer_slot: set[Timed] | None = None
         self._limits = limits
         self._questions: Questions | None = None
@@ -130,7 +134,7 @@ class Session:
         self.process.sessions.add(self)
         for observer in self.frontend.observers:
             self._tell(observer.plugin, observer.object.session_opened, self.facts)
-        self.advance(Event.PASSED)
+        self.advance(PASSED)
 
     def advance(self, event: Event | None) -> None:
         """Leave the current stage with ``event`` and walk on until a stage has to wait."""
@@ -145,7 +149,7 @@ class Session:
 
     def _enter_validation(self) -> Event | None:
         if not self.frontend.validators:
-            return Event.PASSED
+            return PASSED
         self._arm(self.frontend.timers.inspect)
         self.client.resumeProducing()
         return None
@@ -163,14 +167,14 @@ class Session:
                 self._end(Cause.PROXY, reason)
             case _:
                 self.client.pauseProducing()
-                self.advance(Event.PASSED)
+                self.advance(PASSED)
 
     def _enter_policy(self) -> Event | None:
         return self._ask_policies(len(self.frontend.policies))
 
     def _ask_policies(self, until: int) -> Event | None:
         if not until:
-            return Event.PASSED
+            return PASSED
         if self._questions is None:
             self._questions = Questions(self, self.frontend.policies, self.facts)
         try:
@@ -185,7 +189,7 @@ class Session:
     def _judge(self, outcome: Allow | Deny) -> Event | None:
         if isinstance(outcome, Deny):
             return self._end(Cause.PROXY, outcome.reason, reset=self.stage is Stage.ADMISSION)
-        return Event.PASSED
+        return PASSED
 
     def policies_answered(self, outcome: Allow | Deny | PluginError | None) -> None:
         """See ``PolicyOwner``."""
@@ -207,9 +211,9 @@ class Session:
             return self._end_blaming(error)
         if self.server is not None:
             self.queue_ms = 0
-            return Event.PASSED
+            return PASSED
         if backend.usable:
-            return Event.FULL
+            return FULL
         return self._end(Cause.SERVER, f"backend {backend.name} has no usable server")
 
     def _enter_queue(self) -> Event | None:
@@ -223,7 +227,7 @@ class Session:
         """See ``Waiting``."""
         self.server = server
         self.queue_ms = self._since(self._stage_since)
-        self.advance(Event.PASSED)
+        self.advance(PASSED)
 
     # Connect
 
@@ -244,7 +248,7 @@ class Session:
         """See ``ConnectOwner``."""
         self._leave_connect()
         self._server_transport = transport
-        self.advance(Event.PASSED)
+        self.advance(PASSED)
 
     def server_unreachable(self, cause: Cause, reason: str) -> None:
         """See ``ConnectOwner``."""
@@ -326,7 +330,7 @@ class Session:
 
     def relay_ended(self, cause: Cause, reason: str) -> None:
         """See ``RelayOwner``."""
-        self._finish(NORMAL if cause is Cause.NORMAL else Ending(cause, Stage.RELAY, reason))
+        self._finish(NORMAL if cause is _NORMAL_CAUSE else Ending(cause, Stage.RELAY, reason))
 
     # The client's transport, up to the relay; over other transports than ours also during it.
 
@@ -427,8 +431,8 @@ class Session:
 
     def _finish(self, ending: Ending) -> None:
         process = self.process
-        reached_backend = self.stage >= Stage.BALANCE
-        self.stage = TRANSITIONS[self.stage, Event.ENDED]
+        reached_backend = self.stage >= _BALANCE
+        self.stage = TRANSITIONS[self.stage, ENDED]
         process.wheel.disarm(self)
         if self.frontend.recorded:
             self._record(ending)

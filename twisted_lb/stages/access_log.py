@@ -12,11 +12,13 @@ from typing import Any, Protocol
 
 from twisted_lb.api import IAccessLog, SessionRecord
 from twisted_lb.backends.pool import Backend, Server
-from twisted_lb.endings import Ending
+from twisted_lb.endings import Ending, Stage
 from twisted_lb.errors import PluginError
 from twisted_lb.facts import Facts
 from twisted_lb.logs import LineBuffer
 from twisted_lb.plugin_host import Built
+
+_STAGE_NAMES = {stage: stage.name.lower() for stage in Stage}
 
 
 class AccessLog:
@@ -84,7 +86,7 @@ def record_of(session: Ended, ending: Ending, total_s: float) -> SessionRecord:
         bytes_in=session.bytes_in,
         bytes_out=session.bytes_out,
         ending=ending.code,
-        stage=ending.stage.name.lower(),
+        stage=_STAGE_NAMES[ending.stage],
         reason=ending.reason,
         plugin=ending.plugin,
         process_connections=session.process.limit.count,

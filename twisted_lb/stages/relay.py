@@ -22,6 +22,9 @@ from twisted_lb.endings import Cause
 from twisted_lb.net.poll import ASIDE_BUDGET, EPOLLERR, EPOLLOUT, EPOLLRDHUP, READING_AND_WRITING
 from twisted_lb.net.stream import RESET_ON_CLOSE, Stream
 
+# Looking a member up on its Enum is a call of a Python function on 3.11.
+_CLIENT, _SERVER, _NORMAL = Cause.CLIENT, Cause.SERVER, Cause.NORMAL
+
 
 class RelayOwner(Protocol):
     """Who wants to know when a relay is over."""
@@ -325,8 +328,8 @@ class StreamRelay(Relay):
     def __init__(self, owner: RelayOwner, client: Stream, server: Stream) -> None:
         super().__init__(owner, client.poller.now)
         self.draining = False
-        self.client = StreamSide(self, client, Cause.CLIENT)
-        self.server = StreamSide(self, server, Cause.SERVER)
+        self.client = StreamSide(self, client, _CLIENT)
+        self.server = StreamSide(self, server, _SERVER)
         self.client.other = self.server
         self.server.other = self.client
 
@@ -347,7 +350,7 @@ class StreamRelay(Relay):
 
     def finish(self) -> None:
         """Both sides have sent all, and each has taken all."""
-        self.end(Cause.NORMAL, reset=False)
+        self.end(_NORMAL, reset=False)
 
     def _close(self, reset: bool) -> None:
         client, server = self.client, self.server
