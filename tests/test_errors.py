@@ -1,0 +1,28 @@
+"""Exceptions carry blame, and a message that stands on its own."""
+
+import pytest
+
+from twisted_lb.errors import ConfigError, LbError, PluginError, WireError
+
+
+def test_a_configuration_error_keeps_every_problem_and_shows_one_on_each_line() -> None:
+    error = ConfigError("the first", "the second")
+    assert list(error.problems) == ["the first", "the second"]
+    assert str(error) == "the first\nthe second"
+
+
+def test_a_wire_error_says_what_is_wrong_and_where() -> None:
+    error = WireError("payload-mismatch", 3)
+    assert (error.reason, error.offset) == ("payload-mismatch", 3)
+    assert str(error) == "payload-mismatch at byte 3"
+
+
+def test_a_plugin_error_names_the_plugin() -> None:
+    error = PluginError("policy_x", "raised ValueError()")
+    assert (error.plugin, error.what) == ("policy_x", "raised ValueError()")
+    assert str(error) == "plugin 'policy_x' raised ValueError()"
+
+
+@pytest.mark.parametrize("error", [ConfigError("x"), WireError("x"), PluginError("x", "y")])
+def test_all_of_them_can_be_caught_as_one(error: Exception) -> None:
+    assert isinstance(error, LbError)

@@ -1,0 +1,49 @@
+"""Addresses as people read them, whichever family and library they come from."""
+
+from typing import Any
+
+import pytest
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+
+from twisted_lb.facts import Facts, SocketAddress
+
+
+@pytest.mark.parametrize(
+    ("sockaddr", "text"),
+    [
+        (("192.0.2.1", 80), "192.0.2.1:80"),
+        (("2001:db8::1", 80, 0, 0), "[2001:db8::1]:80"),
+        (("fe80::1%eth0", 80, 0, 2), "[fe80::1%eth0]:80"),
+        ("/run/x.sock", "unix:/run/x.sock"),
+        (b"/run/x.sock", "unix:@/run/x.sock"),
+        (b"\0name", "unix:@name"),
+        (b"\0na\xffme", "unix:@na\\xffme"),
+        ("/run/\udcff", "unix:/run/\\xff"),
+        ("", "unix:"),
+        (None, "unix:"),
+    ],
+)
+def test_what_the_socket_module_gives_is_understood(sockaddr: Any, text: str) -> None:
+    assert str(SocketAddress.from_sockaddr(sockaddr)) == text
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        (IPv4Address("TCP", "192.0.2.1", 80), "192.0.2.1:80"),
+        (IPv6Address("TCP", "2001:db8::1", 80), "[2001:db8::1]:80"),
+        (UNIXAddress(b"/run/x.sock"), "unix:/run/x.sock"),
+        (UNIXAddress(b"\0name"), "unix:@name"),
+        (UNIXAddress(None), "unix:"),
+        (None, "unix:"),
+        ("an onion", "unix:an onion"),
+    ],
+)
+def test_what_twisted_gives_is_understood(address: Any, text: str) -> None:
+    assert str(SocketAddress.from_address(address)) == text
+
+
+def test_what_is_learnt_is_kept_per_connection() -> None:
+    a, b = (Facts(SocketAddress("192.0.2.1"), SocketAddress("192.0.2.2"), "web", "*:80") for _ in "ab")
+    a.learnt["tls.sni"] = "example.org"
+    assert (a.learnt, b.learnt) == ({"tls.sni": "example.org"}, {})
