@@ -63,9 +63,15 @@ class Assembly:
                 file.close()
 
     def reopen_logs(self) -> None:
-        """Go on in new files of the same names. Raises ConfigError."""
+        """Go on in new files of the same names. Raises ConfigError that names each one which stays the old one."""
+        problems: list[str] = []
         for file in self.log_files.values():
-            file.reopen()
+            try:
+                file.reopen()
+            except ConfigError as error:
+                problems.extend(error.problems)
+        if problems:
+            raise ConfigError(*problems)
 
 
 def assemble(config: model.Config, process: Process, before: Assembly | None = None) -> Assembly:

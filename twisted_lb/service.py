@@ -1,6 +1,7 @@
 """The service that twistd runs: opens the listeners, reloads, and stops gracefully."""
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from twisted.application.service import Service
@@ -12,10 +13,13 @@ from twisted.python.failure import Failure
 from twisted_lb.assembly import Assembly, assemble, fit_descriptors
 from twisted_lb.binding import Binding, Key, key_of
 from twisted_lb.config.addresses import IpAddress, parse_bind
-from twisted_lb.config.model import Config
+from twisted_lb.config.model import Bind, Config
 from twisted_lb.errors import ConfigError
+from twisted_lb.frontend import Frontend
 from twisted_lb.process import Process
+from twisted_lb.stages.admission import Limit
 
+Entry = tuple[Bind, Frontend, Limit]
 Load = Callable[[], Config]
 """Reads the configuration anew. Raises ConfigError."""
 
@@ -32,7 +36,7 @@ class LoadBalancer(Service):
         self.load = load
         self.process = process
         self.assembly: Assembly | None = None
-        self.bindings: dict[Key, Binding] = {}
+        self.bindings: dict[tuple[Key, int], Binding] = {}
         self._failed = failed
         self._stopping: Deferred[None] | None = None
         self._deadline: IDelayedCall | None = None
@@ -73,12 +77,11 @@ class LoadBalancer(Service):
             raise
         return assembly
 
-    def _open_missing(self, assembly: Assembly) -> dict[Key, Binding]:
+    def _open_missing(self, assembly: Assembly) -> dict[tuple[Key, int], Binding]:
         """Open the bind entries that are not open yet: all of them, or none."""
-        opened: dict[Key, Binding] = {}
+        opened: dict[tuple[Key, int], Binding] = {}
         problems: list[str] = []
-        for bind, _, _ in assembly.binds:
-            key = key_of(bind)
+        for key, (bind, _, _) in _keyed(assembly.binds):
             if key not in self.bindings:
                 binding = opened[key] = Binding(self.process, bind)
                 try:
@@ -92,14 +95,14 @@ class LoadBalancer(Service):
             raise ConfigError(*problems)
         return opened
 
-    def _take_over(self, assembly: Assembly, opened: dict[Key, Binding]) -> None:
+    def _take_over(self, assembly: Assembly, opened: dict[tuple[Key, int], Binding]) -> None:
         """From here on ``assembly`` rules; nothing can fail any more."""
         before, self.assembly = self.assembly, assembly
         bindings = {**self.bindings, **opened}
         assembly.commit()
         self.bindings = {}
-        for bind, frontend, limit in assembly.binds:
-            binding = self.bindings[key_of(bind)] = bindings.pop(key_of(bind))
+        for key, (_, frontend, limit) in _keyed(assembly.binds):
+            binding = self.bindings[key] = bindings.pop(key)
             binding.serve(frontend, limit)
         for binding in bindings.values():
             binding.stop()
@@ -138,7 +141,8 @@ class LoadBalancer(Service):
             try:
                 self.assembly.reopen_logs()
             except ConfigError as error:
-                self._log.error("{problem}; the old file is still written to", problem=error)
+                for problem in error.problems:
+                    self._log.error("{problem}; the old file is still written to", problem=problem)
 
     # Stop
 
@@ -176,6 +180,9 @@ class LoadBalancer(Service):
     def _drained(self) -> None:
         if self._deadline is not None and self._deadline.active():
             self._deadline.cancel()
+        self.process.after_batch(self._stopped)  # the last records are written at the end of this batch
+
+    def _stopped(self) -> None:
         self._close_logs()
         stopping = self._stopping
         if stopping is not None and not stopping.called:
@@ -184,6 +191,15 @@ class LoadBalancer(Service):
     def _close_logs(self) -> None:
         if self.assembly is not None:
             self.assembly.close_logs()
+
+
+def _keyed(binds: Sequence[Entry]) -> Iterator[tuple[tuple[Key, int], Entry]]:
+    """Give each bind entry its key, numbered: several may ask for a port of the kernel's choice."""
+    seen: Counter[Key] = Counter()
+    for entry in binds:
+        key = key_of(entry[0])
+        yield (key, seen[key]), entry
+        seen[key] += 1
 
 
 def _count(address: str) -> int:
