@@ -77,6 +77,7 @@ class Session:
         "_client_ended",
         "_connecting",
         "_limits",
+        "_peek_at_least",
         "_peeked",
         "_questions",
         "_relay",
@@ -117,6 +118,7 @@ class Session:
         self._limits = limits
         self._questions: Questions | None = None
         self._peeked = b""
+        self._peek_at_least = 0
         self._client_ended = False
         self._connecting: Connecting | None = None
         self._server_transport: Stream | ServerProtocol | None = None
@@ -161,8 +163,8 @@ class Session:
             self._end_blaming(error)
             return
         match verdict:
-            case NeedMore():
-                return
+            case NeedMore(at_least):
+                self._peek_at_least = at_least
             case Deny(reason):
                 self._end(Cause.PROXY, reason)
             case _:
@@ -345,7 +347,7 @@ class Session:
             self._relay.client.data(data)
             return
         self._peeked += data
-        if self.stage is Stage.VALIDATION:
+        if self.stage is Stage.VALIDATION and len(self._peeked) >= self._peek_at_least:
             self._validate()
 
     def readConnectionLost(self) -> None:
