@@ -8,7 +8,7 @@ import pytest
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
-from twisted_lb.api import ALLOW, NEED_MORE, Deny, PluginError, Stage
+from twisted_lb.api import ALLOW, NEED_MORE, Deny, NeedMore, PluginError, Stage
 from twisted_lb.plugin_host import Built
 from twisted_lb.stages.access_log import AccessLog
 
@@ -252,6 +252,22 @@ def test_a_validator_that_is_never_satisfied_gets_64_kib_at_most(world: "World")
     record = world.records[0]
     assert (record.ending, record.stage) == ("PR", "validation")
     assert max(asked) == 64 * 1024
+
+
+def test_a_validator_is_not_asked_again_before_as_much_has_come_as_it_needs(world: "World") -> None:
+    asked: list[int] = []
+
+    def validate(data: bytes, facts: Any) -> Any:
+        asked.append(len(data))
+        return ALLOW if len(data) >= 10 else NeedMore(10)
+
+    upstream = world.upstream()
+    client = world.client(world.frontend(world.backend(upstream), validators=[SimpleNamespace(validate=validate)]))
+    for _ in range(12):
+        client.send(b"x")
+    assert asked == [1, 10]
+    assert upstream.peers[0].read() == b"x" * 12
+    world.end(client, upstream.peers[0])
 
 
 # Access logs and observers
