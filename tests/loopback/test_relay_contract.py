@@ -25,8 +25,20 @@ SIZES = (0, 1, WINDOW - 1, WINDOW, WINDOW + 1, 1_000_000, 5_000_000)
 MIB = 1 << 20
 NOISE = random.Random(1).randbytes(MIB)
 
-TCP = ("streams", "endpoints", "stream to endpoint", "endpoint to stream", "nested")
-UNIX = ("unix", "abstract", "unix endpoints")
+KINDS = {
+    "streams": ("stream", "stream"),
+    "nested": ("stream", "stream"),
+    "endpoints": ("endpoint", "endpoint"),
+    "stream to endpoint": ("stream", "endpoint"),
+    "endpoint to stream": ("endpoint", "stream"),
+    "unix": ("unix", "unix"),
+    "abstract": ("abstract", "abstract"),
+    "stream to unix": ("stream", "unix"),
+    "unix to endpoint": ("unix", "endpoint"),
+    "endpoint to unix": ("endpoint", "unix"),
+}
+"""What a link has towards the client and towards the server; ``nested``: on a reactor that is not ours."""
+TCP = [kind for kind, sides in KINDS.items() if not {"unix", "abstract"} & set(sides)]
 
 
 def payload(size: int) -> bytes:
@@ -86,76 +98,92 @@ def reset(sock: socket.socket) -> None:
     sock.close()
 
 
+def at_once(sock: socket.socket) -> socket.socket:
+    """Let it send small pieces without waiting."""
+    if sock.family == socket.AF_INET:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
 def send_for_ever(sock: socket.socket) -> None:
     """Send until an error says that nobody is there."""
     while True:
         sock.sendall(NOISE)
 
 
+class Address:
+    """Where one side listens; ``kind`` as in ``KINDS``."""
+
+    def __init__(self, kind: str, name: Path, port: int) -> None:
+        self.kind = kind
+        self.sockaddr: Any = ("127.0.0.1", port)
+        if kind == "unix":
+            name.mkdir(exist_ok=True)
+            self.sockaddr = str(name / f"{port}.sock")
+        elif kind == "abstract":
+            self.sockaddr = f"\0twisted-lb-test-{name.name}-{port}"
+        self.family = socket.AF_UNIX if isinstance(self.sockaddr, str) else socket.AF_INET
+
+    def as_bind(self) -> str:
+        """Spell it for a frontend."""
+        return f"tcp:{self.sockaddr[1]}:interface=127.0.0.1" if self.kind == "endpoint" else self._spell()
+
+    def as_server(self) -> str:
+        """Spell it for a backend."""
+        return f"tcp:127.0.0.1:{self.sockaddr[1]}" if self.kind == "endpoint" else self._spell()
+
+    def _spell(self) -> str:
+        if self.family == socket.AF_UNIX:
+            return f"unix:{self.sockaddr}".replace("\0", "@")
+        return f"127.0.0.1:{self.sockaddr[1]}"
+
+
 class Link:
     """A proxy between two kinds of transport, the server's listening socket, and the records of what has ended."""
 
     def __init__(self, kind: str, folder: Path, start: "StartProxy", free_port: "FreePort") -> None:
-        self.family = socket.AF_INET if kind in TCP else socket.AF_UNIX
-        self._addresses: dict[str, Any] = {}
+        client, server = (Address(side, folder, free_port()) for side in KINDS[kind])
+        self._client, self._server = client, server
+        self._dead = Address(KINDS[kind][0], folder / "dead", free_port())
+        nobody = Address(KINDS[kind][1], folder / "nobody", free_port())
         self._taken = 0
         self._sockets: list[socket.socket] = []
         self.opened = 0
-        names = ("client", "server", "client of nobody", "nobody")
-        for name in names:
-            if kind in TCP:
-                self._addresses[name] = ("127.0.0.1", free_port())
-            elif kind == "abstract":
-                self._addresses[name] = f"\0twisted-lb-test-{folder.name}-{id(self)}-{name}"
-            else:
-                self._addresses[name] = str(folder / name.replace(" ", "-"))
-        self.listener = socket.socket(self.family)
+        self.listener = socket.socket(server.family)
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.listener.bind(self._addresses["server"])
+        self.listener.bind(server.sockaddr)
         self.listener.listen(64)
         self.listener.settimeout(TIMEOUT_S)
-        client, server, client_of_nobody, nobody = (self._spell(kind, name) for name in names)
-        frontends = {"web": {"bind": client, "backend": "app"}, "dead": {"bind": client_of_nobody, "backend": "dead"}}
-        backends: dict[str, Any] = {"app": {"servers": {"a": server}}}
-        backends["dead"] = {"servers": {"none": nobody}, "retries": 0}
-        config = {"frontends": frontends, "backends": backends}
+        config = {
+            "frontends": {
+                "web": {"bind": client.as_bind(), "backend": "app"},
+                "dead": {"bind": self._dead.as_bind(), "backend": "dead"},
+            },
+            "backends": {
+                "app": {"servers": {"a": server.as_server()}},
+                "dead": {"servers": {"none": nobody.as_server()}, "retries": 0},
+            },
+        }
         self.proxy: Proxy = start(config, reactor="poll" if kind == "nested" else None)
-
-    def _spell(self, kind: str, name: str) -> str:
-        address = self._addresses[name]
-        bind = "client" in name
-        if self.family == socket.AF_UNIX:
-            if kind == "unix endpoints":
-                return f"unix:{address}:mode=666" if bind else f"unix:path={address}"
-            return f"unix:{address}".replace("\0", "@")
-        endpoint = kind == "endpoints" or kind == ("endpoint to stream" if bind else "stream to endpoint")
-        host, port = address
-        if not endpoint:
-            return f"{host}:{port}"
-        return f"tcp:{port}:interface={host}" if bind else f"tcp:{host}:{port}"
 
     def keep(self, sock: socket.socket) -> socket.socket:
         sock.settimeout(TIMEOUT_S)
         self._sockets.append(sock)
         return sock
 
-    def dial(self, name: str = "client", receive_bytes: int | None = None) -> socket.socket:
-        """A client's connection."""
-        client = self.keep(socket.socket(self.family))
+    def dial(self, dead: bool = False, receive_bytes: int | None = None) -> socket.socket:
+        """A client's connection; with ``dead`` to the frontend whose server does not exist."""
+        address = self._dead if dead else self._client
+        client = self.keep(socket.socket(address.family))
         if receive_bytes is not None:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
-        client.connect(self._addresses[name])
-        if self.family == socket.AF_INET:
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client.connect(address.sockaddr)
         self.opened += 1
-        return client
+        return at_once(client)
 
     def accept(self) -> socket.socket:
         """The server's end of a connection."""
-        server = self.keep(self.listener.accept()[0])
-        if self.family == socket.AF_INET:
-            server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return server
+        return at_once(self.keep(self.listener.accept()[0]))
 
     def connect(self) -> tuple[socket.socket, socket.socket]:
         """A client, and the server that it is connected to."""
@@ -208,7 +236,7 @@ def links(
         link.listener.close()
 
 
-@pytest.fixture(params=[*TCP, *UNIX])
+@pytest.fixture(params=KINDS)
 def link(request: pytest.FixtureRequest, links: Callable[[str], Link]) -> Iterator[Link]:
     """A link of any kind, with nothing open before and after."""
     yield (one := links(request.param))
@@ -354,7 +382,7 @@ def test_a_client_that_connects_and_leaves_harms_nobody(link: Link) -> None:
 
 
 def test_a_server_that_nobody_listens_for_ends_it_in_the_connect_stage(link: Link) -> None:
-    client = link.dial("client of nobody")
+    client = link.dial(dead=True)
     with contextlib.suppress(ConnectionResetError):
         assert client.recv(1) == b""
     record = link.expect("SC", 0, 0)
@@ -451,10 +479,8 @@ def fill(sock: socket.socket, quiet_s: float = 0.5) -> int:
     return taken
 
 
-def kernel_buffers(family: int) -> int:
-    """The most that the four sockets between two ends may hold."""
-    if family == socket.AF_UNIX:
-        return 4 * int(Path("/proc/sys/net/core/wmem_default").read_text())
+def kernel_buffers() -> int:
+    """The most that the four sockets between two ends may hold; those of Unix sockets are smaller than those of TCP."""
     most = [int(Path(f"/proc/sys/net/ipv4/tcp_{one}mem").read_text().split()[2]) for one in "rw"]
     return 2 * sum(most)
 
@@ -465,7 +491,7 @@ def test_a_stalled_reader_stops_the_sender_and_loses_nothing(link: Link, upwards
     source, sink = (client, server) if upwards else (server, client)
     before_kib = link.proxy.resident_kib()
     taken = fill(source)
-    assert taken <= kernel_buffers(link.family) + MIB
+    assert taken <= kernel_buffers() + MIB
     assert link.proxy.resident_kib() - before_kib < 3 * 1024
     source.shutdown(socket.SHUT_WR)
     assert digest(read_to_end(sink)) == digest(payload(taken))
@@ -537,7 +563,7 @@ def test_nothing_is_left_open_afterwards(link: Link) -> None:
         client, server = link.connect()
         client.sendall(b"x")
         assert server.recv(1) == b"x"
-        if number % 3 == 0 and link.family == socket.AF_INET:
+        if number % 3 == 0 and client.family == socket.AF_INET:
             reset(client)
         elif number % 3 == 1:
             server.close()

@@ -84,6 +84,7 @@ class Stream:
         "_waiter",
         "_write_closed",
         "_write_closing",
+        "_write_failure",
         "disconnecting",
         "fd",
         "poller",
@@ -109,6 +110,7 @@ class Stream:
         self._read_closed = False
         self._write_closed = False
         self._write_closing = False
+        self._write_failure: Failure | None = None
         self._lost: Failure | None = None
 
     # How it comes to life, and is taken over.
@@ -213,6 +215,8 @@ class Stream:
             try:
                 data = self.sock.recv(READ_SIZE)
             except BlockingIOError:
+                if self._write_failure is not None:
+                    self._lose(self._write_failure)
                 return
             except OSError as error:
                 self._fail(error)
@@ -222,9 +226,13 @@ class Stream:
                 return
             self._protocol.dataReceived(data)
             if self._paused or self._protocol is None or self.fd < 0:
+                self.reported |= events
                 return
-            if len(data) < READ_SIZE and not events & EPOLLRDHUP:
+            # Without events this is the turn of what was cut short or paused, and whether an end of stream was
+            # reported before that is not known here: read on until there is nothing.
+            if len(data) < READ_SIZE and events and not events & EPOLLRDHUP:
                 return
+        self.reported |= events
         self.poller.again(self)
 
     def _check_error(self) -> bool:
@@ -247,6 +255,9 @@ class Stream:
         self._end_of_stream()
 
     def _end_of_stream(self) -> None:
+        if self._write_failure is not None:
+            self._lose(self._write_failure)
+            return
         if self._read_closed:
             return
         self._read_closed = True
@@ -259,6 +270,15 @@ class Stream:
 
     def _fail(self, error: OSError) -> None:
         self._lose(Failure(ConnectionLost(f"{error.strerror}")))
+
+    def _write_failed(self, error: OSError) -> None:
+        """The other end takes no more. What it said before is still delivered, and only then the loss."""
+        if self._write_failure is None:
+            self._write_failure = Failure(ConnectionLost(f"{error.strerror}"))
+            self._write_closing = True
+            self._pending = None
+            self.reported |= EPOLLRDHUP
+            self.poller.again(self)
 
     def _lose(self, reason: Failure) -> None:
         """Close, and tell the protocol from the poller's loop, never from within one of its own calls."""
@@ -291,7 +311,7 @@ class Stream:
             except BlockingIOError:
                 sent = 0
             except OSError as error:
-                self._fail(error)
+                self._write_failed(error)
                 return
             if sent == len(data):
                 return
@@ -332,7 +352,7 @@ class Stream:
         try:
             self.sock.shutdown(SHUT_WR)
         except OSError as error:
-            self._fail(error)
+            self._write_failed(error)
             return
         self._write_closed = True
         if self._half_close and self._protocol is not None:
@@ -352,7 +372,7 @@ class Stream:
         except BlockingIOError:
             return
         except OSError as error:
-            self._fail(error)
+            self._write_failed(error)
             return
         del self._pending[:sent]
         if self._pending:

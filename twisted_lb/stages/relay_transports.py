@@ -39,7 +39,7 @@ class TransportSide:
     def data(self, data: bytes) -> None:
         """Bytes came from this side."""
         relay = self.relay
-        if relay.owner is not None:
+        if relay.owner is not None and not relay.closing:
             self.bytes_in += len(data)
             relay.last = relay.clock.seconds()
             relay.other_of(self).transport.write(data)
@@ -54,20 +54,24 @@ class TransportSide:
         other = relay.other_of(self)
         if other.eof:
             relay.finish()
-        elif can_half_close(other.transport):
-            other.transport.loseWriteConnection()
-        # Else nothing tells the other side that no more will come; the timers for half-closed connections bound it.
+        elif not other.blocked_since:
+            # Else it is told when it takes more again: Twisted forgets a half-close that comes while it is full.
+            other.shut_write()
+
+    def shut_write(self) -> None:
+        """Send this side an end of stream after what was written to it."""
+        if can_half_close(self.transport):
+            self.transport.loseWriteConnection()
+        # Else nothing tells it that no more will come; the timers for half-closed connections bound it.
 
     def lost(self, reason: Failure) -> None:
         """This side's connection is gone."""
         relay = self.relay
-        self.gone = True
+        self.gone = self.eof = True
         if relay.owner is None:
             return
-        if not reason.check(ConnectionDone):
-            relay.end(self.cause, reason.getErrorMessage())
-            return
-        self.eof = True
+        if relay.failure is None and not reason.check(ConnectionDone):
+            relay.failure = self.cause, reason.getErrorMessage()
         if relay.other_of(self).gone:
             relay.end(Cause.NORMAL, reset=False)
         else:
@@ -87,28 +91,49 @@ class TransportSide:
         """This side takes more again."""
         relay = self.relay
         self.blocked_since = 0.0
-        if relay.owner is not None:
-            relay.last = relay.clock.seconds()
-            relay.other_of(self).transport.resumeProducing()
+        if relay.owner is None:
+            return
+        relay.last = relay.clock.seconds()
+        other = relay.other_of(self)
+        if other.eof:
+            self.shut_write()
+        else:
+            other.transport.resumeProducing()
 
     def stopProducing(self) -> None:
         """This side's connection is going away; ``lost`` tells how."""
 
-    def close(self, reset: bool) -> None:
-        """Close this side: with a RST where the transport knows how, or after what was written."""
-        if self.gone:
-            return
-        self.transport.unregisterProducer()
-        if reset and hasattr(self.transport, "abortConnection"):
-            self.transport.abortConnection()
-        else:
+    def close(self) -> None:
+        """Close this side after what was written to it."""
+        if not self.gone:
+            self.transport.unregisterProducer()
+            # Nobody tells how far it gets, so from here on it counts as a side that takes nothing: the timers bound it.
+            self.blocked_since = self.relay.clock.seconds()
             self.transport.loseConnection()
+
+    def reset(self) -> None:
+        """Close this side with a RST, but not before what was written to it has had its chance to go out."""
+        if self.blocked_since:
+            self.abort()
+        else:
+            # A transport sends what was written to it in the reactor's next turn, hence the second of two delays.
+            call_later = self.relay.clock.callLater
+            call_later(0, call_later, 0, self.abort)
+
+    def abort(self) -> None:
+        """Close this side at once, with a RST where the transport knows how."""
+        if not self.gone:
+            self.transport.unregisterProducer()
+            getattr(self.transport, "abortConnection", self.transport.loseConnection)()
 
 
 class TransportRelay(Relay):
-    """A relay between two Twisted transports, of which any may be a stream of ours."""
+    """A relay between two Twisted transports, of which any may be a stream of ours.
 
-    __slots__ = ("client", "clock", "closing", "server")
+    ``closing``: both sides have sent all, or one is gone. ``failure``: what one of them broke with.
+    """
+
+    __slots__ = ("client", "clock", "closing", "failure", "server")
     client: TransportSide
     server: TransportSide
 
@@ -116,6 +141,7 @@ class TransportRelay(Relay):
         super().__init__(owner, clock.seconds())
         self.clock = clock
         self.closing = False
+        self.failure: tuple[Cause, str] | None = None
         self.client = TransportSide(self, client, Cause.CLIENT)
         self.server = TransportSide(self, server, Cause.SERVER)
 
@@ -140,11 +166,17 @@ class TransportRelay(Relay):
         if not self.closing:
             self.closing = True
             for side in (self.client, self.server):
-                side.close(reset=False)
+                side.close() if self.failure is None else side.reset()
+
+    def end(self, cause: Cause, reason: str = "", reset: bool = True) -> None:
+        """See ``Relay``; what broke first is what it ended with."""
+        if self.failure is not None:
+            cause, reason = self.failure
+        super().end(cause, reason, reset)
 
     def _close(self, reset: bool) -> None:
         for side in (self.client, self.server):
-            side.close(reset)
+            side.abort()
 
 
 def can_half_close(transport: Any) -> bool:
