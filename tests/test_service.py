@@ -463,7 +463,7 @@ def test_a_graceful_stop_lets_live_connections_finish(running: Running) -> None:
     end(running, client, served)
     running.turn()
     assert stopping.called
-    assert not [call for call in running.clock.getDelayedCalls() if call.func == running.balancer.stop_now]  # type: ignore[attr-defined]
+    assert not [call for call in running.clock.getDelayedCalls() if call.func == running.balancer.stop_now]
     assert [record["ending"] for record in running.records(1)] == ["--"], "the last record was lost"
 
 

@@ -9,16 +9,24 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from twisted.internet.endpoints import clientFromString
+from twisted.internet.endpoints import clientFromString, serverFromString
 
 from twisted_lb.backends.pool import Backend, Server
 from twisted_lb.backends.target import EndpointTarget, SocketTarget, Target
 from twisted_lb.config import inherit, model
-from twisted_lb.config.addresses import EndpointDescription, UnixAbstract, UnixPath, parse_server
+from twisted_lb.config.addresses import (
+    EndpointDescription,
+    IpAddress,
+    UnixAbstract,
+    UnixPath,
+    parse_bind,
+    parse_server,
+)
 from twisted_lb.config.resolve import resolve
 from twisted_lb.errors import ConfigError
 from twisted_lb.frontend import Frontend
 from twisted_lb.logs import LineBuffer, LineFile, standard_output
+from twisted_lb.net.listening import UnixOptions, owner_of
 from twisted_lb.plugin_host import PluginHost, load_plugins
 from twisted_lb.process import Process
 from twisted_lb.stages.access_log import AccessLog
@@ -153,7 +161,9 @@ class _Assembler:
         timers = inherit.frontend_timers(config, name)
         frontend = Frontend(name, backend, timers, limit, validators, policies, observers, access_log)
         self.made.frontends[name] = frontend
-        for bind in settings.bind:
+        for index, bind in enumerate(settings.bind):
+            with self.collected(f"frontends.{name}.bind[{index}]"):
+                check_bind(bind, self.process.reactor)
             bind_limit = self.bind_limit(name, bind.address)
             self.made._limits.append((bind_limit, bind.maxconn))
             self.made.binds.append((bind, frontend, bind_limit))
@@ -176,6 +186,20 @@ class _Assembler:
             for log_format in self.build(host, "access_logs", [use]):
                 return AccessLog(log_format, LineBuffer(file, self.process.after_batch))
         return None
+
+
+def check_bind(bind: model.Bind, reactor: Any) -> None:
+    """Find out, without listening, what can be found out about an address to listen on. Raises: ConfigError."""
+    match parse_bind(bind.address):
+        case IpAddress(host, low, _):
+            resolve(host, low)
+        case UnixPath():
+            owner_of(UnixOptions(None, bind.user, bind.group))
+        case EndpointDescription(text):
+            try:
+                serverFromString(reactor, text)
+            except Exception as error:
+                raise ConfigError(f'"{text}" is no endpoint description that Twisted understands: {error}') from None
 
 
 def target_of(address: str, reactor: Any) -> Target:

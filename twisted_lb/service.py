@@ -49,6 +49,12 @@ class LoadBalancer(Service):
         opened = self._open_missing(assembly)
         self._take_over(assembly, opened)
 
+    def check(self) -> Assembly:
+        """Read the configuration and build all that it describes, but listen nowhere. Raises ConfigError."""
+        assembly = self._assemble(self.load(), None)
+        assembly.close_logs()
+        return assembly
+
     def startService(self) -> None:
         """See ``IService``: begin to accept."""
         super().startService()  # type: ignore[no-untyped-call]

@@ -134,10 +134,9 @@ class Options(usage.Options):
         )
 
     def _check(self) -> None:
-        from twisted_lb.assembly import assemble
+        from twisted_lb.service import LoadBalancer
 
-        assembly = assemble(self.config, _process())
-        assembly.close_logs()
+        assembly = LoadBalancer(lambda: self.config, _process(), lambda problems: None).check()
         frontends, servers = len(assembly.frontends), sum(len(one.servers) for one in assembly.backends.values())
         print(f"{self.config_file or 'the command line'} is valid: {frontends} frontends, {servers} servers")
         raise SystemExit(0)

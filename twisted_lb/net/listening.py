@@ -89,9 +89,14 @@ def _refuse_to_replace(path: str) -> None:
 
 def _apply(path: str, options: UnixOptions) -> None:
     if options.user is not None or options.group is not None:
-        os.chown(path, _uid(options.user), _gid(options.group))
+        os.chown(path, *owner_of(options))
     if options.mode is not None:
         os.chmod(path, options.mode)
+
+
+def owner_of(options: UnixOptions) -> tuple[int, int]:
+    """The numbers of the user and the group, -1 for none. Raises ConfigError if this machine does not know them."""
+    return _uid(options.user), _gid(options.group)
 
 
 def _uid(user: str | None) -> int:

@@ -1,0 +1,167 @@
+"""From a configuration to what serves it: every problem at once, and what a reload keeps."""
+
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactor
+
+from twisted_lb.assembly import SPARE_DESCRIPTORS, Assembly, assemble, fit_descriptors, target_of
+from twisted_lb.backends.target import EndpointTarget, SocketTarget
+from twisted_lb.config.load import load_dict
+from twisted_lb.errors import ConfigError
+from twisted_lb.process import Process
+
+
+@pytest.fixture
+def process() -> Process:
+    return Process(MemoryReactor(), Clock(), None)
+
+
+def build(process: Process, before: Assembly | None = None, /, **sections: Any) -> Assembly:
+    config = {
+        "frontends": {"web": {"bind": "127.0.0.1:0", "backend": "app"}},
+        "backends": {"app": {"servers": {"a": "127.0.0.1:9001", "b": "127.0.0.1:9002"}}},
+        **sections,
+    }
+    return assemble(load_dict(config, "lb.toml"), process, before)
+
+
+def problems(process: Process, /, **sections: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        build(process, **sections)
+    return str(caught.value)
+
+
+def test_every_problem_is_told_at_once(process: Process) -> None:
+    said = problems(
+        process,
+        frontends={
+            "web": {
+                "bind": "127.0.0.1:0",
+                "backend": "app",
+                "policies": [{"use": "sauce"}],
+                "validators": [{"use": "payload", "starts_with_hax": "00"}],
+                "access_log": {"use": "json", "path": "/no/such/folder/log"},
+            }
+        },
+        backends={"app": {"servers": {"a": "no-such-host.invalid:80"}, "balance": "round_robbin"}},
+    )
+    assert "backends.app.servers.a: " in said
+    assert "no-such-host.invalid" in said
+    assert 'did you mean "round_robin"?' in said
+    assert 'did you mean "source"?' in said
+    assert "starts_with_hax" in said
+    assert "/no/such/folder/log" in said
+
+
+def test_an_unknown_plugin_lists_the_known_ones(process: Process) -> None:
+    said = problems(process, backends={"app": {"servers": {"a": "127.0.0.1:1"}, "balance": "nothing-like-it"}})
+    for name in ("first", "least_conn", "random", "round_robin"):
+        assert f'"{name}"' in said
+
+
+def test_servers_that_stay_where_they_are_keep_their_counters(process: Process) -> None:
+    before = build(process)
+    before.commit()
+    a, b = before.backends["app"].servers
+    servers = {"a": {"address": "127.0.0.1:9001", "weight": 7, "maxconn": 3}, "b": "127.0.0.1:9999"}
+    after = build(process, before, backends={"app": {"servers": servers}})
+    assert (a.weight, a.maxconn) == (1, 0), "something that still serves was touched before commit"
+    after.commit()
+    assert after.backends["app"].servers[0] is a
+    assert (a.weight, a.maxconn) == (7, 3)
+    assert after.backends["app"].servers[1] is not b
+
+
+def test_limits_stay_and_get_their_new_maximum_at_commit(process: Process) -> None:
+    def frontends(maxconn: int, bind_maxconn: int) -> Any:
+        bind = {"address": "127.0.0.1:0", "maxconn": bind_maxconn}
+        return {"web": {"bind": bind, "backend": "app", "maxconn": maxconn}}
+
+    before = build(process, frontends=frontends(10, 5), process={"maxconn": 100})
+    before.commit()
+    limit, bind_limit = before.frontends["web"].limit, before.binds[0][2]
+    assert (process.limit.maximum, limit.maximum, bind_limit.maximum) == (100, 10, 5)
+    after = build(process, before, frontends=frontends(20, 15), process={"maxconn": 200})
+    assert (process.limit.maximum, limit.maximum, bind_limit.maximum) == (100, 10, 5)
+    after.commit()
+    assert (process.limit.maximum, limit.maximum, bind_limit.maximum) == (200, 20, 15)
+    assert after.frontends["web"].limit is limit
+    assert after.binds[0][2] is bind_limit
+
+
+def test_frontends_that_share_an_access_log_share_its_file(process: Process, tmp_path: Path) -> None:
+    log = {"use": "json", "path": str(tmp_path / "log")}
+    one = {"backend": "app", "access_log": log}
+    frontends = {"web": {"bind": "127.0.0.1:0", **one}, "more": {"bind": "127.0.0.2:0", **one}}
+    before = build(process, frontends=frontends)
+    assert list(before.log_files) == [str(tmp_path / "log")]
+    after = build(process, before, frontends=frontends)
+    assert after.log_files == before.log_files
+    before.close_logs(besides=after)
+    after.reopen_logs()
+    after.close_logs()
+
+
+def test_a_frontend_without_an_access_log_has_none(process: Process) -> None:
+    frontends = {"web": {"bind": "127.0.0.1:0", "backend": "app", "access_log": "none"}}
+    assert not build(process, frontends=frontends).frontends["web"].recorded
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        ("127.0.0.1:80", "127.0.0.1:80"),
+        ("[::1]:80", "[::1]:80"),
+        ("127.0.0.1", "127.0.0.1"),
+        ("127.0.0.1:+10", "127.0.0.1:+10"),
+        ("[::1]:-10", "[::1]:-10"),
+        ("unix:/run/x.sock", "unix:/run/x.sock"),
+        ("unix:@name", "unix:@name"),
+    ],
+)
+def test_servers_of_ours_are_reached_through_socket_addresses(address: str, text: str) -> None:
+    target = target_of(address, None)
+    assert isinstance(target, SocketTarget)
+    assert str(target) == text
+
+
+def test_other_servers_are_reached_through_endpoints(process: Process) -> None:
+    target = target_of("tcp:127.0.0.1:80:timeout=3", process.reactor)
+    assert isinstance(target, EndpointTarget)
+    assert str(target) == "tcp:127.0.0.1:80:timeout=3"
+
+
+def test_a_description_that_twisted_does_not_understand_is_quoted(process: Process) -> None:
+    with pytest.raises(ConfigError, match='"tcp:x" is no endpoint description'):
+        target_of("tcp:x", process.reactor)
+
+
+# Descriptors
+
+
+@pytest.fixture
+def descriptor_limit() -> Iterator[int]:
+    """The hard limit; what a test does to the soft one is undone."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    yield hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_the_soft_limit_is_raised_as_far_as_it_goes(descriptor_limit: int) -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (300, descriptor_limit))
+    assert fit_descriptors(None, 1) == (descriptor_limit - SPARE_DESCRIPTORS - 1) // 2
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == descriptor_limit
+
+
+def test_a_maxconn_that_does_not_fit_says_what_would(descriptor_limit: int) -> None:
+    with pytest.raises(ConfigError) as caught:
+        fit_descriptors(descriptor_limit, 3)
+    assert f"process.maxconn = {descriptor_limit}" in str(caught.value)
+    assert f"the limit is {descriptor_limit}" in str(caught.value)
+    assert "3 for listeners" in str(caught.value)
+    assert fit_descriptors(10, 3) == 10
