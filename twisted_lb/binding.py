@@ -74,10 +74,18 @@ class EndpointSession(Session):
         self.facts.destination = SocketAddress.from_address(transport.getHost())
         self._arrived(self)
 
+    def readConnectionLost(self) -> None:
+        """See ``IHalfCloseableProtocol``."""
+        if self.stage is not Stage.ACCEPT or self._peeked:
+            super().readConnectionLost()
+        elif self.client is not None:
+            client, self.client = self.client, None  # it left while it waited for room
+            client.loseConnection()
+
     def connectionLost(self, reason: Failure) -> None:
         """See ``IProtocol``."""
         if self.stage is Stage.ACCEPT:
-            self.client = None  # it left while it waited for room
+            self.client = None  # likewise
         else:
             super().connectionLost(reason)
 

@@ -136,7 +136,12 @@ def remove_unix_path(path: str, identity: tuple[int, int]) -> None:
 
 def open_inherited(fd: int, backlog: int) -> socket.SocketType:
     """A copy of the bound or listening stream socket that this process was started with as ``fd``. Raises OSError."""
-    sock = socket.SocketType(fileno=os.dup(fd))
+    copy = os.dup(fd)
+    try:
+        sock = socket.SocketType(fileno=copy)
+    except OSError:
+        os.close(copy)
+        raise
     try:
         if sock.type != socket.SOCK_STREAM:
             raise OSError(errno.ESOCKTNOSUPPORT, "it is no stream socket")
