@@ -1,4 +1,6 @@
-"""Markers: a test that needs what this machine lacks is skipped with the name of the missing piece.
+"""Markers, a poller that tests turn by hand, and what is logged meanwhile.
+
+Markers: a test that needs what this machine lacks is skipped with the name of the missing piece.
 
 With ``TWISTED_LB_TEST_ALL=1`` in the environment it fails instead, so that a machine which is meant to have everything
 cannot pass by skipping.
@@ -7,8 +9,15 @@ cannot pass by skipping.
 import os
 import shutil
 import sys
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
+from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from zope.interface import provider
+
+from twisted_lb.net.poll import BATCH, Poller
 
 SYSTEM_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 """Where daemons are looked for: an ordinary user's PATH lacks the folders that distributions put them in."""
@@ -35,3 +44,54 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if os.environ.get("TWISTED_LB_TEST_ALL") == "1":
         pytest.fail(f"{missing}, and TWISTED_LB_TEST_ALL=1 says that nothing may be skipped", pytrace=False)
     pytest.skip(missing)
+
+
+class Loop:
+    """A poller that the test turns by hand, with a clock that only the test moves."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1000)  # a moment of 0 means "never" in places
+        self.poller = Poller(self.clock)
+
+    def turn(self, timeout_s: float = 0.0) -> int:
+        """Work off one batch, waiting for it no longer than ``timeout_s``; returns how many events there were."""
+        events = self.poller.epoll.poll(0 if self.poller.ready else timeout_s, BATCH)
+        self.poller.dispatch(events)
+        return len(events)
+
+    def until(self, condition: Callable[[], object], timeout_s: float = 5.0) -> None:
+        """Turn until ``condition`` holds; fail after ``timeout_s``."""
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < deadline, "it did not come about"
+            self.turn(0.01)
+
+    def settle(self) -> None:
+        """Turn until nothing is left to do. What is sent within this machine has arrived when ``send`` returns."""
+        for _ in range(10_000):
+            if not self.turn() and not self.poller.ready:
+                return
+        raise AssertionError("it never comes to rest")
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    """A poller that the test turns by hand."""
+    one = Loop()
+    yield one
+    one.poller.epoll.close()
+
+
+@pytest.fixture
+def logged() -> Iterator[list[LogEvent]]:
+    """The application events that are logged while the test runs."""
+    events: list[LogEvent] = []
+
+    @provider(ILogObserver)
+    def note(event: LogEvent) -> None:
+        events.append(event)
+
+    globalLogPublisher.addObserver(note)
+    yield events
+    globalLogPublisher.removeObserver(note)
