@@ -126,14 +126,14 @@ class Proxy:
 
     def records(self, count: int, timeout_s: float = DEADLINE_S) -> list[dict[str, Any]]:
         """Wait until at least ``count`` connections have ended; return the records of all that have."""
+        lines: list[bytes] = []
 
-        def written() -> list[bytes]:
-            lines = self.log.read_bytes().split(b"\n")[:-1] if self.log.exists() else []
-            return lines if len(lines) >= count else []
+        def written() -> bool:
+            lines[:] = self.log.read_bytes().split(b"\n")[:-1] if self.log.exists() else []
+            return len(lines) >= count
 
-        if not count:
-            return []
-        return [json.loads(line) for line in wait_until(written, f"{count} records", timeout_s)]
+        wait_until(written, f"{count} records", timeout_s)
+        return [json.loads(line) for line in lines]
 
     def descriptors(self) -> int:
         """How many descriptors it has open."""

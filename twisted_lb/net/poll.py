@@ -50,6 +50,7 @@ class Poller:
 
     ``now``: the clock's seconds when the current batch began. ``windows``: memory shared by all reads of one process.
     ``watchers``: who owns which descriptor. ``aside``: bytes that were read and not taken by the other side yet.
+    ``wake``: called when there is something to do between batches, by whoever would not look otherwise.
     """
 
     _log = Logger()
@@ -61,6 +62,7 @@ class Poller:
         self.windows = tuple(memory[:size] for size in WINDOWS)
         self.aside = 0
         self.ready: list[Watcher] = []
+        self.wake: Callable[[], None] | None = None
         self._seconds = clock.seconds
         self.watchers: dict[int, Watcher] = {}
         self._closing: list[SocketType] = []
@@ -79,6 +81,8 @@ class Poller:
     def again(self, watcher: Watcher) -> None:
         """Call ``watcher.on_events(0)`` after the events of this batch (or of the next one)."""
         self.ready.append(watcher)
+        if self.wake is not None and not self._in_batch:
+            self.wake()
 
     def after_batch(self, call: Callable[[], None]) -> None:
         """Call ``call`` once at the end of this batch of events; at once between batches."""

@@ -87,6 +87,7 @@ class NestedPoller:
         self.poller = Poller(clock)
         self._clock = clock
         self._again: IDelayedCall | None = None
+        self.poller.wake = self._wake
         reactor.addReader(self)
 
     def fileno(self) -> int:
@@ -105,7 +106,11 @@ class NestedPoller:
             if not events and not self.poller.ready:
                 return
             self.poller.dispatch(events)
-        if self.poller.ready and self._again is None:
+        if self.poller.ready:
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._again is None:
             self._again = self._clock.callLater(0, self.doRead)
 
     def connectionLost(self, reason: Any) -> None:
