@@ -239,8 +239,9 @@ class Application(Service):
         from twisted.internet import reactor
 
         super().startService()  # type: ignore[no-untyped-call]
+        self._take_signals()  # now, so that none is missed once we say that we serve
         self.balancer.startService()
-        reactor.callWhenRunning(self._take_signals)
+        reactor.callWhenRunning(self._ready)
         if self.options["demo"]:
             print(demo.WHAT_TO_TRY, file=sys.__stderr__, flush=True)
         # What exists now stays: the collector need not look at it again.
@@ -262,6 +263,9 @@ class Application(Service):
         signal.signal(signal.SIGINT, later(self._stop))
         signal.signal(signal.SIGHUP, later(self._reload))
         signal.signal(signal.SIGUSR1, later(self._reopen_logs))
+
+    def _ready(self) -> None:
+        self._take_signals()  # again, as the reactor has just put its own in their place
         _notify(b"READY=1")
 
     def _stop(self) -> None:

@@ -112,10 +112,12 @@ def connect(address: Any, family: int = socket.AF_INET) -> socket.socket:
 
 
 def ask(address: Any, said: bytes = b"ping", family: int = socket.AF_INET) -> bytes:
-    """Connect, say ``said`` and that it is all, and return the whole answer."""
+    """Connect, say ``said`` and that it is all, and return the whole answer: nothing if the connection is ended."""
     with connect(address, family) as client:
-        client.sendall(said)
-        client.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            client.sendall(said)
+        with contextlib.suppress(OSError):
+            client.shutdown(socket.SHUT_WR)
         return hear(client)
 
 
