@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import zipfile
 from email.message import Message
 from email.parser import Parser
@@ -86,8 +85,7 @@ def test_the_metadata_says_what_it_is_and_what_it_needs(wheel: Path) -> None:
 
 def test_a_source_distribution_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
     archive = build("build_sdist", ROOT, tmp_path)
-    with tarfile.open(archive) as opened:
-        opened.extractall(tmp_path / "sdist", filter="data")
+    shutil.unpack_archive(archive, tmp_path / "sdist")
     (source,) = (tmp_path / "sdist").iterdir()
     assert modules(build("build_wheel", source, tmp_path)) == modules(wheel)
 
