@@ -248,6 +248,11 @@ class Session:
 
     def server_connected(self, transport: Stream | ServerProtocol) -> None:
         """See ``ConnectOwner``."""
+        client = self.client
+        if type(client) is Stream and client.fd < 0:
+            # It was reset a moment ago, in the same batch of events, and we are about to be told.
+            transport.drop(reset=True) if isinstance(transport, Stream) else transport.abort()
+            return
         self._leave_connect()
         self._server_transport = transport
         self.advance(PASSED)

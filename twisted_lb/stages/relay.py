@@ -11,6 +11,7 @@ the same between any two Twisted transports. One contract suite runs on both.
 """
 
 import contextlib
+import errno
 import os
 from dataclasses import dataclass
 from math import inf
@@ -276,8 +277,10 @@ class StreamSide:
 
     def end_of_stream(self) -> None:
         """This side has sent all: the other is told, once it has taken everything."""
-        self.eof = True
         relay, other = self.relay, self.other
+        if relay.reset:
+            return
+        self.eof = True
         relay.half_close()
         if other.pending is None:
             if not other.eof:
@@ -302,6 +305,9 @@ class StreamSide:
         """This side takes no more. What it said before still counts: it is passed on, up to the reset."""
         relay = self.relay
         had_ended = self.eof
+        # Told to a send, the reset is not told again: behind the last bytes reading then finds an end like any other.
+        # ECONNRESET says that there is none: after a FIN it would be EPIPE.
+        relay.reset = error.errno == errno.ECONNRESET
         self.let_go()
         while not self.eof and not relay.draining and self.other.pending is None:
             before = self.bytes_in
@@ -318,16 +324,16 @@ class StreamSide:
 class StreamRelay(Relay):
     """A relay between two streams of ours, socket to socket.
 
-    ``draining``: one side is broken, and its last words are being read.
+    ``draining``: one side is broken, and its last words are being read. ``reset``: no end of stream is behind them.
     """
 
-    __slots__ = ("client", "draining", "server")
+    __slots__ = ("client", "draining", "reset", "server")
     client: StreamSide
     server: StreamSide
 
     def __init__(self, owner: RelayOwner, client: Stream, server: Stream) -> None:
         super().__init__(owner, client.poller.now)
-        self.draining = False
+        self.draining = self.reset = False
         self.client = StreamSide(self, client, _CLIENT)
         self.server = StreamSide(self, server, _SERVER)
         self.client.other = self.server
