@@ -10,7 +10,14 @@ Source: ``twisted.internet.interfaces``: IPushProducer, IConsumer, ITCPTransport
 from typing import Any
 
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IPushProducer, IReactorTime, ISSLTransport, ITCPTransport, IUNIXTransport
+from twisted.internet.interfaces import (
+    IPushProducer,
+    IReactorTime,
+    IReadDescriptor,
+    ISSLTransport,
+    ITCPTransport,
+    IUNIXTransport,
+)
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -101,7 +108,18 @@ class TransportSide:
             other.transport.resumeProducing()
 
     def stopProducing(self) -> None:
-        """This side's connection is going away; ``lost`` tells how."""
+        """This side's connection is going away; ``lost`` tells how.
+
+        Twisted closes a socket at the first send that fails, whatever is there to be read: an answer that came right
+        before a reset. This is the last chance to read it.
+        """
+        relay = self.relay
+        if relay.owner is None or relay.closing or self.eof or not IReadDescriptor.providedBy(self.transport):
+            return
+        other, before = relay.other_of(self), -1
+        while before != self.bytes_in and not other.blocked_since:
+            before = self.bytes_in
+            self.transport.doRead()
 
     def close(self) -> None:
         """Close this side after what was written to it."""
