@@ -25,6 +25,7 @@ setup(
         "twisted_lb.config",
         "twisted_lb.net",
         "twisted_lb.stages",
+        "twisted_lb.wire",
         "twisted_lb_plugins",
         "twisted.plugins",
     ],
@@ -53,5 +54,8 @@ setup(
             "types-setuptools",
         ],
     },
-    entry_points={"twisted_lb": [f"{name} = twisted_lb_plugins.{name}" for name in BUNDLED_PLUGINS]},
+    entry_points={
+        "console_scripts": ["twisted-lb = twisted_lb.command:main"],
+        "twisted_lb": [f"{name} = twisted_lb_plugins.{name}" for name in BUNDLED_PLUGINS],
+    },
 )

@@ -6,6 +6,7 @@ The map of this package; imports only ever point up this list, and a connection 
 - ``endings``      why a connection ended, with its two-letter code
 - ``verdicts``     the only answers that a stage or plugin gives
 - ``facts``        what has been learnt about a connection
+- ``wire``         bytes to values and back, without Twisted and without a clock
 - ``api``          the front desk: all that a plugin may import
 - ``hookspecs``    every hook
 - ``config``       one TOML file read into frozen structs
@@ -22,6 +23,7 @@ The map of this package; imports only ever point up this list, and a connection 
 - ``service``      start, reload, graceful stop
 - ``demo``         two small servers to try the proxy with
 - ``tap``          twistd's options and service maker
+- ``command``      the console script: a PROXY header taken apart or put together
 - ``testing``      fakes and contract suites, for us and for plugin authors
 """
 

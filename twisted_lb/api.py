@@ -17,6 +17,7 @@ from twisted_lb.endings import NORMAL, Cause, Ending, Stage
 from twisted_lb.errors import ConfigError, PluginError, WireError
 from twisted_lb.facts import Facts, SocketAddress
 from twisted_lb.verdicts import ALLOW, NEED_MORE, Allow, Deny, NeedMore, Verdict
+from twisted_lb.wire.proxy_header import ProxyHeader, Tlv, TlvType
 
 __all__ = [
     "ALLOW",
@@ -32,15 +33,19 @@ __all__ = [
     "IBalancer",
     "IObserver",
     "IPolicy",
+    "IProxyCodec",
     "IServer",
     "IValidator",
     "NeedMore",
     "Options",
     "PluginError",
+    "ProxyHeader",
     "SessionRecord",
     "SocketAddress",
     "Stage",
     "Supply",
+    "Tlv",
+    "TlvType",
     "Verdict",
     "WireError",
     "hookimpl",
@@ -115,6 +120,27 @@ class IValidator(Interface):
 
         ``NeedMore(at_least)`` asks again when more has come; what is learnt goes into ``facts.learnt``. Must not keep
         state between calls: the object serves every connection of its frontend. Raising denies.
+        """
+
+
+class IProxyCodec(Interface):
+    """Reads and writes one version of the PROXY header; one object per use in the configuration. Keeps no state."""
+
+    signature: bytes = Attribute("what every header of this version begins with, and nothing else does")
+    max_length: int = Attribute("the most bytes that a header of this version can have")
+
+    def decode(data: bytes) -> Any:
+        """Decode the header at the front of ``data``, all that has come so far.
+
+        Returns: the ``ProxyHeader`` and how many bytes it used; the rest stays the caller's. ``NeedMore(at_least)``
+            while it is incomplete; ``at_least`` never exceeds the header's length.
+        Raises: WireError, at the first byte that is wrong; no other exception, whatever the bytes.
+        """
+
+    def encode(header: Any) -> Any:
+        """Return a ``ProxyHeader`` as bytes; what this version has no room for, such as TLVs in v1, is left out.
+
+        Raises: WireError if the header cannot be expressed at all.
         """
 
 

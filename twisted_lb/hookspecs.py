@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pluggy
 
-from twisted_lb.api import IAccessLog, IBalancer, IObserver, IPolicy, IValidator, Supply
+from twisted_lb.api import IAccessLog, IBalancer, IObserver, IPolicy, IProxyCodec, IValidator, Supply
 
 hookspec = pluggy.HookspecMarker("twisted_lb")
 
@@ -47,6 +47,20 @@ def lb_validators() -> Mapping[str, Supply[IValidator]]:
     Fails: raising here stops the start. Raising in ``validate`` or answering nonsense denies that connection as
         Ending(INTERNAL, VALIDATION).
     Cost: ``validate`` runs at least once per connection and again each time that more bytes have come.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def lb_proxy_codecs() -> Mapping[str, Supply[IProxyCodec]]:
+    """Supply versions of the PROXY header, keyed by the name that ``accept_proxy`` and ``send_proxy`` use.
+
+    Called: at start-up and at each reload; never per connection.
+    Combined: all answers merged; a name supplied twice is a ConfigError that names both plugins.
+    Gives: name -> Supply whose ``build(options)`` returns an IProxyCodec, built once per use.
+    Fails: raising here stops the start. A WireError of ``decode`` refuses that connection; raising anything else, or
+        answering nonsense, ends it as Ending(INTERNAL, PROXY_HEADER). Raising in ``encode`` ends the connection.
+    Cost: ``decode`` runs at least once per connection and again each time that more bytes have come, ``encode`` once.
     """
     raise NotImplementedError
 

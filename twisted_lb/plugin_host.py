@@ -18,7 +18,7 @@ from zope.interface.interface import InterfaceClass, Method
 from zope.interface.verify import verifyObject
 
 from twisted_lb import hookspecs
-from twisted_lb.api import IAccessLog, IBalancer, IObserver, IPolicy, IValidator, Options, Stage, Supply
+from twisted_lb.api import IAccessLog, IBalancer, IObserver, IPolicy, IProxyCodec, IValidator, Options, Stage, Supply
 from twisted_lb.config.convert import convert
 from twisted_lb.config.hints import nearest, quoted
 from twisted_lb.config.model import Use
@@ -27,7 +27,7 @@ from twisted_lb.errors import ConfigError
 GROUP = "twisted_lb"
 """The entry point group in which installed distributions announce their plugins."""
 
-KindName: TypeAlias = Literal["balancers", "policies", "validators", "access_logs", "observers"]
+KindName: TypeAlias = Literal["balancers", "policies", "validators", "proxy_codecs", "access_logs", "observers"]
 T = TypeVar("T")
 
 
@@ -44,6 +44,7 @@ KINDS: Mapping[KindName, Kind] = {
     "balancers": Kind("balancer", IBalancer),
     "policies": Kind("policy", IPolicy),
     "validators": Kind("validator", IValidator),
+    "proxy_codecs": Kind("PROXY codec", IProxyCodec),
     "access_logs": Kind("access log", IAccessLog, frozenset({"none"})),
     "observers": Kind("observer", IObserver),
 }
@@ -87,6 +88,8 @@ class PluginHost:
     def build(self, kind: Literal["policies"], use: Use, where: str = "") -> Built[IPolicy]: ...
     @overload
     def build(self, kind: Literal["validators"], use: Use, where: str = "") -> Built[IValidator]: ...
+    @overload
+    def build(self, kind: Literal["proxy_codecs"], use: Use, where: str = "") -> Built[IProxyCodec]: ...
     @overload
     def build(self, kind: Literal["access_logs"], use: Use, where: str = "") -> Built[IAccessLog]: ...
     @overload
