@@ -62,7 +62,7 @@ def config_of(server: Echo, ports: dict[str, int], settings: Settings) -> dict[s
 
 @pytest.fixture(scope="module")
 def running(module_proxy: Any, server: Echo, ports: dict[str, int]) -> Any:
-    """Only the first ten failures of a plugin are logged one by one, so there are two proxies: this is for ``CASES``."""
+    """Only the first ten failures of a plugin are logged one by one, hence two proxies; this is for ``CASES``."""
     settings: Settings = {name: case[:2] for name, case in CASES.items()}
     return module_proxy(config_of(server, ports, settings), before=["env", f"PYTHONPATH={HERE}"])
 

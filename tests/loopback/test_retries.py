@@ -122,3 +122,18 @@ def test_a_server_that_goes_away_and_comes_back(proxy: Any, tcp_config: Any, fre
     with echo(b"two ", ("127.0.0.1", backend)):
         assert ask(port) == b"two ping"
     assert [record["ending"] for record in running.records(3)] == ["--", "SC", "--"]
+
+
+@pytest.mark.parametrize("reactor", [None, "select", "asyncio"])
+def test_a_retry_that_fails_at_once_is_noticed_with_every_reactor(
+    proxy: Any, tcp_config: Any, free_port: Any, reactor: str | None
+) -> None:
+    # A Unix path that is not there fails within the call, and the retry is made from a timer, not from an event.
+    port = free_port()
+    config = tcp_config(f"127.0.0.1:{port}", "unix:/no/such/path", timeouts={"connect": "0.1s"})
+    running = proxy({**config, "defaults": {"retries": 2, **config["defaults"]}}, reactor=reactor)
+    with connect(port) as client:
+        client.settimeout(3.0)
+        assert hear(client) == b""
+        (record,) = running.records(1)
+    assert (record["ending"], record["retries"]) == ("SC", 2)

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost, ConnectionRefusedError
-from twisted.internet.interfaces import IHalfCloseableProtocol, ITCPTransport
+from twisted.internet.error import ConnectionLost, ConnectionRefusedError
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -32,8 +33,10 @@ from twisted_lb.plugin_host import Built
 from twisted_lb.process import Process
 from twisted_lb.session import Session
 from twisted_lb.stages.admission import Limit
+from twisted_lb.testing import MemoryNetwork, MemoryTransport
 
-WRITE_LIMIT = 64 * 1024
+ROOM_BYTES = 100_000
+"""What a connection in memory holds before it is read."""
 _numbers = itertools.count()
 
 
@@ -86,191 +89,64 @@ class Sockets:
         self._world.turn()
 
 
-@implementer(ITCPTransport)
-class FakeTransport:
-    """A transport in memory that really pauses, resumes and half-closes; what happens is told at the world's turn."""
+@implementer(IHalfCloseableProtocol)
+class Memory(Protocol):
+    """One end of a connection in memory, held by the test; as ``Sockets``. ``far``: the transport of the other end."""
 
-    disconnecting = False
-
-    def __init__(self, world: "World", port: int = 0) -> None:
-        self.protocol: Any = None
-        self._port = port
-        self.room = 1 << 60
-        self.taken = b""
-        self.ended = False
+    def __init__(self, world: "World") -> None:
         self._world = world
-        self._unsent = b""
-        self._incoming = b""
-        self._eof = False
-        self._paused = False
-        self._told_eof = False
-        self._producer: Any = None
-        self._producer_paused = False
-        self._finishing = False
-        self._lost: Failure | None = None
-        self._connected = True
-        world.transports.append(self)
+        self._got = b""
+        self._ended = False
+        self.far: MemoryTransport | None = None
 
-    def turn(self) -> bool:
-        """Do one thing that is due; returns whether there was one."""
-        if not self._connected:
-            return False
-        if self._lost is not None:
-            self._connected = False
-            self.ended = True
-            producer, self._producer = self._producer, None
-            if producer is not None:
-                producer.stopProducing()
-            self.protocol.connectionLost(self._lost)
-            return True
-        return self._flush() or self._deliver()
+    def connectionMade(self) -> None:
+        self.near.pauseProducing()
 
-    def _flush(self) -> bool:
-        if self._unsent and self.room > len(self.taken):
-            size = self.room - len(self.taken)
-            self.taken += self._unsent[:size]
-            self._unsent = self._unsent[size:]
-            if not self._unsent and self._producer is not None and self._producer_paused:
-                self._producer_paused = False
-                self._producer.resumeProducing()
-            return True
-        if not self._unsent and self._finishing and not self.ended:
-            self.ended = True
-            if self._told_eof:
-                self._lost = Failure(ConnectionDone())
-            return True
-        if not self._unsent and self.disconnecting and self._producer is None:
-            self._lost = Failure(ConnectionDone())
-            return True
-        return False
+    @property
+    def near(self) -> MemoryTransport:
+        """Its own transport."""
+        assert isinstance(self.transport, MemoryTransport)
+        return self.transport
 
-    def _deliver(self) -> bool:
-        if self._paused or self.disconnecting:
-            return False
-        if self._incoming:
-            data, self._incoming = self._incoming[:WRITE_LIMIT], self._incoming[WRITE_LIMIT:]
-            self.protocol.dataReceived(data)
-            return True
-        if self._eof and not self._told_eof:
-            self._told_eof = True
-            if IHalfCloseableProtocol.providedBy(self.protocol):
-                self.protocol.readConnectionLost()
-                if self.ended:
-                    self._lost = Failure(ConnectionDone())
-            else:
-                self._lost = Failure(ConnectionDone())
-            return True
-        return False
+    def dataReceived(self, data: bytes) -> None:
+        self._got += data
 
-    def feed(self, data: bytes) -> None:
-        """Bytes come from the other end."""
-        self._incoming += data
+    def readConnectionLost(self) -> None:
+        self._ended = True
 
-    def feed_end(self) -> None:
-        """The other end sends no more."""
-        self._eof = True
+    def writeConnectionLost(self) -> None:
+        """It said so itself."""
 
-    def lose(self) -> None:
-        """The other end is gone."""
-        self._lost = self._lost or Failure(ConnectionLost())
-
-    def makeConnection(self, protocol: Any) -> None:
-        self.protocol = protocol
-        protocol.makeConnection(self)
-
-    def write(self, data: bytes) -> None:
-        if self._connected and not self.disconnecting and not self._finishing:
-            self._unsent += data
-            self._flush()
-            if len(self._unsent) > WRITE_LIMIT and self._producer is not None and not self._producer_paused:
-                self._producer_paused = True
-                self._producer.pauseProducing()
-
-    def writeSequence(self, data: Any) -> None:
-        self.write(b"".join(data))
-
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
-        assert streaming
-        assert self._producer is None
-        self._producer = producer
-
-    def unregisterProducer(self) -> None:
-        self._producer = None
-
-    def loseConnection(self) -> None:
-        self.disconnecting = True
-
-    def abortConnection(self) -> None:
-        self._unsent = b""
-        self._lost = self._lost or Failure(ConnectionAborted())
-
-    def loseWriteConnection(self) -> None:
-        self._finishing = True
-
-    def pauseProducing(self) -> None:
-        self._paused = True
-
-    def resumeProducing(self) -> None:
-        self._paused = False
-
-    def stopProducing(self) -> None:
-        self.loseConnection()
-
-    def getHost(self) -> Any:
-        return SimpleNamespace(host="192.0.2.2", port=self._port)
-
-    def getPeer(self) -> Any:
-        return SimpleNamespace(host="192.0.2.1", port=40000)
-
-    def getTcpNoDelay(self) -> bool:
-        return True
-
-    def setTcpNoDelay(self, enabled: bool) -> None:
-        """Nothing to delay."""
-
-    def getTcpKeepAlive(self) -> bool:
-        return False
-
-    def setTcpKeepAlive(self, enabled: bool) -> None:
-        """Nothing to keep alive."""
-
-
-class Memory:
-    """The other end of a ``FakeTransport``, held by the test; as ``Sockets``."""
-
-    def __init__(self, world: "World", transport: FakeTransport) -> None:
-        self._world = world
-        self.transport = transport
-        self.transport.room = 100_000
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._ended = True
 
     def send(self, data: bytes) -> int:
         """Send; returns how many bytes were taken."""
-        self.transport.feed(data)
+        self.near.write(data)
         self._world.turn()
         return len(data)
 
     def read(self) -> bytes:
         """Everything that has come so far."""
-        before = -1
-        while len(self.transport.taken) > before:
-            before = len(self.transport.taken)
-            self.transport.room = before + 100_000
-            self._world.turn()
-        return self.transport.taken
+        self.near.resumeProducing()
+        self._world.turn()
+        self.near.pauseProducing()
+        return self._got
 
     def ended(self) -> bool:
         """Whether no more will come."""
         self.read()
-        return self.transport.ended
+        return self._ended
 
     def finish(self) -> None:
         """Send no more, but go on reading."""
-        self.transport.feed_end()
+        self.near.loseWriteConnection()
         self._world.turn()
 
     def leave(self) -> None:
-        """Close."""
-        self.transport.lose()
+        """Be gone, and let the other end know even if it reads nothing now, which not every transport can tell."""
+        assert self.far is not None
+        self.far._lose(ConnectionLost())
         self._world.turn()
 
 
@@ -338,10 +214,9 @@ class Upstream:
         waiting, self.waiting = self.waiting, []
         for result, factory in waiting:
             if not result.called:
-                transport = FakeTransport(self._world)
-                self.peers.append(Memory(self._world, transport))
-                protocol = factory.buildProtocol(None)
-                transport.makeConnection(protocol)
+                peer, protocol = Memory(self._world), factory.buildProtocol(None)
+                peer.far, _ = self._world.network.connect(protocol, peer, ROOM_BYTES)
+                self.peers.append(peer)
                 result.callback(protocol)
 
     def close(self) -> None:
@@ -371,7 +246,7 @@ class World:
         self.process = Process(None, self.clock, self.poller)
         self.records: list[SessionRecord] = []
         self._log: Any = SimpleNamespace(write=self.records.append)
-        self.transports: list[FakeTransport] = []
+        self.network = MemoryNetwork()
         self.upstreams: list[Upstream] = []
         self.soon: list[Callable[[], None]] = []
         self.limits = (self.process.limit, Limit(), Limit())
@@ -428,11 +303,14 @@ class World:
             peer: Peer = Sockets(self, theirs)
             session.start()
         else:
-            transport = FakeTransport(self, port)
-            peer = Memory(self, transport)
-            transport.makeConnection(
-                EndpointSession(self.process, frontend, self.limits, facts, lambda session: session.start())
-            )
+            peer = held = Memory(self)
+
+            def arrived(session: EndpointSession) -> None:
+                session.facts.destination = facts.destination._replace(port=port)
+                session.start()
+
+            session = EndpointSession(self.process, frontend, self.limits, facts, arrived)
+            _, held.far = self.network.connect(held, session, ROOM_BYTES)
         self.clients.append(peer)  # else one that a test forgets would be closed
         self.turn()
         return peer
@@ -452,9 +330,9 @@ class World:
             for call in soon:
                 call()
             self.poller.dispatch(events := self.poller.epoll.poll(0))
-            told = [transport.turn() for transport in self.transports]
+            moved = self.network.turn()
             accepted = [upstream.turn() for upstream in self.upstreams]
-            busy = bool(soon or events or self.poller.ready or any(told) or any(accepted))
+            busy = bool(soon or events or self.poller.ready or moved or any(accepted))
 
     def wait(self, seconds: float) -> None:
         """Let time pass in small steps, as a reactor would see it."""

@@ -1,0 +1,184 @@
+"""What a reload changes, and what it must not touch."""
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.whole import Config, Running, config, end, run
+
+
+@pytest.fixture
+def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
+    yield from run(tmp_path, monkeypatch)
+
+
+def test_new_connections_take_the_new_servers_while_live_ones_go_on(running: Running) -> None:
+    (old, old_address), (new, new_address) = running.upstream(), running.upstream()
+    running.start(config("127.0.0.1:0", old_address))
+    client, served = running.connect(old)
+    port = running.port()
+    running.reload(config("127.0.0.1:0", new_address))
+    assert running.port() == port, "the listener was not kept"
+    end(running, *running.connect(new))
+    client.sendall(b"still here")
+    running.turn(0.1)
+    assert served.recv(99) == b"still here"
+    end(running, client, served)
+    assert [record["ending"] for record in running.records(2)] == ["--", "--"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda made: made["frontends"]["web"].update(backnd="app"), "backnd"),
+        (lambda made: made["frontends"]["web"].update(bind=["127.0.0.1:0", "192.0.2.1:80"]), "192.0.2.1:80"),
+        (lambda made: made.update(plugins=["no_such_module"]), "no_such_module"),
+        (lambda made: made["backends"]["app"].update(balance="fairest"), "fairest"),
+        (lambda made: made.update(process={"maxconn": 2_000_000_000}), "maxconn"),
+    ],
+)
+def test_a_bad_configuration_leaves_the_old_one_running_and_says_why(
+    running: Running, spoil: Callable[[Config], None], said: str
+) -> None:
+    upstream, address = running.upstream()
+    running.start(config("127.0.0.1:0", address))
+    client, served = running.connect(upstream)
+    descriptors = len(os.listdir("/proc/self/fd"))
+    bad = config("127.0.0.1:0", address)
+    spoil(bad)
+    running.reload(bad)
+    refusal = [line for line in running.log if line.startswith("reload refused: ")]
+    assert len(refusal) == 1
+    assert said in refusal[0]
+    assert len(os.listdir("/proc/self/fd")) == descriptors, "something was opened and not closed"
+    end(running, *running.connect(upstream))
+    end(running, client, served)
+    assert [record["ending"] for record in running.records(2)] == ["--", "--"]
+
+
+def test_a_defect_during_a_reload_leaves_the_old_configuration_running(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream, address = running.upstream()
+    running.start(config("127.0.0.1:0", address))
+
+    def broken() -> Any:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(running.balancer, "load", broken)
+    running.balancer.reload()
+    assert "stays in force" in running.log[-1]
+    end(running, *running.connect(upstream))
+
+
+def test_a_removed_bind_stops_listening_and_an_added_one_starts(running: Running) -> None:
+    upstream, address = running.upstream()
+    path = running.folder / "lb.sock"
+    running.start(config(["127.0.0.1:0", f"unix:{path}"], address))
+    port = running.port()
+    running.reload(config(f"unix:{path}", address))
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=5)
+    inode = path.stat().st_ino
+    running.reload(config([f"unix:{path}", "127.0.0.2:0"], address))
+    assert path.stat().st_ino == inode, "the Unix path was replaced although nothing changed"
+    added = socket.create_connection(("127.0.0.2", running.port(1)), timeout=5)
+    running.until(lambda: running.process.sessions, "a session through the added bind")
+    added.close()
+    upstream.accept()[0].close()
+    running.until(lambda: not running.process.sessions, "its end")
+    running.reload(config("127.0.0.2:0", address))
+    assert not path.exists()
+
+
+def test_counts_of_live_connections_are_carried_over(running: Running) -> None:
+    upstream, address = running.upstream()
+    made = config("127.0.0.1:0", {"address": address, "maxconn": 9}, of_frontend={"maxconn": 5})
+    running.start(made)
+    live = [running.connect(upstream) for _ in range(2)]
+    running.reload(made)
+    client, served = running.connect(upstream)
+    end(running, client, served)
+    (record,) = running.records(1)
+    counts = [record[f"{what}_connections"] for what in ("process", "frontend", "backend", "server")]
+    assert counts == [3, 3, 3, 3]
+    for pair in live:
+        end(running, *pair)
+    assert [backend.load.connections for backend in running.balancer.assembly.backends.values()] == [0]  # type: ignore[union-attr]
+
+
+def test_who_waits_in_the_queue_gets_a_server_that_a_reload_added(running: Running) -> None:
+    (old, old_address), (new, new_address) = running.upstream(), running.upstream()
+    running.start(config("127.0.0.1:0", {"address": old_address, "maxconn": 1}))
+    first = running.connect(old)
+    waiting = running.client()
+    running.until(lambda: len(running.process.sessions) == 2, "the one that has to wait")
+    running.reload(config("127.0.0.1:0", {"address": new_address, "maxconn": 1}))
+    running.turn(0.05)
+    served, _ = new.accept()
+    third = running.client()
+    running.until(lambda: len(running.process.sessions) == 3, "another one that has to wait")
+    end(running, *first)
+    running.turn(0.05)
+    old.settimeout(0.05)
+    with pytest.raises(TimeoutError):
+        old.accept()  # a slot of a server that is no more was given away
+    end(running, waiting, served)
+    new.accept()[0].close()
+    third.close()
+
+
+def test_who_waits_in_the_queue_gets_a_slot_that_a_reload_added(running: Running) -> None:
+    upstream, address = running.upstream()
+    running.start(config("127.0.0.1:0", {"address": address, "maxconn": 1}))
+    running.connect(upstream)
+    running.client()
+    running.until(lambda: len(running.process.sessions) == 2, "the one that has to wait")
+    running.reload(config("127.0.0.1:0", address))
+    running.turn(0.05)
+    upstream.accept()[0].close()
+
+
+def test_the_record_of_an_old_connection_goes_where_it_was_to_go(running: Running) -> None:
+    # After the reload the old file was closed, and its descriptor's number may have been a client's by then.
+    upstream, address = running.upstream()
+    running.start(config("127.0.0.1:0", address))
+    client, served = running.connect(upstream)
+    other = str(running.folder / "other.json")
+    running.reload(config("127.0.0.1:0", address, defaults={"access_log": {"use": "json", "path": other}}))
+    second = running.connect(upstream)
+    end(running, client, served)
+    end(running, *second)
+    assert len(running.records(1)) == 1
+    assert Path(other).read_bytes().count(b"\n") == 1
+
+
+def test_a_rotated_access_log_is_begun_anew(running: Running) -> None:
+    upstream, address = running.upstream()
+    running.start(config("127.0.0.1:0", address))
+    end(running, *running.connect(upstream))
+    running.records(1)
+    running.access_log.rename(running.folder / "access.json.1")
+    running.balancer.reopen_logs()
+    end(running, *running.connect(upstream))
+    assert len(running.records(1)) == 1
+
+
+def test_a_log_that_cannot_be_begun_anew_keeps_no_other_from_it(running: Running) -> None:
+    _, address = running.upstream()
+    gone = running.folder / "gone"
+    gone.mkdir()
+    made = config("127.0.0.1:0", address)
+    log = {"use": "json", "path": str(gone / "a.json")}
+    made["frontends"] = {"early": {"bind": "127.0.0.2:0", "backend": "app", "access_log": log}, **made["frontends"]}
+    running.start(made)
+    (gone / "a.json").unlink()
+    gone.rmdir()
+    running.access_log.rename(running.folder / "access.json.1")
+    running.balancer.reopen_logs()
+    assert running.access_log.exists()
+    assert "a.json" in running.log[-1]
