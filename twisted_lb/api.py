@@ -16,6 +16,7 @@ from zope.interface import Attribute, Interface
 from twisted_lb.endings import NORMAL, Cause, Ending, Stage
 from twisted_lb.errors import ConfigError, PluginError, WireError
 from twisted_lb.facts import Facts, SocketAddress
+from twisted_lb.networks import Networks
 from twisted_lb.verdicts import ALLOW, NEED_MORE, Allow, Deny, NeedMore, Verdict
 from twisted_lb.wire.proxy_header import ProxyHeader, Tlv, TlvType
 
@@ -37,6 +38,7 @@ __all__ = [
     "IServer",
     "IValidator",
     "NeedMore",
+    "Networks",
     "Options",
     "PluginError",
     "ProxyHeader",
