@@ -169,6 +169,8 @@ class Stream:
             return
         if events & EPOLLOUT and self._pending:
             self._flush()
+        elif not events and self._producer is not None and not self._streaming and not self._pending:
+            self._producer.resumeProducing()
         if self.fd < 0 or self._protocol is None:
             return
         if events & EPOLLERR and self._read_closed:
@@ -301,7 +303,7 @@ class Stream:
 
     def write(self, data: bytes) -> None:
         """See ``ITransport``: sent at once as far as the kernel takes it."""
-        if self.fd < 0 or self._write_closing or self.disconnecting or not data:
+        if self.fd < 0 or self._write_closing or not data or (self.disconnecting and self._producer is None):
             return
         if self._pending:
             self._pending += data
@@ -314,6 +316,8 @@ class Stream:
                 self._write_failed(error)
                 return
             if sent == len(data):
+                if self._producer is not None and not self._streaming:
+                    self.poller.again(self)  # it is asked for more, but not from within its own call
                 return
             self._pending = bytearray(memoryview(data)[sent:])
             self._watch_writable()
