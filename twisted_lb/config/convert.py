@@ -13,8 +13,8 @@ import msgspec
 
 from twisted_lb.config.hints import nearest, quoted, unknown_key
 from twisted_lb.config.model import Section, Use
-from twisted_lb.config.shapes import Shape, is_table, shape_of
-from twisted_lb.config.units import OFF, Duration, parse_duration
+from twisted_lb.config.shapes import Shape, alternatives, is_table, is_union, shape_of
+from twisted_lb.config.units import OFF, Duration, Size, parse_duration, parse_size, spell_size
 from twisted_lb.errors import ConfigError
 
 INVALID: Any = type("Invalid", (), {"__repr__": lambda self: "INVALID"})()
@@ -76,9 +76,23 @@ class _Walk:
             return self.sequence(data, shape, where)
         if core is Duration:
             return self.duration(data, shape, where)
+        if core is Size:
+            return self.size(data, shape, where)
         if origin is Literal:
             return self.choice(data, get_args(core), where)
+        if parts := alternatives(core):
+            return self.either(data, *parts, where)
         return self.leaf(data, shape, where)
+
+    def either(self, data: Any, other: Any, table: Any, where: str) -> Any:
+        """Convert what may be a table or something else; the kind of ``data`` says which is meant."""
+        found = next((member for member in (*_members(other), table) if _may_be(data, member)), None)
+        if found is None:
+            *first, last = dict.fromkeys(word for member in (*_members(other), table) for word in _words(member))
+            got = str(data).lower() if isinstance(data, bool) else _kind(data)
+            return self.wrong(where, f"expected {', '.join(first)} or {last}, got {got}")
+        # The whole of what is beside the table, so that msgspec weighs "int | str" as it always does.
+        return self.value(data, shape_of(table if found is table else other), where)
 
     def table(self, data: Any, struct: type[msgspec.Struct], where: str) -> Any:
         """Convert a table, or the string that is its short form, into a struct."""
@@ -169,6 +183,19 @@ class _Walk:
                 where, f'{error}, or "off"' if shape.optional and "expected" in str(error) else str(error)
             )
 
+    def size(self, data: Any, shape: Shape, where: str) -> Any:
+        """Convert a size, within the annotation's bounds."""
+        try:
+            size = parse_size(data)
+        except ConfigError as error:
+            return self.wrong(where, str(error))
+        for meta in shape.metas:
+            if meta.ge is not None and size < meta.ge:
+                return self.wrong(where, f'"{data}" is too little: the least is "{spell_size(int(meta.ge))}"')
+            if meta.le is not None and size > meta.le:
+                return self.wrong(where, f'"{data}" is too much: the most is "{spell_size(int(meta.le))}"')
+        return size
+
     def choice(self, data: Any, choices: tuple[Any, ...], where: str) -> Any:
         """Convert one of a few fixed values."""
         if type(data) in {type(choice) for choice in choices} and data in choices:
@@ -193,12 +220,55 @@ class _Walk:
 
 def _custom_type(wanted: type[Any], data: Any) -> Any:
     """Convert what msgspec does not know; it turns the ValueError into its own error, with the place."""
-    if wanted is Duration:
+    if wanted is Duration or wanted is Size:
         try:
-            return parse_duration(data)
+            return parse_duration(data) if wanted is Duration else parse_size(data)
         except ConfigError as error:
             raise ValueError(str(error)) from None
     raise ValueError(f"a configuration file cannot hold a {wanted.__name__}")
+
+
+_KINDS: dict[Any, tuple[str, tuple[type, ...]]] = {
+    bool: ("true or false", (bool,)),
+    int: ("an integer", (int,)),
+    float: ("a number", (int, float)),
+    str: ("a string", (str,)),
+    Duration: ("a duration", (str, int, float)),
+    Size: ("a size", (str, int)),
+    list: ("a list", (list,)),
+    tuple: ("a list", (list,)),
+    set: ("a list", (list,)),
+    frozenset: ("a list", (list,)),
+    dict: ("a table", (dict,)),
+}
+"""How the types of annotations are called, and what a TOML file holds for them."""
+
+
+def _members(annotation: Any) -> Sequence[Any]:
+    return get_args(annotation) if is_union(annotation) else (annotation,)
+
+
+def _may_be(data: Any, member: Any) -> bool:
+    """Whether a value of this kind is worth converting into ``member`` of a union."""
+    core = shape_of(member).core
+    if get_origin(core) is Literal:
+        choices = get_args(core)
+        return any(type(data) is type(choice) and (data == choice or isinstance(data, str)) for choice in choices)
+    if is_table(core):
+        return isinstance(data, dict) or (isinstance(data, str) and bool(getattr(core, "short_form", "")))
+    _, types = _KINDS.get(get_origin(core) or core, ("", (object,)))
+    return isinstance(data, types) and (bool in types or object in types or not isinstance(data, bool))
+
+
+def _words(member: Any) -> Sequence[str]:
+    """Name the kinds of values that ``member`` of a union takes."""
+    core = shape_of(member).core
+    if get_origin(core) is Literal:
+        return [f'"{choice}"' if isinstance(choice, str) else str(choice).lower() for choice in get_args(core)]
+    if is_table(core):
+        return ["a string", "a table"] if getattr(core, "short_form", "") else ["a table"]
+    word, _ = _KINDS.get(get_origin(core) or core, (str(core), ()))
+    return word.split(" or ")
 
 
 def _kind(data: Any) -> str:

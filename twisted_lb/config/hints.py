@@ -18,6 +18,8 @@ _PLACES: dict[type[msgspec.Struct], str] = {
     model.BackendTimeouts: "[backends.NAME.timeouts]",
     model.Bind: "a table in bind",
     model.Server: "a table in servers",
+    model.AcceptProxy: "accept_proxy",
+    model.SendProxy: "send_proxy",
 }
 
 
@@ -45,7 +47,11 @@ def unknown_name(name: str, known: Iterable[str]) -> str:
 def unknown_key(table: type[msgspec.Struct], key: str, known: Iterable[str]) -> str:
     """Say that ``key`` is unknown in ``table``, whose keys are ``known``, and what to do about it."""
     names = list(known)
-    places = [place for struct, place in _PLACES.items() if key in struct.__struct_fields__] if table in _PLACES else []
+    places = (
+        [place for struct, place in _PLACES.items() if key in struct.__struct_encode_fields__]
+        if table in _PLACES
+        else []
+    )
     if places:
         # Both, for either may be meant: "server" in a backend is "servers" or one of its timeouts.
         found = nearest(key, names)

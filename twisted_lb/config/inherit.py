@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from msgspec import UNSET, UnsetType
 
-from twisted_lb.config.model import AccessLogUse, Config, Use
+from twisted_lb.config.model import AcceptProxy, AccessLogUse, Bind, Config, SendProxy, Server, Use
 from twisted_lb.config.units import Duration
 
 _Setting = Duration | UnsetType | None
@@ -91,6 +91,20 @@ def redispatch(config: Config, backend: str) -> int:
     """Which retries of the backend of that name may go to another server: -1 the last, 0 none, N each Nth."""
     own = config.backends[backend].redispatch
     return config.defaults.redispatch if own is UNSET else own
+
+
+def accept_proxy(config: Config, frontend: str, bind: Bind) -> AcceptProxy | None:
+    """Find which headers clients of ``bind``, an entry of the frontend of that name, must send; ``None``: none."""
+    setting = config.frontends[frontend].accept_proxy if bind.accept_proxy is UNSET else bind.accept_proxy
+    if isinstance(setting, bool):
+        return AcceptProxy() if setting else None
+    return setting
+
+
+def send_proxy(config: Config, backend: str, server: Server) -> SendProxy | None:
+    """Find which header ``server``, of the backend of that name, gets; ``None`` if none."""
+    setting = config.backends[backend].send_proxy if server.send_proxy is UNSET else server.send_proxy
+    return setting or None
 
 
 def _first(*settings: _Setting | float) -> float | None:

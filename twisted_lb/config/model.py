@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from twisted_lb.config.units import Duration
+from twisted_lb.config.units import Duration, Size
 
 # "(?![\s\S])" is the end of the text; "$" would let Python, but not JSON schema, accept a line end behind it.
 Name = Annotated[
@@ -34,6 +34,8 @@ FileMode = Annotated[
 
 AtLeastOne = Annotated[int, Meta(ge=1, le=2147483647)]
 ZeroOrMore = Annotated[int, Meta(ge=0, le=2147483647)]
+# From the longest block of addresses of a v2 header, two Unix paths, to the longest header that v2 can express.
+HeaderSize = Annotated[Size, Meta(ge=16 + 216, le=16 + 65535)]
 Weight = Annotated[int, Meta(ge=0, le=256)]
 Redispatch = Annotated[int, Meta(ge=-1, le=2147483647)]
 
@@ -128,6 +130,42 @@ class Defaults(Section, frozen=True, kw_only=True):
     redispatch: Redispatch = -1
 
 
+class AcceptProxy(Section, frozen=True, kw_only=True):
+    """``accept_proxy``: which PROXY headers clients must send, and who must.
+
+    ``versions``: names of the codecs that plugins supply. ``from_``: the networks whose clients must send a header, as
+    ``Networks.parse`` takes them; empty: every client must. ``others``: as the file has it, see ``direct``.
+    """
+
+    versions: Annotated[list[str], Meta(min_length=1)] = msgspec.field(default_factory=lambda: ["v1", "v2"])
+    from_: Annotated[list[str], Meta(min_length=1)] = msgspec.field(name="from", default_factory=list)
+    others: Literal["reject", "direct"] | None = None
+    timeout: Duration = Duration(3)
+    max_header: HeaderSize = Size(4096)
+
+    @property
+    def direct(self) -> bool:
+        """Whether clients outside ``from_`` are served, without a look for a header, rather than refused."""
+        return self.others == "direct"
+
+
+class SendProxy(Section, frozen=True, kw_only=True):
+    """``send_proxy``: the PROXY header that servers get; the name of a codec, or a table with ``version``.
+
+    ``tlvs``: see ``proxy.own_tlvs``. ``forward_tlvs``: see ``proxy.forwarded_types``. ``proxy_v2_options``: what
+    HAProxy's options of these names send.
+    """
+
+    short_form: ClassVar[str] = "version"
+
+    version: str
+    tlvs: dict[str, str | bool] = {}
+    forward_tlvs: list[str] = []
+    proxy_v2_options: list[
+        Literal["ssl", "cert-cn", "ssl-cipher", "cert-sig", "cert-key", "authority", "crc32c", "unique-id"]
+    ] = []
+
+
 class Bind(Section, frozen=True, kw_only=True):
     """An entry of a frontend's ``bind``: an address, or a table with ``address`` and what differs for it."""
 
@@ -139,6 +177,7 @@ class Bind(Section, frozen=True, kw_only=True):
     mode: FileMode | None = None
     user: str | None = None
     group: str | None = None
+    accept_proxy: bool | AcceptProxy | UnsetType = UNSET
 
 
 class Frontend(Section, frozen=True, kw_only=True):
@@ -153,6 +192,7 @@ class Frontend(Section, frozen=True, kw_only=True):
     policies: list[Policy] = []
     observers: list[Observer] = []
     access_log: AccessLog | UnsetType = UNSET
+    accept_proxy: bool | AcceptProxy = False
 
 
 class Server(Section, frozen=True, kw_only=True):
@@ -163,6 +203,7 @@ class Server(Section, frozen=True, kw_only=True):
     address: str
     weight: Weight = 1
     maxconn: ZeroOrMore = 0
+    send_proxy: Literal[False] | SendProxy | UnsetType = UNSET
 
 
 class Backend(Section, frozen=True, kw_only=True):
@@ -173,6 +214,7 @@ class Backend(Section, frozen=True, kw_only=True):
     retries: ZeroOrMore | UnsetType = UNSET
     redispatch: Redispatch | UnsetType = UNSET
     timeouts: BackendTimeouts = BackendTimeouts()
+    send_proxy: Literal[False] | SendProxy = False
 
 
 class Config(Section, frozen=True, kw_only=True):

@@ -9,8 +9,16 @@ from typing import Any, Literal, get_args, get_origin
 import msgspec
 
 from twisted_lb.config.model import AccessLogUse, Config, Use
-from twisted_lb.config.shapes import Shape, is_table, shape_of
-from twisted_lb.config.units import DURATION_PATTERN, OFF, Duration, spell_duration
+from twisted_lb.config.shapes import Shape, alternatives, is_table, shape_of
+from twisted_lb.config.units import (
+    DURATION_PATTERN,
+    OFF,
+    SIZE_PATTERN,
+    Duration,
+    Size,
+    spell_duration,
+    spell_size,
+)
 
 Supplies = Mapping[str, Mapping[str, type[msgspec.Struct]]]
 """Kind (``balancers``, ``policies``, ``validators``, ``access_logs``, ``observers``) -> name -> type of the options."""
@@ -54,9 +62,18 @@ class _Writer:
             return self.sequence(shape)
         if core is Duration:
             return _duration(shape)
+        if core is Size:
+            return _size()
+        if parts := alternatives(core):
+            return self.either(*parts)
         if origin is Literal:
             return {"enum": list(get_args(core))}
         return self.leaf(shape)
+
+    def either(self, other: Any, table: Any) -> _Schema:
+        """Describe ``Other | Table``, in one list of alternatives."""
+        schemas = [self.schema(shape_of(part)) for part in (other, table)]
+        return {"anyOf": [entry for schema in schemas for entry in schema.get("anyOf", [schema])]}
 
     def table(self, struct: type[msgspec.Struct]) -> _Schema:
         """Describe a struct under ``$defs``, and its short form beside it."""
@@ -91,6 +108,8 @@ class _Writer:
         default = field.default
         if isinstance(default, Duration):
             return {**schema, "default": spell_duration(default)}
+        if isinstance(default, Size):
+            return {**schema, "default": spell_size(default)}
         if isinstance(default, str | int | float):
             return {**schema, "default": default}
         return schema
@@ -158,9 +177,15 @@ def _duration(shape: Shape) -> _Schema:
     return {"anyOf": [{"const": OFF}, duration]} if shape.optional else duration
 
 
+def _size() -> _Schema:
+    return {"type": "string", "pattern": SIZE_PATTERN}
+
+
 def _custom_type(wanted: type[Any]) -> _Schema:
     if wanted is Duration:
         return _duration(Shape(Duration))
+    if wanted is Size:
+        return _size()
     raise NotImplementedError
 
 

@@ -58,6 +58,16 @@ def is_union(annotation: Any) -> bool:
     return get_origin(annotation) in (Union, UnionType)
 
 
+def alternatives(core: Any) -> tuple[Any, Any] | None:
+    """Part ``Other | Table``: what is beside the one table of a union, and the table; ``None`` for all other types."""
+    members = get_args(core) if is_union(core) else ()
+    tables = [member for member in members if is_table(shape_of(member).core)]
+    if len(tables) != 1 or len(members) < 2:
+        return None
+    beside = tuple(member for member in members if member is not tables[0])
+    return Union[beside], tables[0]  # noqa: UP007  built at run time
+
+
 def is_table(core: Any) -> bool:
     """Whether it is a struct that the file writes as a plain table; tagged and array-like ones are msgspec's alone."""
     if not (isinstance(core, type) and issubclass(core, msgspec.Struct)):
