@@ -57,24 +57,25 @@ def open_descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
+# An address that nobody else uses has all of its ports free.
+ALONE = "127.66.0.1"
+
+
 def test_a_range_is_one_listener_for_each_port(process: Process) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        low = probe.getsockname()[1]
     before = open_descriptors()
-    entry = Binding(process, Bind(address=f"127.0.0.1:{low}-{low + 4}"))
+    entry = Binding(process, Bind(address=f"{ALONE}:10001-10005"))
     entry.open()
-    assert [port for _, port in entry.sockets()] == list(range(low, low + 5))
+    assert entry.sockets() == [(ALONE, port) for port in range(10001, 10006)]
     assert len(entry) == 5
     entry.stop()
     assert open_descriptors() == before
 
 
 def test_a_range_with_a_busy_port_opens_nothing(process: Process) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    with socket.create_server((ALONE, 10003)):
         before = open_descriptors()
-        entry = Binding(process, Bind(address=f"127.0.0.1:{port - 2}-{port}"))
-        with pytest.raises(ConfigError, match=rf"cannot listen on 127\.0\.0\.1:{port} .*in use"):
+        entry = Binding(process, Bind(address=f"{ALONE}:10001-10003"))
+        with pytest.raises(ConfigError, match=rf"cannot listen on {ALONE}:10003 .*in use"):
             entry.open()
         assert open_descriptors() == before
 
