@@ -26,7 +26,7 @@ README = (ROOT / "README.md").read_text()
 TIMEOUT_S = 30
 NOT_COPIED = shutil.ignore_patterns(".git", ".venv", ".*_cache", ".hypothesis", "__pycache__", "build", "*.egg-info")
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 def blocks(language: str) -> list[str]:
