@@ -8,9 +8,12 @@ import msgspec
 from twisted_lb.config.addresses import BindAddress, IpAddress, UnixPath, parse_bind, parse_server
 from twisted_lb.config.convert import INVALID, join
 from twisted_lb.config.hints import unknown_name
-from twisted_lb.config.model import AccessLogUse, Backend, Bind, Config, Frontend
+from twisted_lb.config.model import AcceptProxy, AccessLogUse, Backend, Bind, Config, Frontend, SendProxy
+from twisted_lb.config.tlvs import forwarded_types, own_tlvs
 from twisted_lb.errors import ConfigError
+from twisted_lb.networks import Networks
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -27,6 +30,7 @@ def problems_in(config: Config) -> Iterator[str]:
             if parsed is not None:
                 yield from _check_unix_settings(bind_where, bind, parsed)
                 listeners.append((bind_where, parsed))
+            yield from _check_accept_proxy(f"{bind_where}.accept_proxy", bind.accept_proxy)
     yield from _check_clashes(listeners)
     for where, backend in _entries(config.backends, "backends"):
         yield from _check_backend(where, backend)
@@ -59,16 +63,19 @@ def _check_frontend(where: str, frontend: Frontend, config: Config) -> Iterator[
     yield from _check_timeouts(f"{where}.timeouts", frontend.timeouts)
     if isinstance(frontend.access_log, AccessLogUse):
         yield from _check_access_log(f"{where}.access_log", frontend.access_log)
+    yield from _check_accept_proxy(f"{where}.accept_proxy", frontend.accept_proxy)
 
 
 def _check_backend(where: str, backend: Backend) -> Iterator[str]:
     for server_where, server in _entries(backend.servers, f"{where}.servers"):
         if server.address is not INVALID:
             yield from _parsed(parse_server, server.address, server_where)[1]
+        yield from _check_send_proxy(f"{server_where}.send_proxy", server.send_proxy)
     yield from _check_timeouts(f"{where}.timeouts", backend.timeouts)
+    yield from _check_send_proxy(f"{where}.send_proxy", backend.send_proxy)
 
 
-def _parsed(parse: Callable[[str], T], text: str, where: str) -> tuple[T | None, list[str]]:
+def _parsed(parse: Callable[[S], T], text: S, where: str) -> tuple[T | None, list[str]]:
     try:
         return parse(text), []
     except ConfigError as error:
@@ -94,6 +101,39 @@ def _check_timeouts(where: str, timeouts: msgspec.Struct) -> Iterator[str]:
 def _check_access_log(where: str, use: AccessLogUse) -> Iterator[str]:
     if use.use == "none" and (use.options or use.path is not None):
         yield f'{where}: "none" writes no access log, so nothing else can be set beside it'
+
+
+def _check_accept_proxy(where: str, accept: object) -> Iterator[str]:
+    if not isinstance(accept, AcceptProxy):
+        return
+    if not accept.timeout:
+        yield f"{where}.timeout: cannot be 0: no header comes at once"
+    versions = [version for version in accept.versions if version is not INVALID]
+    for version in sorted({version for version in versions if versions.count(version) > 1}):
+        yield f'{where}.versions: "{version}" is there twice'
+    if accept.others is not None and not accept.from_:
+        # "others" alone would read as if somebody were kept out.
+        yield f'{where}.others: without "from" there are no others: every client must send a header'
+    networks = [entry for entry in accept.from_ if entry is not INVALID]
+    yield from _parsed(Networks.parse, networks, f"{where}.from")[1]
+
+
+def _check_send_proxy(where: str, send: object) -> Iterator[str]:
+    if not isinstance(send, SendProxy):
+        return
+    for key in ("tlvs", "forward_tlvs", "proxy_v2_options"):
+        if send.version == "v1" and getattr(send, key):
+            yield f'{where}.{key}: a v1 header has no room for it: write version = "v2"'
+    clean = msgspec.structs.replace(
+        send,
+        tlvs={name: text for name, text in send.tlvs.items() if text is not INVALID},
+        forward_tlvs=[name for name in send.forward_tlvs if name is not INVALID],
+    )
+    for read in (own_tlvs, forwarded_types):
+        try:
+            read(clean)
+        except ConfigError as error:
+            yield from (f"{where}.{problem}" for problem in error.problems)
 
 
 def _check_clashes(listeners: list[tuple[str, BindAddress]]) -> Iterator[str]:
