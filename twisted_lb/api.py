@@ -18,7 +18,9 @@ from twisted_lb.errors import ConfigError, PluginError, WireError
 from twisted_lb.facts import Facts, SocketAddress
 from twisted_lb.networks import Networks
 from twisted_lb.verdicts import ALLOW, NEED_MORE, Allow, Deny, NeedMore, Verdict
+from twisted_lb.wire.crc32c import crc32c
 from twisted_lb.wire.proxy_header import ProxyHeader, Tlv, TlvType
+from twisted_lb.wire.proxy_tlvs import check_tlv, join_tlvs, split_tlvs
 
 __all__ = [
     "ALLOW",
@@ -50,7 +52,11 @@ __all__ = [
     "TlvType",
     "Verdict",
     "WireError",
+    "check_tlv",
+    "crc32c",
     "hookimpl",
+    "join_tlvs",
+    "split_tlvs",
 ]
 
 hookimpl = pluggy.HookimplMarker("twisted_lb")
@@ -177,6 +183,9 @@ class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
     """When it was accepted, in seconds since the epoch."""
     source: str
     source_port: int
+    peer: str
+    """Who connected to us: the source, or the proxy that sent the PROXY header which names the source."""
+    peer_port: int
     destination: str
     destination_port: int
     frontend: str

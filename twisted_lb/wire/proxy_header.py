@@ -5,6 +5,7 @@ Source: HAProxy proxy-protocol.txt, sections 2 and 2.2.
 
 from collections.abc import Sequence
 from enum import IntEnum
+from socket import AF_INET, AF_INET6, inet_pton
 from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
@@ -65,6 +66,32 @@ class ProxyHeader(msgspec.Struct, frozen=True, kw_only=True):
         for tlv in self.tlvs:
             if tlv.type == type:
                 return tlv.value
+        return None
+
+    def ip_pair(self) -> tuple[bytes, bytes] | None:
+        """Return both addresses in network order: 4 bytes each, or 16 if one is IPv6, the other mapped into it.
+
+        ``None`` if the header names none, or not two IP addresses. A zone (``%eth0``) means nothing elsewhere and is
+        left out.
+        """
+        if self.source is None or self.destination is None:
+            return None
+        source, destination = _pack_ip(self.source.host), _pack_ip(self.destination.host)
+        if source is None or destination is None:
+            return None
+        if len(source) == len(destination):
+            return source, destination
+        return (_MAPPED + source)[-16:], (_MAPPED + destination)[-16:]
+
+
+_MAPPED = bytes(10) + b"\xff\xff"
+"""What comes before an IPv4 address as an IPv6 one. Source: RFC 4291, section 2.5.5.2."""
+
+
+def _pack_ip(host: str) -> bytes | None:
+    try:
+        return inet_pton(AF_INET6, host.partition("%")[0]) if ":" in host else inet_pton(AF_INET, host)
+    except (OSError, ValueError):  # a Unix socket, or a name, or one with a NUL in it
         return None
 
 
