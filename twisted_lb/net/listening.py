@@ -66,10 +66,10 @@ def open_unix_path(path: str, backlog: int, options: UnixOptions) -> socket.Sock
             _apply(beside, options)
             sock.listen(backlog)
             os.rename(beside, path)
-        except OSError:
+        except BaseException:
             os.unlink(beside)
             raise
-    except OSError:
+    except BaseException:
         sock.close()
         raise
     return sock
