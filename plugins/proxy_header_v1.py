@@ -164,7 +164,7 @@ def _at_least(data: bytes, fields: list[bytes]) -> int:
     """Count what the shortest line that begins with ``data`` has."""
     if data.endswith(b"\r"):
         return len(data) + 1
-    missing = 0 if fields[0] == b"UNKNOWN" else 2 * (5 - len(fields)) + (not fields[-1])
+    missing = 2 * (5 - len(fields)) + (not fields[-1]) if fields[0].startswith(b"T") else 0
     return max(SHORTEST.get(fields[0], SHORTEST[b"UNKNOWN"]), len(data) + missing + 2)
 
 
