@@ -12,8 +12,8 @@ import pytest
 from twisted_lb.config import model
 from twisted_lb.config.load import load_dict
 from twisted_lb.config.model import Config, Section, Use
-from twisted_lb.config.shapes import is_table, shape_of
-from twisted_lb.config.units import Duration, spell_duration
+from twisted_lb.config.shapes import alternatives, is_table, shape_of
+from twisted_lb.config.units import Duration, Size, spell_duration, spell_size
 from twisted_lb.errors import ConfigError
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "configuration.md").read_text(encoding="utf-8")
@@ -27,8 +27,11 @@ def settings(table: type[Section], prefix: str = "") -> Iterator[tuple[str, msgs
     for field in msgspec.structs.fields(table):
         if field.name in ("options", "where") and issubclass(table, Use):
             continue
-        key, core = prefix + field.name, shape_of(field.type).core
-        if get_origin(core) is dict:
+        key, core = prefix + field.encode_name, shape_of(field.type).core
+        if parts := alternatives(core):
+            yield key, field
+            yield from settings(parts[1], f"{key}.")
+        elif get_origin(core) is dict and is_table(shape_of(get_args(core)[1]).core):
             yield from settings(shape_of(get_args(core)[1]).core, f"{key}.NAME.")
         elif core == list[model.Bind]:
             yield key, field
@@ -59,6 +62,10 @@ def test_the_documented_default_is_the_models(key: str) -> None:
         assert documented == f'`"{field.default.use}"`'
     elif isinstance(field.default, Duration):
         assert documented == f'`"{spell_duration(field.default)}"`'
+    elif isinstance(field.default, Size):
+        assert documented == f'`"{spell_size(field.default)}"`'
+    elif isinstance(field.default, bool):
+        assert documented == f"`{str(field.default).lower()}`"
     elif isinstance(field.default, str):
         assert documented == f'`"{field.default}"`'
     elif isinstance(field.default, int):
