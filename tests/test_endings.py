@@ -45,6 +45,7 @@ def test_the_stages_are_in_the_order_of_the_walk() -> None:
     assert [stage.name for stage in sorted(Stage)] == [
         "ACCEPT",
         "ADMISSION",
+        "PROXY_HEADER",
         "VALIDATION",
         "POLICY",
         "BALANCE",

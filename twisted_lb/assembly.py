@@ -7,7 +7,7 @@ import resource
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from twisted.internet.endpoints import clientFromString, serverFromString
 
@@ -23,17 +23,33 @@ from twisted_lb.config.addresses import (
     parse_server,
 )
 from twisted_lb.config.resolve import resolve
+from twisted_lb.config.tlvs import forwarded_types, own_tlvs
 from twisted_lb.errors import ConfigError
 from twisted_lb.frontend import Frontend
 from twisted_lb.logs import LineBuffer, LineFile, standard_output
 from twisted_lb.net.listening import UnixOptions, owner_of
+from twisted_lb.networks import Networks
 from twisted_lb.plugin_host import PluginHost, load_plugins
 from twisted_lb.process import Process
 from twisted_lb.stages.access_log import AccessLog
 from twisted_lb.stages.admission import Limit
+from twisted_lb.stages.proxy_header import Reception, Sender, Trust
+from twisted_lb.wire.proxy_header import TlvType
 
 SPARE_DESCRIPTORS = 64
 """Descriptors kept for everything but connections and listeners: logs, plugins, libraries, the reactor."""
+
+_ABOUT_TLS = {"ssl", "cert-cn", "ssl-cipher", "cert-sig", "cert-key"}
+# All of these are parts of one TLV, and until TLS is terminated here that one comes, whole, from a received header.
+
+
+class Entry(NamedTuple):
+    """A bind entry, whom it serves, its own limit, and what it expects of proxies before it."""
+
+    bind: model.Bind
+    frontend: Frontend
+    limit: Limit
+    reception: Reception | None = None
 
 
 class Assembly:
@@ -47,17 +63,17 @@ class Assembly:
         self.config = config
         self.frontends: dict[str, Frontend] = {}
         self.backends: dict[str, Backend] = {}
-        self.binds: list[tuple[model.Bind, Frontend, Limit]] = []
+        self.binds: list[Entry] = []
         self.log_files: dict[str | None, LineFile] = {}
         self.maxconn: int | None = config.process.maxconn
         self._process_limit = process_limit
-        self._servers: list[tuple[Server, model.Server]] = []
+        self._servers: list[tuple[Server, model.Server, Sender | None]] = []
         self._limits: list[tuple[Limit, int | None]] = []
 
     def commit(self) -> None:
         """Put the settings of servers and limits in force, also of those that an earlier assembly had already."""
-        for server, settings in self._servers:
-            server.weight, server.maxconn = settings.weight, settings.maxconn
+        for server, settings, sender in self._servers:
+            server.weight, server.maxconn, server.sender = settings.weight, settings.maxconn, sender
         for backend in self.backends.values():
             backend.take_over()
         for limit, maximum in ((self._process_limit, self.maxconn), *self._limits):
@@ -134,7 +150,8 @@ class _Assembler:
                 target = target_of(server_settings.address, self.process.reactor)
                 server = kept.get((server_name, str(target))) or Server(server_name, target)
                 servers.append(server)
-                self.made._servers.append((server, server_settings))
+                sender = self.sender(host, name, server_settings)
+                self.made._servers.append((server, server_settings, sender))
         for balancer in self.build(host, "balancers", [inherit.balance(config, name)]):
             self.made.backends[name] = Backend(
                 name,
@@ -166,13 +183,33 @@ class _Assembler:
                 check_bind(bind, self.process.reactor)
             bind_limit = self.bind_limit(name, bind.address)
             self.made._limits.append((bind_limit, bind.maxconn))
-            self.made.binds.append((bind, frontend, bind_limit))
+            self.made.binds.append(Entry(bind, frontend, bind_limit, self.reception(host, name, bind)))
 
     def bind_limit(self, frontend: str, address: str) -> Limit:
-        for bind, owner, limit in self.before.binds:
-            if owner.name == frontend and bind.address == address:
-                return limit
+        for entry in self.before.binds:
+            if entry.frontend.name == frontend and entry.bind.address == address:
+                return entry.limit
         return Limit()
+
+    def sender(self, host: PluginHost, backend: str, server: model.Server) -> Sender | None:
+        settings = inherit.send_proxy(self.config, backend, server)
+        if settings is None:
+            return None
+        forwarded = forwarded_types(settings)
+        if settings.proxy_v2_options and not _ABOUT_TLS.isdisjoint(settings.proxy_v2_options):
+            forwarded |= {TlvType.SSL}
+        codec = host.build("proxy_codecs", model.Use(use=settings.version, where=f"backends.{backend}.send_proxy"))
+        return Sender(codec, own_tlvs(settings), forwarded)
+
+    def reception(self, host: PluginHost, frontend: str, bind: model.Bind) -> Reception | None:
+        settings = inherit.accept_proxy(self.config, frontend, bind)
+        if settings is None:
+            return None
+        where = f"frontends.{frontend}.accept_proxy.versions"
+        codecs = self.build(host, "proxy_codecs", [model.Use(use=name, where=where) for name in settings.versions])
+        trusted = Networks.parse(settings.from_) if settings.from_ else None
+        others = Trust.DIRECT if settings.direct else Trust.REFUSED
+        return Reception(codecs, trusted, others, settings.timeout, settings.max_header)
 
     def access_log(self, host: PluginHost, frontend: str) -> AccessLog | None:
         use = inherit.access_log(self.config, frontend)

@@ -37,6 +37,7 @@ from twisted_lb.session import Session
 from twisted_lb.stages.admission import Limit
 from twisted_lb.stages.listener import Accept, StreamListener
 from twisted_lb.stages.listener_endpoint import EndpointListener
+from twisted_lb.stages.proxy_header import Reception
 
 Key = tuple[str, int, str | None, str | None, str | None]
 """What two bind entries must share for one to go on with the other's sockets."""
@@ -64,8 +65,9 @@ class EndpointSession(Session):
         limits: tuple[Limit, ...],
         facts: Facts,
         arrived: "Callable[[EndpointSession], None]",
+        reception: Reception | None = None,
     ) -> None:
-        super().__init__(process, frontend, limits, None, facts)
+        super().__init__(process, frontend, limits, None, facts, reception)
         self._arrived = arrived
 
     def makeConnection(self, transport: Any) -> None:
@@ -179,15 +181,18 @@ class Binding:
         if failures:
             raise ConfigError(f"cannot listen on {self.bind.address}: {failures[0].getErrorMessage()}")
 
-    def serve(self, frontend: Frontend, limit: Limit) -> None:
-        """Give the connections that come from now on to ``frontend``; ``limit`` is this entry's own."""
+    def serve(self, frontend: Frontend, limit: Limit, reception: Reception | None = None) -> None:
+        """Give the connections that come from now on to ``frontend``; ``limit`` is this entry's own.
+
+        ``reception``: what proxies before us have to send; ``None`` for nothing.
+        """
         limits = (self.process.limit, frontend.limit, limit)
         for listener in self._listeners:
             listener.limits = limits
             if isinstance(listener, StreamListener):
-                listener.accept = self._accepting(frontend, limits, self._local_address(listener))
+                listener.accept = self._accepting(frontend, limits, self._local_address(listener), reception)
             else:
-                listener.arrive = self._arriving(frontend, limits)
+                listener.arrive = self._arriving(frontend, limits, reception)
 
     def start(self) -> None:
         """Begin to accept; endpoints did when they were opened, and hold what came."""
@@ -206,13 +211,19 @@ class Binding:
         local = SocketAddress.from_sockaddr(listener.getsockname())
         return None if local.host in _WILDCARDS else local
 
-    def _accepting(self, frontend: Frontend, limits: tuple[Limit, ...], local: SocketAddress | None) -> Accept:
+    def _accepting(
+        self,
+        frontend: Frontend,
+        limits: tuple[Limit, ...],
+        local: SocketAddress | None,
+        reception: Reception | None,
+    ) -> Accept:
         process, name, bind = self.process, frontend.name, self.bind.address
 
         def accept(stream: Stream, peer: Any) -> None:
             destination = SocketAddress.from_sockaddr(stream.sock.getsockname()) if local is None else local
             facts = Facts(SocketAddress.from_sockaddr(peer), destination, name, bind)
-            session = Session(process, frontend, limits, stream, facts)
+            session = Session(process, frontend, limits, stream, facts, reception)
             stream.attach(session, half_close=True)
             try:
                 stream.accepted()
@@ -223,11 +234,13 @@ class Binding:
 
         return accept
 
-    def _arriving(self, frontend: Frontend, limits: tuple[Limit, ...]) -> Callable[..., EndpointSession]:
+    def _arriving(
+        self, frontend: Frontend, limits: tuple[Limit, ...], reception: Reception | None
+    ) -> Callable[..., EndpointSession]:
         def arrive(address: Any, arrived: Callable[[EndpointSession], None]) -> EndpointSession:
             source = SocketAddress.from_address(address)
             facts = Facts(source, SocketAddress(""), frontend.name, self.bind.address)
-            return EndpointSession(self.process, frontend, limits, facts, arrived)
+            return EndpointSession(self.process, frontend, limits, facts, arrived, reception)
 
         return arrive
 

@@ -12,13 +12,14 @@ class Stage(IntEnum):
 
     ACCEPT = 0
     ADMISSION = 1
-    VALIDATION = 2
-    POLICY = 3
-    BALANCE = 4
-    QUEUE = 5
-    CONNECT = 6
-    RELAY = 7
-    ACCESS_LOG = 8
+    PROXY_HEADER = 2
+    VALIDATION = 3
+    POLICY = 4
+    BALANCE = 5
+    QUEUE = 6
+    CONNECT = 7
+    RELAY = 8
+    ACCESS_LOG = 9
 
 
 class Cause(Enum):
@@ -38,6 +39,7 @@ class Cause(Enum):
 _PHASES = {
     Stage.ACCEPT: "R",
     Stage.ADMISSION: "R",
+    Stage.PROXY_HEADER: "R",
     Stage.VALIDATION: "R",
     Stage.POLICY: "R",
     Stage.BALANCE: "C",

@@ -47,13 +47,17 @@ class Facts:
     Lives as long as its connection. Plugins read it; what a validator learns it adds to ``learnt``.
     """
 
-    __slots__ = ("_learnt", "bind", "destination", "frontend", "source")
+    __slots__ = ("_learnt", "bind", "destination", "frontend", "peer", "proxy_header", "source")
 
     def __init__(self, source: SocketAddress, destination: SocketAddress, frontend: str, bind: str) -> None:
+        self.peer = source
+        """accept: who connected to us: the client, or a proxy before us."""
         self.source = source
-        """accept: the client's address."""
+        """accept: the client's address. proxy header: the one that the header claims, if it names one."""
         self.destination = destination
-        """accept: the address that the client connected to."""
+        """accept: the address that the client connected to. proxy header: the one that the header claims."""
+        self.proxy_header: Any = None
+        """proxy header: the ``ProxyHeader`` that was received, ``None`` without one."""
         self.frontend = frontend
         """accept: the frontend's name."""
         self.bind = bind

@@ -12,8 +12,8 @@ from twisted_lb.net.poll import Poller
 from twisted_lb.net.timers import TimerWheel
 from twisted_lb.stages.admission import Limit
 
-LOGGED_FAILURES = 10
-"""So many failures of a plugin are logged one by one; then each hundredth, so that a flood stays readable."""
+LOGGED_ONE_BY_ONE = 10
+"""So many complaints of one kind are logged one by one; then each hundredth, so that a flood stays readable."""
 
 
 class Mortal(Protocol):
@@ -27,10 +27,11 @@ class Process:
     """One process; nothing here assumes that it is the only one.
 
     ``poller``: ``None`` where there is no epoll; then every connection takes the path of Twisted's own transports.
-    ``plugin_failures``: how often each plugin failed since the start.
+    ``plugin_failures``: how often each plugin failed since the start; ``complaints``: how many connections broke the
+    rules of each frontend.
     """
 
-    _log = Logger(namespace="twisted_lb.plugins")
+    _log = Logger()
 
     def __init__(self, reactor: Any, clock: IReactorTime, poller: Poller | None) -> None:
         self.reactor = reactor
@@ -40,6 +41,7 @@ class Process:
         self.limit = Limit()
         self.sessions: set[Mortal] = set()
         self.plugin_failures: Counter[str] = Counter()
+        self.complaints: Counter[str] = Counter()
         self._when_empty: Callable[[], None] | None = None
 
     def session_ended(self, session: Mortal) -> None:
@@ -64,7 +66,7 @@ class Process:
         """Count and log that a plugin failed; ``where`` names the frontend or backend."""
         self.plugin_failures[error.plugin] += 1
         count = self.plugin_failures[error.plugin]
-        if count <= LOGGED_FAILURES or count % 100 == 0:
+        if _worth_a_line(count):
             self._log.error(
                 "{where}: plugin {plugin} failed ({count} so far): {what}",
                 where=where,
@@ -72,3 +74,14 @@ class Process:
                 count=count,
                 what=error.what,
             )
+
+    def complain(self, where: str, what: str) -> None:
+        """Count and log that a connection broke the rules of the frontend that ``where`` names."""
+        self.complaints[where] += 1
+        count = self.complaints[where]
+        if _worth_a_line(count):
+            self._log.warn("{where}: {what} ({count} so far)", where=where, what=what, count=count)
+
+
+def _worth_a_line(count: int) -> bool:
+    return count <= LOGGED_ONE_BY_ONE or count % 100 == 0

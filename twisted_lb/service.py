@@ -10,16 +10,13 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twisted_lb.assembly import Assembly, assemble, fit_descriptors
+from twisted_lb.assembly import Assembly, Entry, assemble, fit_descriptors
 from twisted_lb.binding import Binding, Key, key_of
 from twisted_lb.config.addresses import IpAddress, parse_bind
-from twisted_lb.config.model import Bind, Config
+from twisted_lb.config.model import Config
 from twisted_lb.errors import ConfigError
-from twisted_lb.frontend import Frontend
 from twisted_lb.process import Process
-from twisted_lb.stages.admission import Limit
 
-Entry = tuple[Bind, Frontend, Limit]
 Load = Callable[[], Config]
 """Reads the configuration anew. Raises ConfigError."""
 
@@ -76,7 +73,7 @@ class LoadBalancer(Service):
     def _assemble(self, config: Config, before: Assembly | None) -> Assembly:
         assembly = assemble(config, self.process, before)
         try:
-            listeners = sum(_count(bind.address) for bind, _, _ in assembly.binds)
+            listeners = sum(_count(entry.bind.address) for entry in assembly.binds)
             assembly.maxconn = fit_descriptors(config.process.maxconn, listeners)
         except ConfigError:
             assembly.close_logs(besides=before)
@@ -87,9 +84,9 @@ class LoadBalancer(Service):
         """Open the bind entries that are not open yet: all of them, or none."""
         opened: dict[tuple[Key, int], Binding] = {}
         problems: list[str] = []
-        for key, (bind, _, _) in _keyed(assembly.binds):
+        for key, entry in _keyed(assembly.binds):
             if key not in self.bindings:
-                binding = opened[key] = Binding(self.process, bind)
+                binding = opened[key] = Binding(self.process, entry.bind)
                 try:
                     binding.open()
                 except ConfigError as error:
@@ -107,9 +104,9 @@ class LoadBalancer(Service):
         bindings = {**self.bindings, **opened}
         assembly.commit()
         self.bindings = {}
-        for key, (_, frontend, limit) in _keyed(assembly.binds):
+        for key, entry in _keyed(assembly.binds):
             binding = self.bindings[key] = bindings.pop(key)
-            binding.serve(frontend, limit)
+            binding.serve(entry.frontend, entry.limit, entry.reception)
         for binding in bindings.values():
             binding.stop()
         if before is not None:

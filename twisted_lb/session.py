@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from twisted_lb.backends.pool import Server
 from twisted_lb.endings import NORMAL, Cause, Ending, Stage
-from twisted_lb.errors import PluginError
+from twisted_lb.errors import PluginError, WireError
 from twisted_lb.facts import Facts
 from twisted_lb.frontend import Frontend
 from twisted_lb.net.stream import Stream
@@ -24,6 +24,7 @@ from twisted_lb.stages.access_log import record_of
 from twisted_lb.stages.admission import Limit
 from twisted_lb.stages.connect import Connecting, ServerProtocol
 from twisted_lb.stages.policy import Questions
+from twisted_lb.stages.proxy_header import Reception, Trust, describe
 from twisted_lb.stages.relay import StreamRelay
 from twisted_lb.stages.relay_transports import TransportRelay
 from twisted_lb.stages.validation import validate
@@ -48,8 +49,10 @@ _ACCEPT, _BALANCE, _NORMAL_CAUSE = Stage.ACCEPT, Stage.BALANCE, Cause.NORMAL
 
 TRANSITIONS: Final[dict[tuple[Stage, Event], Stage]] = {
     (Stage.ACCEPT, Event.PASSED): Stage.ADMISSION,
-    (Stage.ADMISSION, Event.PASSED): Stage.VALIDATION,
+    (Stage.ADMISSION, Event.PASSED): Stage.PROXY_HEADER,
     (Stage.ADMISSION, Event.ENDED): Stage.ACCESS_LOG,
+    (Stage.PROXY_HEADER, Event.PASSED): Stage.VALIDATION,
+    (Stage.PROXY_HEADER, Event.ENDED): Stage.ACCESS_LOG,
     (Stage.VALIDATION, Event.PASSED): Stage.POLICY,
     (Stage.VALIDATION, Event.ENDED): Stage.ACCESS_LOG,
     (Stage.POLICY, Event.PASSED): Stage.BALANCE,
@@ -79,7 +82,9 @@ class Session:
         "_limits",
         "_peek_at_least",
         "_peeked",
+        "_preface",
         "_questions",
+        "_reception",
         "_relay",
         "_server_transport",
         "_stage_since",
@@ -106,6 +111,7 @@ class Session:
         limits: tuple[Limit, ...],
         client: Any,
         facts: Facts,
+        reception: Reception | None = None,
     ) -> None:
         self.process = process
         self.frontend = frontend
@@ -116,8 +122,9 @@ class Session:
         self.stage = _ACCEPT
         self.timer_slot: set[Timed] | None = None
         self._limits = limits
+        self._reception = reception
         self._questions: Questions | None = None
-        self._peeked = b""
+        self._peeked = self._preface = b""
         self._peek_at_least = 0
         self._client_ended = False
         self._connecting: Connecting | None = None
@@ -144,16 +151,56 @@ class Session:
             self.stage, enter = _STEPS[self.stage][event]
             event = enter(self)
 
-    # Admission, validation, policy
+    # Admission, PROXY header, validation, policy
 
     def _enter_admission(self) -> Event | None:
+        if self._reception is not None:
+            return PASSED  # policies judge the client, and who that is only the header says
         return self._ask_policies(self.frontend.at_admission)
+
+    def _enter_proxy_header(self) -> Event | None:
+        reception = self._reception
+        if reception is None:
+            return PASSED
+        match reception.expects(self.facts.source.host):
+            case Trust.DIRECT:
+                return PASSED
+            case Trust.REFUSED:
+                return self._end(Cause.PROXY, "source is not in accept_proxy.from", reset=True)
+        self._arm(reception.timeout_s)
+        self.client.resumeProducing()
+        return None
+
+    def _read_proxy_header(self) -> None:
+        assert self._reception is not None
+        try:
+            answer = self._reception.read(self._peeked)
+        except PluginError as error:
+            self._end_blaming(error)
+            return
+        except WireError as error:
+            reason = describe(error, self._peeked)
+            self.process.complain(f"frontend {self.frontend.name}", f"{self.facts.peer}: {reason}")
+            self._end(Cause.PROXY, reason, reset=True)
+            return
+        if isinstance(answer, NeedMore):
+            self._peek_at_least = answer.at_least
+            return
+        header, used = answer
+        self._peeked, self._peek_at_least = self._peeked[used:], 0
+        self.facts.proxy_header = header
+        if header.source is not None and header.destination is not None:
+            self.facts.source, self.facts.destination = header.source, header.destination
+        self.client.pauseProducing()
+        self.advance(PASSED)
 
     def _enter_validation(self) -> Event | None:
         if not self.frontend.validators:
             return PASSED
         self._arm(self.frontend.timers.inspect)
         self.client.resumeProducing()
+        if self._peeked:
+            self._validate()
         return None
 
     def _validate(self) -> None:
@@ -251,10 +298,18 @@ class Session:
         client = self.client
         if type(client) is Stream and client.fd < 0:
             # It was reset a moment ago, in the same batch of events, and we are about to be told.
-            transport.drop(reset=True) if isinstance(transport, Stream) else transport.abort()
+            transport.drop(reset=True)
             return
         self._leave_connect()
         self._server_transport = transport
+        assert self.server is not None
+        sender = self.server.sender
+        if sender is not None:
+            try:
+                self._preface = sender.preface(self.facts)
+            except PluginError as error:
+                self._end_blaming(error)
+                return
         self.advance(PASSED)
 
     def server_unreachable(self, cause: Cause, reason: str) -> None:
@@ -290,7 +345,7 @@ class Session:
         if type(client) is Stream and type(attempt) is Stream:
             client.poller.now = now
             stream_relay = self._relay = StreamRelay(self, client, attempt)
-            stream_relay.start(peeked, client.reported, attempt.reported)
+            stream_relay.start(self._preface, peeked, client.reported, attempt.reported)
         else:
             self._start_transport_relay(attempt, peeked)
         return None
@@ -302,7 +357,7 @@ class Session:
             attempt.attach(protocol, half_close=True)
             protocol.makeConnection(attempt)  # type: ignore[no-untyped-call]
         relay = self._relay = TransportRelay(self, self.process.clock, self.client, protocol.transport)
-        relay.start(peeked)
+        relay.start(self._preface, peeked)
         protocol.relay_through(relay.server)
         if self._client_ended and self._relay is relay:
             relay.client.end_of_stream()
@@ -352,14 +407,18 @@ class Session:
             self._relay.client.data(data)
             return
         self._peeked += data
-        if self.stage is Stage.VALIDATION and len(self._peeked) >= self._peek_at_least:
+        if len(self._peeked) < self._peek_at_least:
+            return
+        if self.stage is Stage.VALIDATION:
             self._validate()
+        elif self.stage is Stage.PROXY_HEADER:
+            self._read_proxy_header()
 
     def readConnectionLost(self) -> None:
         """See ``IHalfCloseableProtocol``. Before the relay, whoever ends without having said a thing has left."""
         if isinstance(self._relay, TransportRelay):
             self._relay.client.end_of_stream()
-        elif self.stage is Stage.VALIDATION or not self._peeked:
+        elif self.stage in (Stage.PROXY_HEADER, Stage.VALIDATION) or not self._peeked:
             self._client_left("left")
         else:
             self._client_ended = True
@@ -389,6 +448,8 @@ class Session:
                 self._connecting.due()
             case Stage.QUEUE:
                 self._end(Cause.SERVER_TIMEOUT, "no slot within timeouts.queue")
+            case Stage.PROXY_HEADER:
+                self._end(Cause.CLIENT_TIMEOUT, "no whole PROXY header within accept_proxy.timeout")
             case Stage.VALIDATION:
                 self._end(Cause.CLIENT_TIMEOUT, "too little said within timeouts.inspect")
             case _:
@@ -426,6 +487,9 @@ class Session:
             self._leave_connect()
         if self._questions is not None:
             self._questions.cancel()
+        server_transport, self._server_transport = self._server_transport, None
+        if server_transport is not None:
+            server_transport.drop()
         client = self.client
         if type(client) is Stream:
             client.drop(reset)
@@ -490,6 +554,7 @@ class Session:
 
 _ENTER: dict[Stage, Callable[[Session], Event | None]] = {
     Stage.ADMISSION: Session._enter_admission,
+    Stage.PROXY_HEADER: Session._enter_proxy_header,
     Stage.VALIDATION: Session._enter_validation,
     Stage.POLICY: Session._enter_policy,
     Stage.BALANCE: Session._enter_balance,

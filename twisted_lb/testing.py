@@ -83,6 +83,8 @@ def make_record(**changes: Any) -> SessionRecord:
         "time": 1795376895.123,  # 2026-11-22 19:48:15.123 UTC
         "source": "192.0.2.1",
         "source_port": 40000,
+        "peer": "192.0.2.1",
+        "peer_port": 40000,
         "destination": "192.0.2.2",
         "destination_port": 80,
         "frontend": "web",

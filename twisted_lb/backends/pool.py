@@ -21,19 +21,28 @@ class Server:
     ``total``: connections ever opened to it. ``failures``: attempts to connect that came to nothing.
     """
 
-    __slots__ = ("connections", "failures", "maxconn", "name", "target", "total", "weight")
+    __slots__ = ("connections", "failures", "maxconn", "name", "sender", "target", "total", "weight")
 
     def __init__(self, name: str, target: Target, weight: int = 1, maxconn: int = 0) -> None:
         self.name = name
         self.target = target
         self.weight = weight
         self.maxconn = maxconn
+        self.sender: Preface | None = None
+        """What it is told before the client's bytes; ``None`` for nothing."""
         self.connections = 0
         self.total = 0
         self.failures = 0
 
     def __repr__(self) -> str:
         return f"<Server {self.name} {self.target}>"
+
+
+class Preface(Protocol):
+    """Makes what a server gets before the client's bytes."""
+
+    def preface(self, facts: Facts) -> bytes:
+        """The bytes for one connection. Raises: PluginError."""
 
 
 class Waiting(Protocol):

@@ -74,6 +74,8 @@ def record_of(session: Ended, ending: Ending, total_s: float) -> SessionRecord:
         time=time.time() - total_s,
         source=source.host,
         source_port=source.port,
+        peer=facts.peer.host,
+        peer_port=facts.peer.port,
         destination=destination.host,
         destination_port=destination.port,
         frontend=facts.frontend,

@@ -170,7 +170,7 @@ class EndpointAttempt:
 
     def _connected(self, protocol: "ServerProtocol") -> None:
         if self._waiter is None:
-            protocol.abort()
+            protocol.drop()
         else:
             self._waiter.endpoint_connected(protocol)
 
@@ -222,8 +222,8 @@ class ServerProtocol(TwistedProtocol):
         if self.side is not None:
             self.side.lost(reason)
 
-    def abort(self) -> None:
-        """Close at once."""
+    def drop(self, reset: bool = False) -> None:
+        """Close at once, as ``Stream.drop``; what tells a reset from that is the transport's business."""
         assert self.transport is not None
         getattr(self.transport, "abortConnection", self.transport.loseConnection)()
 

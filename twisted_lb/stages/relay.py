@@ -185,7 +185,10 @@ class StreamSide:
             return
         poller = self.poller
         while True:
-            view = poller.windows[self.window]
+            window = self.window
+            if window and poller.aside > ASIDE_BUDGET:
+                window = self.window = 0
+            view = poller.windows[window]
             try:
                 count = self.recv_into(view)
             except BlockingIOError:
@@ -214,10 +217,8 @@ class StreamSide:
                 return
             if full:
                 # The rest gets its turn when the others have had theirs.
-                if poller.aside > ASIDE_BUDGET:
-                    self.window = 0
-                elif self.window < len(poller.windows) - 1:
-                    self.window += 1
+                if window < len(poller.windows) - 1:
+                    self.window = window + 1
                 poller.again(self)
                 return
             if events and not events & EPOLLRDHUP:
@@ -241,7 +242,7 @@ class StreamSide:
     def let_go(self) -> None:
         """Drop what is pending: nobody will take it any more."""
         if self.pending is not None:
-            self.poller.aside -= len(self.pending)
+            self.poller.aside -= len(self.pending.obj)  # type: ignore[arg-type]  # the bytes of ``set_aside``
             self.pending = None
         self.blocked_since = 0.0
 
@@ -258,11 +259,12 @@ class StreamSide:
             return False
         relay = self.relay
         relay.last = self.poller.now
-        self.poller.aside -= sent
         if sent < len(pending):
             self.pending = pending[sent:]
             self.blocked_since = self.poller.now
             return True
+        # All at once: until the last of them is taken, the memory of all is held.
+        self.poller.aside -= len(pending.obj)  # type: ignore[arg-type]  # the bytes of ``set_aside``
         self.pending = None
         self.blocked_since = 0.0
         other = self.other
@@ -339,15 +341,16 @@ class StreamRelay(Relay):
         self.client.other = self.server
         self.server.other = self.client
 
-    def start(self, peeked: bytes, client_events: int, server_events: int) -> None:
-        """Send ``peeked`` to the server and go on.
+    def start(self, preface: bytes, peeked: bytes, client_events: int, server_events: int) -> None:
+        """Send the server ``preface``, which is ours, and ``peeked``, which is the client's, and go on.
 
         ``client_events``, ``server_events``: what was reported of each while nobody read; it is not reported again.
         """
         client, server = self.client, self.server
         client.bytes_in = len(peeked)
-        if peeked:
-            server.set_aside(peeked)
+        first = preface + peeked
+        if first:
+            server.set_aside(first)
             server.flush()
         elif client_events:
             client.on_events(client_events)

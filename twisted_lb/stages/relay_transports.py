@@ -163,12 +163,13 @@ class TransportRelay(Relay):
         self.client = TransportSide(self, client, Cause.CLIENT)
         self.server = TransportSide(self, server, Cause.SERVER)
 
-    def start(self, peeked: bytes) -> None:
-        """Send ``peeked`` to the server and go on."""
+    def start(self, preface: bytes, peeked: bytes) -> None:
+        """Send the server ``preface``, which is ours, and ``peeked``, which is the client's, and go on."""
         for side in (self.client, self.server):
             side.transport.registerProducer(side, True)
-        if peeked:
-            self.client.data(peeked)
+        self.client.bytes_in = len(peeked)
+        if preface or peeked:
+            self.server.transport.write(preface + peeked)
         self.client.transport.resumeProducing()
         self.server.transport.resumeProducing()
 

@@ -1,0 +1,160 @@
+"""The PROXY protocol, both ways: believing what a proxy before us says, and telling the server who the client is.
+
+Stage: proxy header.
+In: a connection on a bind with ``accept_proxy``, its first bytes, the codecs that the configuration names.
+Out: the header and how many bytes it took, ``NeedMore``, or an error; and the bytes that a server gets first.
+Never: guesses whether a header is there, or looks for one in the bytes of a source that is not trusted.
+Source: HAProxy proxy-protocol.txt, sections 2 to 2.2.
+"""
+
+from collections.abc import Mapping, Sequence, Set
+from enum import Enum
+from functools import partial
+from uuid import uuid4
+
+from twisted_lb.api import IProxyCodec
+from twisted_lb.config.templates import LEARNT, render
+from twisted_lb.config.tlvs import Computed, TlvValue
+from twisted_lb.errors import PluginError, WireError
+from twisted_lb.facts import Facts, SocketAddress
+from twisted_lb.networks import Networks
+from twisted_lb.plugin_host import Built
+from twisted_lb.verdicts import NeedMore
+from twisted_lb.wire.proxy_header import ProxyHeader, Tlv, recognise
+
+SHOWN = 32
+"""Bytes of a broken header that the log shows."""
+
+
+class Trust(Enum):
+    """What a source has to do."""
+
+    MUST_SEND = "must send a header"
+    DIRECT = "is a client itself"
+    REFUSED = "is refused"
+
+
+class Reception:
+    """What a bind with ``accept_proxy`` expects. ``trusted``: ``None`` for every source.
+
+    ``timeout_s``: from accept to the whole header. ``max_header``: bytes.
+    """
+
+    def __init__(
+        self,
+        codecs: Sequence[Built[IProxyCodec]],
+        trusted: Networks | None,
+        others: Trust,
+        timeout_s: float,
+        max_header: int,
+    ) -> None:
+        self.timeout_s = timeout_s
+        self._max_header = max_header
+        self._trusted = trusted
+        self._others = others
+        self._codecs = [codec.object for codec in codecs]
+        self._plugins = {id(codec.object): codec for codec in codecs}
+
+    def expects(self, source: str) -> Trust:
+        """What the source of that address has to do; an address that is none is not trusted."""
+        if self._trusted is None or self._trusted.contains(source):
+            return Trust.MUST_SEND
+        return self._others
+
+    def read(self, data: bytes) -> tuple[ProxyHeader, int] | NeedMore:
+        """Read the header at the front of ``data``: all bytes that came so far, never empty.
+
+        Returns: the header, and how many bytes it took; the rest is the client's.
+        Raises: WireError for what is no header, or a broken or too long one; PluginError for a codec that fails.
+        """
+        codec = recognise(self._codecs, data)
+        if isinstance(codec, NeedMore):
+            return codec
+        try:
+            answer = codec.decode(data)
+        except WireError:
+            raise
+        except Exception as error:
+            raise self._blame(codec, f"raised {error!r} in decode") from error
+        result: tuple[ProxyHeader, int] | NeedMore
+        match answer:
+            case (ProxyHeader() as header, int(length)) if 0 < length <= len(data):
+                result = header, length
+            case NeedMore():
+                result, length = answer, max(answer.at_least, len(data) + 1)
+            case _:
+                raise self._blame(codec, f"answered {answer!r} in decode")
+        if length > self._max_header:
+            raise WireError("proxy-header-too-long", self._max_header)
+        return result
+
+    def _blame(self, codec: IProxyCodec, what: str) -> PluginError:
+        built = self._plugins[id(codec)]
+        return PluginError(built.plugin, f"PROXY codec {built.name!r} {what}")
+
+
+def describe(error: WireError, data: bytes) -> str:
+    """Say for the log what is wrong with ``data``: the reason, where, and its first bytes escaped."""
+    start = data[:SHOWN].decode("latin-1").encode("unicode_escape").decode()
+    return f'{error}; it begins "{start}"'
+
+
+class Sender:
+    """What a server with ``send_proxy`` gets first.
+
+    ``own``: what goes into which TLV. ``forwarded``: types that are passed on from a received header, unless they are
+    among ``own``.
+    """
+
+    def __init__(
+        self, codec: Built[IProxyCodec], own: Mapping[int, TlvValue] | None = None, forwarded: Set[int] = frozenset()
+    ) -> None:
+        self._codec = codec
+        self._own = tuple((own or {}).items())
+        self._forwarded = forwarded - {kind for kind, _ in self._own}
+
+    def preface(self, facts: Facts) -> bytes:
+        """The header for one connection.
+
+        Raises: PluginError, also when the addresses or the TLVs do not fit into a header.
+        """
+        tlvs = self._tlvs(facts) if self._own or self._forwarded else ()
+        header = ProxyHeader(source=facts.source, destination=facts.destination, tlvs=tlvs)
+        try:
+            encoded: bytes = self._codec.object.encode(header)
+        except Exception as error:
+            raise PluginError(self._codec.plugin, f"PROXY codec {self._codec.name!r}: {error!r} in encode") from error
+        return encoded
+
+    def _tlvs(self, facts: Facts) -> tuple[Tlv, ...]:
+        own = ((kind, tlv_bytes(kind, value, facts)) for kind, value in self._own)
+        tlvs = [Tlv(kind, value) for kind, value in own if value is not None]
+        if facts.proxy_header is not None:
+            tlvs += [tlv for tlv in facts.proxy_header.tlvs if tlv.type in self._forwarded]
+        return tuple(tlvs)
+
+
+def tlv_bytes(kind: int, value: TlvValue, facts: Facts) -> bytes | None:
+    """Work out a TLV's value for one connection; ``None`` if there is nothing to say."""
+    match value:
+        case Computed.CHECKSUM:
+            return b""  # the codec computes it, over all of the header
+        case Computed.UUID:
+            return uuid4().hex.encode()
+        case Computed.SNI:
+            name = facts.learnt.get("tls.sni")
+            if name is None and facts.proxy_header is not None:
+                received: bytes | None = facts.proxy_header.tlv(kind)
+                return received
+            return None if name is None else str(name).encode()
+    return render(value, partial(_field, facts)).encode() or None
+
+
+def _field(facts: Facts, name: str) -> object:
+    if name.startswith(LEARNT):
+        return facts.learnt.get(name.removeprefix(LEARNT), "")
+    base, _, port = name.partition("_")
+    value = getattr(facts, base)
+    if isinstance(value, SocketAddress):
+        return value.port if port else value.host
+    return value
