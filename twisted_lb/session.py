@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from twisted_lb.backends.pool import Server
 from twisted_lb.endings import NORMAL, Cause, Ending, Stage
-from twisted_lb.errors import PluginError, WireError
+from twisted_lb.errors import PluginError
 from twisted_lb.facts import Facts
 from twisted_lb.frontend import Frontend
 from twisted_lb.net.stream import Stream
@@ -24,7 +24,7 @@ from twisted_lb.stages.access_log import record_of
 from twisted_lb.stages.admission import Limit
 from twisted_lb.stages.connect import Connecting, ServerProtocol
 from twisted_lb.stages.policy import Questions
-from twisted_lb.stages.proxy_header import Reception, Trust, describe
+from twisted_lb.stages.proxy_header import Reception, Trust
 from twisted_lb.stages.relay import StreamRelay
 from twisted_lb.stages.relay_transports import TransportRelay
 from twisted_lb.stages.validation import validate
@@ -46,6 +46,7 @@ class Event(IntEnum):
 # Looking a member up on its Enum is a call of a Python function on 3.11, a dozen of them per connection.
 PASSED, FULL, ENDED = Event
 _ACCEPT, _BALANCE, _NORMAL_CAUSE = Stage.ACCEPT, Stage.BALANCE, Cause.NORMAL
+_LOOKING = (Stage.PROXY_HEADER, Stage.VALIDATION)
 
 TRANSITIONS: Final[dict[tuple[Stage, Event], Stage]] = {
     (Stage.ACCEPT, Event.PASSED): Stage.ADMISSION,
@@ -171,41 +172,24 @@ class Session:
         self.client.resumeProducing()
         return None
 
-    def _read_proxy_header(self) -> None:
-        assert self._reception is not None
-        try:
-            answer = self._reception.read(self._peeked)
-        except PluginError as error:
-            self._end_blaming(error)
-            return
-        except WireError as error:
-            reason = describe(error, self._peeked)
-            self.process.complain(f"frontend {self.frontend.name}", f"{self.facts.peer}: {reason}")
-            self._end(Cause.PROXY, reason, reset=True)
-            return
-        if isinstance(answer, NeedMore):
-            self._peek_at_least = answer.at_least
-            return
-        header, used = answer
-        self._peeked, self._peek_at_least = self._peeked[used:], 0
-        self.facts.proxy_header = header
-        if header.source is not None and header.destination is not None:
-            self.facts.source, self.facts.destination = header.source, header.destination
-        self.client.pauseProducing()
-        self.advance(PASSED)
-
     def _enter_validation(self) -> Event | None:
         if not self.frontend.validators:
             return PASSED
         self._arm(self.frontend.timers.inspect)
         self.client.resumeProducing()
         if self._peeked:
-            self._validate()
+            self._look()
         return None
 
-    def _validate(self) -> None:
+    def _look(self) -> None:
+        """Let the current stage look at what the client sent so far."""
+        used = 0
         try:
-            verdict = validate(self.frontend.validators, self._peeked, self.facts)
+            if self.stage is Stage.VALIDATION:
+                verdict = validate(self.frontend.validators, self._peeked, self.facts)
+            else:
+                assert self._reception is not None
+                verdict, used = self._reception.take(self._peeked, self.facts)
         except PluginError as error:
             self._end_blaming(error)
             return
@@ -213,8 +197,12 @@ class Session:
             case NeedMore(at_least):
                 self._peek_at_least = at_least
             case Deny(reason):
-                self._end(Cause.PROXY, reason)
+                broken_header = self.stage is Stage.PROXY_HEADER
+                if broken_header:
+                    self.process.complain(f"frontend {self.frontend.name}", f"{self.facts.peer}: {reason}")
+                self._end(Cause.PROXY, reason, reset=broken_header)
             case _:
+                self._peeked, self._peek_at_least = self._peeked[used:], 0
                 self.client.pauseProducing()
                 self.advance(PASSED)
 
@@ -340,7 +328,7 @@ class Session:
         now = process.clock.seconds()
         connect_s = self.backend.timers.connect
         if connect_s is None or connect_s > self.frontend.idle.shortest:
-            self._watch_relay(now)
+            self._watch_relay()
         # Else the deadline for connecting, no longer due, is as good a moment for the first look.
         if type(client) is Stream and type(attempt) is Stream:
             client.poller.now = now
@@ -362,33 +350,22 @@ class Session:
         if self._client_ended and self._relay is relay:
             relay.client.end_of_stream()
 
-    def _watch_relay(self, now: float) -> None:
-        """Look again in as long as a side may be idle at least.
-
-        What keeps a timer from running can end at any moment without anybody being told, so no look is later than that.
-        """
+    def _watch_relay(self) -> None:
+        """Look again in as long as a side may be idle at least."""
         shortest_s = self.frontend.idle.shortest
-        if shortest_s < inf:
-            self.process.wheel.arm(self, shortest_s, now)
-        else:
-            self.process.wheel.disarm(self)
+        self._arm(None if shortest_s == inf else shortest_s)
 
     def _relay_due(self, now: float) -> None:
-        relay, idle = self._relay, self.frontend.idle
-        assert relay is not None
-        deadline = relay.next_deadline(idle)
-        if deadline is None:
-            self._watch_relay(now)
-        elif deadline[0] <= now:
-            relay.end(deadline[1], "idle for too long")
-        else:
-            self.process.wheel.arm(self, min(deadline[0] - now, idle.shortest), now)
+        assert self._relay is not None
+        delay_s = self._relay.look(now, self.frontend.idle)
+        if delay_s is not None:
+            self._arm(delay_s)
 
     def relay_half_closed(self) -> None:
         """See ``RelayOwner``."""
         idle = self.frontend.idle
         if idle.client_fin < idle.client or idle.server_fin < idle.server:
-            self._watch_relay(self.process.clock.seconds())
+            self._watch_relay()
 
     def relay_ended(self, cause: Cause, reason: str) -> None:
         """See ``RelayOwner``."""
@@ -407,18 +384,14 @@ class Session:
             self._relay.client.data(data)
             return
         self._peeked += data
-        if len(self._peeked) < self._peek_at_least:
-            return
-        if self.stage is Stage.VALIDATION:
-            self._validate()
-        elif self.stage is Stage.PROXY_HEADER:
-            self._read_proxy_header()
+        if self.stage in _LOOKING and len(self._peeked) >= self._peek_at_least:
+            self._look()
 
     def readConnectionLost(self) -> None:
         """See ``IHalfCloseableProtocol``. Before the relay, whoever ends without having said a thing has left."""
         if isinstance(self._relay, TransportRelay):
             self._relay.client.end_of_stream()
-        elif self.stage in (Stage.PROXY_HEADER, Stage.VALIDATION) or not self._peeked:
+        elif self.stage in _LOOKING or not self._peeked:
             self._client_left("left")
         else:
             self._client_ended = True

@@ -19,7 +19,7 @@ from twisted_lb.errors import PluginError, WireError
 from twisted_lb.facts import Facts, SocketAddress
 from twisted_lb.networks import Networks
 from twisted_lb.plugin_host import Built
-from twisted_lb.verdicts import NeedMore
+from twisted_lb.verdicts import ALLOW, Deny, NeedMore, Verdict
 from twisted_lb.wire.proxy_header import ProxyHeader, Tlv, recognise
 
 SHOWN = 32
@@ -60,6 +60,25 @@ class Reception:
         if self._trusted is None or self._trusted.contains(source):
             return Trust.MUST_SEND
         return self._others
+
+    def take(self, data: bytes, facts: Facts) -> tuple[Verdict, int]:
+        """Judge the header at the front of ``data``: all bytes that came so far, never empty.
+
+        Returns: the verdict, and with ``Allow`` how many bytes the header took; the rest is the client's. ``facts`` say
+            then what the header claims.
+        Raises: PluginError for a codec that fails.
+        """
+        try:
+            answer = self.read(data)
+        except WireError as error:
+            return Deny(describe(error, data)), 0
+        if isinstance(answer, NeedMore):
+            return answer, 0
+        header, used = answer
+        facts.proxy_header = header
+        if header.source is not None and header.destination is not None:
+            facts.source, facts.destination = header.source, header.destination
+        return ALLOW, used
 
     def read(self, data: bytes) -> tuple[ProxyHeader, int] | NeedMore:
         """Read the header at the front of ``data``: all bytes that came so far, never empty.

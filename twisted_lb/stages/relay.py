@@ -109,6 +109,19 @@ class Relay:
                 due = deadline, cause
         return due
 
+    def look(self, now: float, timers: IdleTimers) -> float | None:
+        """End if a side has been idle for too long.
+
+        Returns: in how many seconds to look again, ``None`` when there is nothing more to look at. Never later than the
+            shortest timer: what keeps one from running can end at any moment without anybody being told.
+        """
+        due = self.next_deadline(timers)
+        if due is not None and due[0] <= now:
+            self.end(due[1], "idle for too long")
+            return None
+        delay_s = timers.shortest if due is None else min(due[0] - now, timers.shortest)
+        return None if delay_s == inf else delay_s
+
     def half_close(self) -> None:
         """From now on the timers for half-closed connections count."""
         if not self.half_closed and self.owner is not None:
