@@ -1,0 +1,210 @@
+"""Policies: whatever one answers, or fails to, the connection is let on only by an Allow."""
+
+from typing import Any
+
+import pytest
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.logger import LogEvent
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from twisted_lb.api import IPolicy
+from twisted_lb.endings import Stage
+from twisted_lb.errors import PluginError
+from twisted_lb.plugin_host import Built
+from twisted_lb.stages.policy import Questions, decide, settle
+from twisted_lb.testing import make_facts
+from twisted_lb.verdicts import ALLOW, NEED_MORE, Deny
+
+DENY = Deny("no")
+FACTS = make_facts()
+
+
+@implementer(IPolicy)
+class Policy:
+    """Answers what it is told to; an exception is raised."""
+
+    stage = Stage.POLICY
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+        self.asked = 0
+
+    def decide(self, facts: object) -> Any:
+        self.asked += 1
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer() if callable(self.answer) else self.answer
+
+
+class Owner:
+    """Notes what the policies said later."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[Any] = []
+
+    def policies_answered(self, outcome: Any) -> None:
+        self.outcomes.append(outcome)
+
+
+def built(answer: Any) -> Built[Any]:
+    return Built("plugin_x", "x", Policy(answer))
+
+
+async def coroutine(answer: Any) -> Any:
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+# One policy
+
+
+@pytest.mark.parametrize("verdict", [ALLOW, DENY])
+def test_an_answer_may_come_in_any_form(verdict: Any) -> None:
+    for answer in (verdict, lambda: succeed(verdict), lambda: coroutine(verdict)):
+        assert decide(built(answer), FACTS) == verdict
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [ValueError("boom"), lambda: fail(ValueError("boom")), lambda: coroutine(ValueError("boom"))],
+    ids=["raised", "failed", "raised in a coroutine"],
+)
+def test_a_policy_that_raises_is_to_blame(answer: Any) -> None:
+    with pytest.raises(PluginError, match=r"policy 'x' raised ValueError\('boom'\) in decide") as caught:
+        decide(built(answer), FACTS)
+    assert caught.value.plugin == "plugin_x"
+
+
+@pytest.mark.parametrize("nonsense", [None, True, "allow", NEED_MORE, object])
+def test_an_answer_that_is_no_decision_is_to_blame(nonsense: Any) -> None:
+    for answer in (lambda: nonsense, lambda: succeed(nonsense), lambda: coroutine(nonsense)):
+        with pytest.raises(PluginError, match="neither Allow nor Deny"):
+            decide(built(answer), FACTS)
+
+
+def test_a_deferred_without_an_answer_is_handed_on() -> None:
+    waiting: Deferred[Any] = Deferred()
+    assert decide(built(waiting), FACTS) is waiting
+
+
+def test_a_deferred_that_waits_for_another_is_handed_on() -> None:
+    inner: Deferred[Any] = Deferred()
+    outer = succeed(None).addCallback(lambda _: inner)
+    assert decide(built(outer), FACTS) is outer
+    results: list[Any] = []
+    outer.addCallback(results.append)
+    inner.callback(ALLOW)
+    assert results == [ALLOW]
+
+
+def test_settling_makes_a_decision_of_a_late_result() -> None:
+    assert settle(built(None), DENY) is DENY
+    with pytest.raises(PluginError, match="boom"):
+        settle(built(None), Failure(ValueError("boom")))
+
+
+# All policies of a frontend
+
+
+def test_all_are_asked_in_order_up_to_the_first_that_denies() -> None:
+    policies = [built(ALLOW), built(DENY), built(ALLOW)]
+    questions = Questions(Owner(), policies, FACTS)
+    assert questions.ask(3) is DENY
+    assert [policy.object.asked for policy in policies] == [1, 1, 0]
+
+
+def test_they_are_asked_in_two_portions_and_none_twice() -> None:
+    policies = [built(ALLOW), built(ALLOW), built(ALLOW)]
+    questions = Questions(Owner(), policies, FACTS)
+    assert questions.ask(1) is ALLOW
+    assert questions.asked == 1
+    assert questions.ask(3) is ALLOW
+    assert [policy.object.asked for policy in policies] == [1, 1, 1]
+
+
+def test_a_late_answer_goes_on_with_the_next_policy() -> None:
+    first: Deferred[Any] = Deferred()
+    second: Deferred[Any] = Deferred()
+    questions = Questions(owner := Owner(), [built(first), built(second), built(ALLOW)], FACTS)
+    assert questions.ask(3) is None
+    first.callback(ALLOW)
+    assert owner.outcomes == [None], "the second one answers later too, under a deadline of its own"
+    second.callback(ALLOW)
+    assert owner.outcomes == [None, ALLOW]
+
+
+def test_a_late_denial_is_the_end() -> None:
+    waiting: Deferred[Any] = Deferred()
+    questions = Questions(owner := Owner(), [built(waiting), last := built(ALLOW)], FACTS)
+    questions.ask(2)
+    waiting.callback(DENY)
+    assert owner.outcomes == [DENY]
+    assert last.object.asked == 0
+
+
+@pytest.mark.parametrize("result", [Failure(ValueError("boom")), None, "yes"])
+def test_a_late_failure_or_nonsense_is_blamed(result: Any) -> None:
+    waiting: Deferred[Any] = Deferred()
+    questions = Questions(owner := Owner(), [built(waiting), built(ALLOW)], FACTS)
+    questions.ask(2)
+    waiting.callback(result) if not isinstance(result, Failure) else waiting.errback(result)
+    assert [type(outcome) for outcome in owner.outcomes] == [PluginError]
+
+
+def test_one_that_raises_after_a_late_answer_is_blamed() -> None:
+    waiting: Deferred[Any] = Deferred()
+    questions = Questions(owner := Owner(), [built(waiting), built(ValueError("boom"))], FACTS)
+    questions.ask(2)
+    waiting.callback(ALLOW)
+    assert [type(outcome) for outcome in owner.outcomes] == [PluginError]
+
+
+def test_one_that_overruns_is_blamed_cancelled_and_not_heard_any_more() -> None:
+    cancelled: list[Any] = []
+    waiting: Deferred[Any] = Deferred(cancelled.append)
+    questions = Questions(owner := Owner(), [built(waiting)], FACTS)
+    questions.ask(1)
+    error = questions.overrun()
+    assert (error.plugin, "did not answer" in error.what) == ("plugin_x", True)
+    assert cancelled == [waiting]
+    assert owner.outcomes == []
+
+
+def test_a_cancelled_question_that_answers_all_the_same_is_not_heard() -> None:
+    late: Deferred[Any] = Deferred(lambda deferred: deferred.callback(ALLOW))
+    questions = Questions(owner := Owner(), [built(late)], FACTS)
+    questions.ask(1)
+    questions.cancel()
+    questions.cancel()
+    assert owner.outcomes == []
+
+
+def test_a_canceller_that_fails_is_logged_with_the_plugins_name(logged: list[LogEvent]) -> None:
+    def fail_to_cancel(deferred: object) -> None:
+        raise ValueError("boom")
+
+    waiting: Deferred[Any] = Deferred(fail_to_cancel)
+    questions = Questions(Owner(), [built(waiting)], FACTS)
+    questions.ask(1)
+    questions.cancel()
+    assert [(event["plugin"], event["log_failure"].type) for event in logged] == [("plugin_x", ValueError)]
+
+
+def test_a_coroutine_that_waits_is_ended_when_the_connection_is() -> None:
+    outer: Deferred[Any] = Deferred()
+    ended: list[type] = []
+
+    async def wait() -> Any:
+        try:
+            return await outer
+        except CancelledError:
+            ended.append(CancelledError)
+            raise
+
+    questions = Questions(owner := Owner(), [built(wait)], FACTS)
+    assert questions.ask(1) is None
+    questions.cancel()
+    assert ended == [CancelledError]
+    assert owner.outcomes == []
