@@ -10,7 +10,7 @@ from msgspec import Meta
 from twisted_lb.api import Options
 from twisted_lb.config.convert import convert, join
 from twisted_lb.config.model import Section
-from twisted_lb.config.units import Duration
+from twisted_lb.config.units import Duration, Size
 from twisted_lb.errors import ConfigError
 
 
@@ -179,3 +179,71 @@ def test_a_string_stands_for_a_table_that_has_a_short_form() -> None:
 )
 def test_a_key_is_spelt_as_toml_would(where: str, key: str, expected: str) -> None:
     assert join(where, key) == expected
+
+
+class Either(Options, frozen=True):
+    """Options with a table or something else in one place."""
+
+    switch: bool | Inner = False
+    maybe: bool | Inner | None = None
+    never: Literal[False] | Short = False
+    word: Literal["low", "high"] | Inner = "low"
+    many: list[Inner] | Inner = msgspec.field(default_factory=list)
+    count: int | str | Inner = 1
+    wait: Duration | Inner = Duration(1)
+    room: Annotated[Size, Meta(ge=16, le=1024)] = Size(16)
+    rooms: tuple[Size, ...] = ()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"switch": True}, Either(switch=True)),
+        ({"switch": {"depth": 2}}, Either(switch=Inner(depth=2))),
+        ({"maybe": {"depth": 2}}, Either(maybe=Inner(depth=2))),
+        ({"never": False}, Either(never=False)),
+        ({"never": "a"}, Either(never=Short(name="a"))),
+        ({"never": {"name": "a"}}, Either(never=Short(name="a"))),
+        ({"word": "high"}, Either(word="high")),
+        ({"word": {"depth": 2}}, Either(word=Inner(depth=2))),
+        ({"many": {"depth": 2}}, Either(many=Inner(depth=2))),
+        ({"many": [{"depth": 2}]}, Either(many=[Inner(depth=2)])),
+        ({"count": 3}, Either(count=3)),
+        ({"count": "a"}, Either(count="a")),
+        ({"count": {"depth": 2}}, Either(count=Inner(depth=2))),
+        ({"wait": "2s"}, Either(wait=Duration(2))),
+        ({"room": "1KiB"}, Either(room=Size(1024))),
+        ({"rooms": ["1B", "1MiB"]}, Either(rooms=(Size(1), Size(1048576)))),
+    ],
+)
+def test_the_kind_of_a_value_says_which_of_several_it_is(given: dict[str, Any], expected: Either) -> None:
+    assert convert(given, Either, "a") == (expected, [])
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"switch": 1}, "switch: expected true, false or a table, got an integer"),
+        ({"switch": "yes"}, "switch: expected true, false or a table, got a string"),
+        ({"switch": {"dept": 2}}, 'switch.dept: unknown key; did you mean "depth"?'),
+        ({"switch": {}}, "switch.depth: is missing"),
+        ({"never": True}, "never: expected false, a string or a table, got true"),
+        ({"never": 0}, "never: expected false, a string or a table, got an integer"),
+        ({"never": {"name": 3}}, "never.name: expected a string, got an integer"),
+        ({"word": "hihg"}, 'word: "hihg" is not possible here; did you mean "high"?'),
+        ({"word": 3}, 'word: expected "low", "high" or a table, got an integer'),
+        ({"many": [{"depth": "a"}]}, "many[0].depth: expected an integer, got a string"),
+        ({"many": "a"}, "many: expected a list or a table, got a string"),
+        ({"count": True}, "count: expected an integer, a string or a table, got true"),
+        ({"wait": 2}, 'wait: 2 has no unit: write "2s"'),
+        ({"wait": []}, "wait: expected a duration or a table, got a list"),
+        ({"room": 16}, 'room: 16 has no unit: write "16B"'),
+        ({"room": "15B"}, 'room: "15B" is too little: the least is "16B"'),
+        ({"room": "2KiB"}, 'room: "2KiB" is too much: the most is "1KiB"'),
+        ({"rooms": ["1B", "1"]}, 'rooms[1]: 1 has no unit: write "1B"'),
+    ],
+)
+def test_what_is_none_of_several_is_told_which_there_are(given: dict[str, Any], problem: str) -> None:
+    found = convert(given, Either, "a")[1]
+    assert len(found) == 1
+    assert found[0].startswith(f"a.{problem}")

@@ -8,15 +8,18 @@ import pytest
 from twisted_lb.config.inherit import (
     BackendTimers,
     FrontendTimers,
+    accept_proxy,
     access_log,
     backend_timers,
     balance,
     frontend_timers,
     redispatch,
     retries,
+    send_proxy,
 )
 from twisted_lb.config.load import load_dict
-from twisted_lb.config.model import Config
+from twisted_lb.config.model import AcceptProxy, Config, SendProxy
+from twisted_lb.config.units import Duration
 
 
 def loaded(defaults: dict[str, Any], frontend: dict[str, Any], backend: dict[str, Any]) -> Config:
@@ -107,3 +110,49 @@ def test_a_backends_other_settings(
 ) -> None:
     config = loaded(defaults, {}, own)
     assert (balance(config, "app").use, retries(config, "app"), redispatch(config, "app")) == expected
+
+
+@pytest.mark.parametrize(
+    ("frontend", "bind", "expected"),
+    [
+        ({}, {}, None),
+        ({"accept_proxy": True}, {}, AcceptProxy()),
+        ({"accept_proxy": True}, {"accept_proxy": False}, None),
+        ({}, {"accept_proxy": True}, AcceptProxy()),
+        ({"accept_proxy": {"timeout": "5s"}}, {}, AcceptProxy(timeout=Duration(5))),
+        ({"accept_proxy": {"timeout": "5s"}}, {"accept_proxy": True}, AcceptProxy()),
+        (
+            {"accept_proxy": {"timeout": "5s"}},
+            {"accept_proxy": {"from": ["::1"], "others": "direct"}},
+            AcceptProxy(from_=["::1"], others="direct"),
+        ),
+    ],
+)
+def test_the_headers_that_a_binds_clients_must_send(
+    frontend: dict[str, Any], bind: dict[str, Any], expected: AcceptProxy | None
+) -> None:
+    config = loaded({}, {"bind": {"address": "*:80", **bind}, **frontend}, {})
+    assert accept_proxy(config, "web", config.frontends["web"].bind[0]) == expected
+
+
+@pytest.mark.parametrize(
+    ("backend", "server", "expected"),
+    [
+        ({}, {}, None),
+        ({"send_proxy": "v2"}, {}, SendProxy(version="v2")),
+        ({"send_proxy": "v2"}, {"send_proxy": False}, None),
+        ({"send_proxy": False}, {"send_proxy": "v1"}, SendProxy(version="v1")),
+        ({"send_proxy": {"version": "v2", "forward_tlvs": ["all"]}}, {"send_proxy": "v2"}, SendProxy(version="v2")),
+        ({"send_proxy": {"version": "mine", "tlvs": {}}}, {}, SendProxy(version="mine")),
+    ],
+)
+def test_the_header_that_a_server_gets(
+    backend: dict[str, Any], server: dict[str, Any], expected: SendProxy | None
+) -> None:
+    config = loaded({}, {}, {"servers": {"a": {"address": "localhost", **server}}, **backend})
+    assert send_proxy(config, "app", config.backends["app"].servers["a"]) == expected
+
+
+@pytest.mark.parametrize(("others", "direct"), [(None, False), ("reject", False), ("direct", True)])
+def test_others_are_refused_unless_they_may_come_directly(others: Any, direct: bool) -> None:
+    assert AcceptProxy(from_=["10.0.0.0/8"], others=others).direct is direct

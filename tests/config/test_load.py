@@ -92,6 +92,16 @@ def backend(**changes: Any) -> dict[str, Any]:
     return small(backends={"app": {"servers": {"a": "127.0.0.1:9001"}, **changes}})
 
 
+def accept(**accept_proxy: Any) -> dict[str, Any]:
+    """A right configuration whose frontend has this ``accept_proxy``."""
+    return frontend(accept_proxy=accept_proxy)
+
+
+def send(version: str, **more: Any) -> dict[str, Any]:
+    """A right configuration whose backend has this ``send_proxy``."""
+    return backend(send_proxy={"version": version, **more})
+
+
 def problems(data: dict[str, Any]) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         load_dict(data, "lb.toml")
@@ -272,6 +282,44 @@ def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
         (backend(servers={"a": {"address": "h", "weight": True}}), "backends.app.servers.a.weight: expected an integ"),
         (backend(bind=["*:80"]), "backends.app.bind: unknown key here; it belongs in [frontends.NAME]"),
         (backend(timeouts={"client": "1s"}), "backends.app.timeouts.client: unknown key here; it belongs in [default"),
+        (frontend(accept_proxy="v1"), "frontends.web.accept_proxy: expected true, false or a table, got a string"),
+        (accept(form=["::1"]), 'frontends.web.accept_proxy.form: unknown key; did you mean "from"?'),
+        (frontend(others="direct"), "frontends.web.others: unknown key here; it belongs in accept_proxy"),
+        (accept(versions=[]), "frontends.web.accept_proxy.versions: is empty; at least one entry is needed"),
+        (accept(versions=["v1", "v1"]), 'frontends.web.accept_proxy.versions: "v1" is there twice'),
+        (accept(versions="v1"), 'frontends.web.accept_proxy.versions: expected a list, got a string: write ["v1"]'),
+        (accept(**{"from": []}), "frontends.web.accept_proxy.from: is empty; at least one entry is needed"),
+        (accept(**{"from": ["a"]}), 'frontends.web.accept_proxy.from: "a" is no network: '),
+        (accept(**{"from": ["10.0.0.1/8"]}), 'frontends.web.accept_proxy.from: "10.0.0.1/8" is no network: '),
+        (accept(others="direct"), 'frontends.web.accept_proxy.others: without "from" there are no others: every '),
+        (accept(others="reject"), 'frontends.web.accept_proxy.others: without "from" there are no others: every '),
+        (accept(others="accept"), 'frontends.web.accept_proxy.others: "accept" is not possible here; possible: "rej'),
+        (accept(timeout="off"), 'frontends.web.accept_proxy.timeout: "off" is not a duration'),
+        (accept(timeout="0s"), "frontends.web.accept_proxy.timeout: cannot be 0"),
+        (accept(max_header=4096), 'frontends.web.accept_proxy.max_header: 4096 has no unit: write "4096B"'),
+        (accept(max_header="231B"), 'frontends.web.accept_proxy.max_header: "231B" is too little: the least is "232B"'),
+        (accept(max_header="65KiB"), 'frontends.web.accept_proxy.max_header: "65KiB" is too much: the most is "65'),
+        (
+            frontend(bind={"address": "*:80", "accept_proxy": {"others": "direct"}}),
+            "frontends.web.bind[0].accept_proxy.others: without",
+        ),
+        (backend(send_proxy=True), "backends.app.send_proxy: expected false, a string or a table, got true"),
+        (backend(send_proxy={"tlvs": {}}), "backends.app.send_proxy.version: is missing"),
+        (send("v1", tlvs={"crc32c": True}), "backends.app.send_proxy.tlvs: a v1 header has no room for it: write vers"),
+        (send("v1", forward_tlvs=["all"]), "backends.app.send_proxy.forward_tlvs: a v1 header has no room for it"),
+        (send("v1", proxy_v2_options=["ssl"]), "backends.app.send_proxy.proxy_v2_options: a v1 header has no room "),
+        (send("v2", tlvs={"alpn": 3}), "backends.app.send_proxy.tlvs.alpn: expected true or false or a string, got "),
+        (send("v2", tlvs={"alpn": "{bnd}"}), 'backends.app.send_proxy.tlvs.alpn: "{bnd}": there is no field "bnd"; di'),
+        (send("v2", forward_tlvs=["sll"]), 'backends.app.send_proxy.forward_tlvs[0]: "sll" is no TLV that can be here'),
+        (send("v2", forward_tlvs=["all", 3]), "backends.app.send_proxy.forward_tlvs[1]: expected a string, got an in"),
+        (
+            send("v2", proxy_v2_options=["cert_cn"]),
+            'backends.app.send_proxy.proxy_v2_options[0]: "cert_cn" is not possible here; did you mean "cert-cn"?',
+        ),
+        (
+            backend(servers={"a": {"address": "h", "send_proxy": {"version": "v2", "tlvs": {"x": "y"}}}}),
+            'backends.app.servers.a.send_proxy.tlvs.x: "x" is no TLV that can be here',
+        ),
         (backend(balance=["a"]), "backends.app.balance: expected a string or a table, got a list"),
     ],
 )
@@ -301,7 +349,10 @@ def test_the_file_can_be_any_path_like(tmp_path: Path) -> None:
 
 
 keys = st.sampled_from(
-    sorted({name for table in model.Section.__subclasses__() for name in table.__struct_fields__} | {"a", "b.c", "use"})
+    sorted(
+        {name for table in model.Section.__subclasses__() for name in table.__struct_encode_fields__}
+        | {"a", "b.c", "use"}
+    )
 )
 leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(["5s", "*:80"])
 anything = st.recursive(

@@ -11,7 +11,7 @@ from msgspec import Meta
 from twisted_lb.api import Options
 from twisted_lb.config.load import load_dict
 from twisted_lb.config.schema import json_schema
-from twisted_lb.config.units import Duration
+from twisted_lb.config.units import Duration, Size
 from twisted_lb.errors import ConfigError
 
 
@@ -34,6 +34,8 @@ class Hash(Options, frozen=True):
     """Has a constraint."""
 
     key: Annotated[str, Meta(pattern="^[a-z]+$")] = "source"
+    room: Size = Size(2048)
+    sizes: tuple[Size, ...] = ()
     waits: dict[str, Duration | None] = msgspec.field(default_factory=dict)
 
 
@@ -85,7 +87,8 @@ within = "10ms"
 depths = [{ starts_with_hex = "ff" }]
 
 [frontends.one]
-bind = { address = "127.0.0.1:7", maxconn = 3 }
+bind = { address = "127.0.0.1:7", maxconn = 3, accept_proxy = true }
+accept_proxy = { from = ["10.0.0.0/8", "unix"], others = "direct", timeout = "5s", max_header = "1KiB" }
 backend = "games"
 
 [backends.app]
@@ -95,9 +98,13 @@ a = "127.0.0.1:9001"
 b = { address = "127.0.0.1:9002", weight = 2, maxconn = 100 }
 
 [backends.games]
-balance = { use = "hash", key = "source", waits = { a = "off" } }
+balance = { use = "hash", key = "source", waits = { a = "off" }, room = "1MiB", sizes = ["1B"] }
+send_proxy = { version = "v2", tlvs = { authority = "sni", crc32c = true }, proxy_v2_options = ["cert-cn"] }
 retries = 0
-servers = { all = "127.0.0.1:+1000" }
+[backends.games.servers]
+all = "127.0.0.1:+1000"
+a = { address = "h:1", send_proxy = false }
+b = { address = "h:1", send_proxy = "v1" }
 """
 
 SMALL: dict[str, Any] = {
@@ -150,6 +157,19 @@ def test_a_whole_right_file_fits(supplies: dict[str, dict[str, type[Options]]]) 
         frontend(policies="source"),
         {**SMALL, "frontends": {"a b": {"bind": "*:80", "backend": "app"}}},
         {**SMALL, "frontends": {"a\n": {"bind": "*:80", "backend": "app"}}},
+        frontend(accept_proxy="v1"),
+        frontend(accept_proxy={"versions": []}),
+        frontend(accept_proxy={"from": []}),
+        frontend(accept_proxy={"from_": ["::1"]}),
+        frontend(accept_proxy={"from": ["::1"], "others": "accept"}),
+        frontend(accept_proxy={"timeout": "off"}),
+        frontend(accept_proxy={"max_header": 4096}),
+        frontend(accept_proxy={"max_header": "4KB"}),
+        frontend(bind=[{"address": "*:80", "accept_proxy": 1}]),
+        backend(send_proxy=True),
+        backend(send_proxy={}),
+        backend(send_proxy={"version": "v2", "tlvs": {"alpn": 3}}),
+        backend(send_proxy={"version": "v2", "proxy_v2_options": ["cert_cn"]}),
         backend(servers={}),
         backend(servers=["h"]),
         backend(servers={"a": {"address": "h", "weight": 257}}),
@@ -190,4 +210,7 @@ def test_defaults_are_spelt_as_the_file_would() -> None:
     defs = json_schema(SUPPLIES)["$defs"]
     assert defs["Timeouts"]["properties"]["client"]["default"] == "30s"
     assert defs["validators.payload"]["properties"]["within"]["default"] == "0.25s"
+    assert defs["AcceptProxy"]["properties"]["max_header"]["default"] == "4KiB"
+    assert defs["Frontend"]["properties"]["accept_proxy"]["default"] is False
+    assert defs["balancers.hash"]["properties"]["room"]["default"] == "2KiB"
     assert defs["Bind"]["properties"]["backlog"]["default"] == 1024

@@ -6,7 +6,7 @@ import pytest
 from msgspec import Meta, UnsetType
 
 from twisted_lb.api import Options
-from twisted_lb.config.shapes import is_table, shape_of
+from twisted_lb.config.shapes import alternatives, is_table, shape_of
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,27 @@ def test_only_plain_structs_are_tables() -> None:
         pass
 
     assert [is_table(core) for core in (Plain, Tagged, Row, dict, list[int])] == [True, False, False, False, False]
+
+
+class Table(Options, frozen=True):
+    """A table that may be one alternative of several."""
+
+
+class Other(Options, frozen=True):
+    """Another."""
+
+
+@pytest.mark.parametrize(
+    ("annotation", "parts"),
+    [
+        (bool | Table, (bool, Table)),
+        (Table | bool | str, (bool | str, Table)),
+        (Annotated[bool | Table | None, Meta()], (bool, Table)),
+        (Table, None),
+        (Table | None, None),
+        (bool | str, None),
+        (Table | Other, None),
+    ],
+)
+def test_a_table_is_parted_from_what_may_be_in_its_place(annotation: object, parts: object) -> None:
+    assert alternatives(shape_of(annotation).core) == parts
