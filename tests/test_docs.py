@@ -193,17 +193,17 @@ def test_the_access_log_page_shows_one_connection_in_both_formats(monkeypatch: p
 
 # Endings
 
-BEFORE_RELAY = {Stage.ADMISSION, Stage.VALIDATION, Stage.POLICY, Stage.QUEUE, Stage.CONNECT}
+BEFORE_RELAY = {Stage.ADMISSION, Stage.PROXY_HEADER, Stage.VALIDATION, Stage.POLICY, Stage.QUEUE, Stage.CONNECT}
 """Where a session can be while the reactor turns, so that the client can leave and the operator cut."""
 
 ORIGINS: dict[tuple[str, Cause], set[Stage]] = {
     ("binding", Cause.INTERNAL): {Stage.QUEUE, Stage.RELAY},  # a defect; elsewhere plugins may be the reason too
     ("session", Cause.CLIENT): BEFORE_RELAY,
-    ("session", Cause.PROXY): {Stage.ADMISSION, Stage.VALIDATION, Stage.POLICY},
+    ("session", Cause.PROXY): {Stage.ADMISSION, Stage.PROXY_HEADER, Stage.VALIDATION, Stage.POLICY},
     ("session", Cause.SERVER): {Stage.BALANCE},
-    ("session", Cause.INTERNAL): {Stage.ADMISSION, Stage.VALIDATION, Stage.POLICY, Stage.BALANCE, Stage.CONNECT},
+    ("session", Cause.INTERNAL): {*BEFORE_RELAY, Stage.BALANCE} - {Stage.QUEUE},
     ("session", Cause.KILLED): {*BEFORE_RELAY, Stage.RELAY},
-    ("session", Cause.CLIENT_TIMEOUT): {Stage.VALIDATION},
+    ("session", Cause.CLIENT_TIMEOUT): {Stage.PROXY_HEADER, Stage.VALIDATION},
     ("session", Cause.SERVER_TIMEOUT): {Stage.QUEUE},
     ("session", Cause.NORMAL): {Stage.RELAY},
     ("connect", Cause.RESOURCE): {Stage.CONNECT},
@@ -223,6 +223,7 @@ def test_the_table_of_origins_knows_every_module_that_ends_connections() -> None
                 if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "Cause":
                     named.add((path.stem, Cause[node.attr]))
     assert named == set(ORIGINS)
+    assert set.union(*ORIGINS.values()) == {stage for stage, event in TRANSITIONS if event is Event.ENDED}
 
 
 def test_the_log_codes_page_has_a_row_for_each_way_to_end_and_no_other() -> None:
