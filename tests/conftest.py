@@ -11,6 +11,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 import pytest
 from twisted.internet.task import Clock
@@ -21,6 +22,8 @@ from twisted_lb.net.poll import BATCH, Poller
 
 SYSTEM_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 """Where daemons are looked for: an ordinary user's PATH lacks the folders that distributions put them in."""
+PACKAGES = {"nginx": "nginx-light", "node": "nodejs", "stunnel": "stunnel4", "varnishd": "varnish"}
+"""The Debian packages of programs whose names differ from theirs."""
 
 
 def missing_piece(item: pytest.Item) -> str | None:
@@ -32,18 +35,22 @@ def missing_piece(item: pytest.Item) -> str | None:
     for marker in item.iter_markers("daemon"):
         for name in marker.args:
             if shutil.which(name, path=SYSTEM_PATH) is None:
-                return f"needs the program {name}, which is not installed"
+                return f"needs the program {name}, which is not installed (Debian: {PACKAGES.get(name, name)})"
     return None
+
+
+def do_without(missing: str) -> NoReturn:
+    """Skip the test for want of something, or fail it where nothing may be skipped."""
+    if os.environ.get("TWISTED_LB_TEST_ALL") == "1":
+        pytest.fail(f"{missing}, and TWISTED_LB_TEST_ALL=1 says that nothing may be skipped", pytrace=False)
+    pytest.skip(missing)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip, or fail, before any fixture of the test is made."""
     missing = missing_piece(item)
-    if missing is None:
-        return
-    if os.environ.get("TWISTED_LB_TEST_ALL") == "1":
-        pytest.fail(f"{missing}, and TWISTED_LB_TEST_ALL=1 says that nothing may be skipped", pytrace=False)
-    pytest.skip(missing)
+    if missing is not None:
+        do_without(missing)
 
 
 class Loop:
