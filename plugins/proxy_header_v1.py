@@ -165,7 +165,7 @@ def _at_least(data: bytes, fields: list[bytes]) -> int:
     if data.endswith(b"\r"):
         return len(data) + 1
     missing = 2 * (5 - len(fields)) + (not fields[-1]) if fields[0].startswith(b"T") else 0
-    return max(SHORTEST.get(fields[0], SHORTEST[b"UNKNOWN"]), len(data) + missing + 2)
+    return min(max(SHORTEST.get(fields[0], SHORTEST[b"UNKNOWN"]), len(data) + missing + 2), LIMIT_BYTES)
 
 
 def build(options: Options) -> ProxyV1:

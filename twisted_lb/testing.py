@@ -30,13 +30,16 @@ from twisted_lb.api import (
     IBalancer,
     IObserver,
     IPolicy,
+    IProxyCodec,
     IServer,
     IValidator,
     NeedMore,
+    ProxyHeader,
     SessionRecord,
     SocketAddress,
     Stage,
     Verdict,
+    WireError,
 )
 
 SOURCES = (
@@ -273,6 +276,108 @@ class ValidatorContract:
             assert isinstance(answer, Verdict), f"{bytes(data)!r} gets {answer!r}"
 
 
+class ProxyCodecContract:
+    """What every PROXY codec promises: an answer that depends on the bytes alone, and the same addresses both ways."""
+
+    headers: Sequence[bytes] = ()
+    """Examples of whole headers, with nothing behind them."""
+    refused: Sequence[bytes] = ()
+    """Examples of what it must refuse; each at least as long as the decision needs."""
+
+    def make_codec(self) -> IProxyCodec:
+        """Make the codec under test; each test asks for a new one."""
+        raise NotImplementedError
+
+    def test_it_satisfies_the_interface(self) -> None:
+        """``IProxyCodec`` is declared, the signature can be recognised, and no example exceeds ``max_length``."""
+        assert self.headers, "give examples: headers"
+        assert self.refused, "give examples: refused"
+        codec = self.make_codec()
+        verifyObject(IProxyCodec, codec)
+        assert isinstance(codec.signature, bytes), f"signature is {codec.signature!r}"
+        assert codec.signature, "the signature is empty: no byte tells this header from others"
+        for data in self.headers:
+            assert data.startswith(codec.signature), f"{data!r} does not begin with the signature"
+            assert len(data) <= codec.max_length, f"{data!r} is longer than max_length"
+
+    def test_it_decodes_a_header_and_leaves_what_follows_alone(self) -> None:
+        """Whatever is glued to it, another header included: the header is the same and ends in the same place."""
+        codec = self.make_codec()
+        for data in self.headers:
+            header, used = _decoded(codec, data)
+            assert used == len(data), f"{data!r}: {used} bytes were used"
+            for payload in (b"\0", b"\r\n", b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 300, data):
+                assert _decoded(codec, data + payload) == (header, used), f"{payload!r} after {data!r} matters"
+
+    def test_it_waits_for_what_is_missing_and_not_for_more(self) -> None:
+        """NeedMore until the last byte has come, and never for more than the header has."""
+        codec = self.make_codec()
+        for data in self.headers:
+            for end in range(len(data)):
+                answer = codec.decode(data[:end])
+                assert isinstance(answer, NeedMore), f"{data[:end]!r} gets {answer!r}, but it is not whole"
+                bound = answer.at_least == 0 or end < answer.at_least <= len(data)
+                assert bound, f"{data[:end]!r} gets {answer!r}, but {len(data)} bytes are enough"
+
+    def test_it_keeps_nothing_from_one_call_to_the_next(self) -> None:
+        """Cut at each place, another connection in between."""
+        codec = self.make_codec()
+        for data in self.headers:
+            expected = _decoded(self.make_codec(), data)
+            for cut in range(len(data)):
+                for other in self.headers:
+                    codec.decode(data[:cut])
+                    _decoded(codec, other)
+                    assert _decoded(codec, data) == expected, f"{data!r} cut at {cut} gets something else"
+
+    def test_it_refuses_what_is_wrong_however_it_is_cut(self) -> None:
+        """WireError, with the same reason and place whole and byte by byte."""
+        codec = self.make_codec()
+        for data in self.refused:
+            whole = _outcome(codec, data)
+            assert isinstance(whole, tuple), f"{data!r} gets {whole!r}"
+            pieces = (_outcome(codec, data[:end]) for end in range(len(data) + 1))
+            first = next(outcome for outcome in pieces if not isinstance(outcome, NeedMore))
+            assert first == whole, f"{data!r} gets {whole!r}, but byte by byte {first!r}"
+
+    def test_nothing_but_a_header_need_more_or_a_wire_error_ever_comes_out(self) -> None:
+        """Two thousand damaged examples."""
+        codec = self.make_codec()
+        chance = Random(1)
+        for _ in range(2000):
+            data = bytearray(chance.choice([*self.headers, *self.refused]))
+            for _ in range(chance.randint(1, 3)):
+                place = chance.randrange(len(data) + 1)
+                data[place : place + chance.randint(0, 2)] = chance.randbytes(chance.randint(0, 2))
+            outcome = _outcome(codec, bytes(data))
+            if isinstance(outcome, ProxyHeader):
+                both = (outcome.source is None) == (outcome.destination is None)
+                assert both, f"{bytes(data)!r} gives one address: {outcome!r}"
+
+    def test_it_encodes_what_it_decodes(self) -> None:
+        """The same addresses and the same kind of connection come out again."""
+        codec = self.make_codec()
+        for data in self.headers:
+            header, _ = _decoded(codec, data)
+            again = codec.encode(header)
+            back, used = _decoded(codec, again)
+            assert used == len(again), f"{again!r}: {used} bytes were used"
+            assert (back.source, back.destination) == (header.source, header.destination), f"{data!r} became {again!r}"
+
+    def test_it_encodes_every_kind_of_connection_or_says_that_it_cannot(self) -> None:
+        """IPv4, IPv6 and Unix sockets in every combination, LOCAL, and no addresses at all."""
+        codec = self.make_codec()
+        pairs = [(source, destination) for source in SOURCES for destination in SOURCES]
+        headers = [ProxyHeader(source=source, destination=destination) for source, destination in pairs]
+        for header in (*headers, ProxyHeader(), ProxyHeader(local=True)):
+            try:
+                data = codec.encode(header)
+            except WireError:
+                continue
+            _, used = _decoded(codec, data)
+            assert used == len(data), f"{header!r} became {data!r}, of which {used} bytes were used"
+
+
 class AccessLogContract:
     """What every access log promises: one line for one record, whatever stands in it."""
 
@@ -329,6 +434,24 @@ class ObserverContract:
         observer = self.make_observer()
         observer.session_opened(facts := make_facts())
         observer.session_closed(facts, make_record(backend="app", server="<NOSRV>", ending="PR", stage="policy"))
+
+
+def _decoded(codec: IProxyCodec, data: bytes) -> tuple[ProxyHeader, int]:
+    answer = codec.decode(data)
+    assert isinstance(answer, tuple), f"{data!r} gets {answer!r}"
+    header, used = answer
+    assert isinstance(header, ProxyHeader), f"{data!r} gets {answer!r}"
+    assert type(used) is int, f"{data!r} gets {answer!r}"
+    return header, used
+
+
+def _outcome(codec: IProxyCodec, data: bytes) -> ProxyHeader | NeedMore | tuple[str, int]:
+    """Return what becomes of ``data``; of a WireError its reason and offset."""
+    try:
+        answer = codec.decode(data)
+    except WireError as error:
+        return error.reason, error.offset
+    return answer if isinstance(answer, NeedMore) else _decoded(codec, data)[0]
 
 
 async def _wait_for(answer: Awaitable[Verdict]) -> Verdict:

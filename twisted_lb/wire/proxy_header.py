@@ -98,7 +98,9 @@ def _pack_ip(host: str) -> bytes | None:
 class Signed(Protocol):
     """What ``recognise`` needs to know of a codec; every ``IProxyCodec`` has it."""
 
-    signature: bytes
+    @property
+    def signature(self) -> bytes:
+        """What every header of this version begins with; not empty."""
 
 
 Codec = TypeVar("Codec", bound=Signed)

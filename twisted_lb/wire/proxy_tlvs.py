@@ -5,7 +5,7 @@ balancers for the types that each took from the custom range. Others may use the
 does not look like theirs stays bytes and is never refused.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from twisted_lb.errors import WireError
@@ -120,3 +120,88 @@ def join_tlvs(tlvs: Iterable[Tlv]) -> bytes:
         parts.append(bytes((type, len(value) >> 8, len(value) & 0xFF)))
         parts.append(value)
     return b"".join(parts)
+
+
+Value = str | int | bytes
+
+
+def type_name(type: int) -> str:
+    """Return what the specification calls a type, such as ``SSL_CN``, or the number of one that it does not name."""
+    return TlvType(type).name if type in _NAMED else f"0x{type:02X}"
+
+
+def fields_of(tlvs: Iterable[Tlv]) -> Iterator[tuple[str, Value]]:
+    """Yield what TLVs say, as dotted names and values, in their order; a name can come more than once.
+
+    Text is decoded as UTF-8, what is none in it escaped. ``ssl.client`` and ``ssl.verify`` are numbers, see ``Ssl``. A
+    TLV of an unknown type, or whose value is not as its type's should be, is called by its number (``0xE4``) and stays
+    bytes. Raises nothing.
+    """
+    for tlv in tlvs:
+        meaning = _MEANINGS.get(tlv.type)
+        value = None if meaning is None else meaning[1](tlv.value)
+        if tlv.type == TlvType.SSL:
+            yield from _ssl_fields(tlv)
+        elif meaning is None or value is None:
+            yield f"0x{tlv.type:02X}", tlv.value
+        else:
+            yield meaning[0], value
+
+
+def _ssl_fields(tlv: Tlv) -> Iterator[tuple[str, Value]]:
+    try:
+        ssl = decode_ssl(tlv.value)
+    except WireError:
+        yield f"0x{tlv.type:02X}", tlv.value
+        return
+    yield "ssl.client", ssl.client
+    yield "ssl.verify", ssl.verify
+    for detail in ssl.tlvs:
+        if detail.type == TlvType.SSL_CLIENT_CERT:
+            yield "ssl.client_cert", detail.value
+        elif detail.type in _SSL_TEXTS:
+            yield "ssl." + TlvType(detail.type).name.removeprefix("SSL_").lower(), _text(detail.value)
+        else:
+            yield f"ssl.0x{detail.type:02X}", detail.value
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "backslashreplace")
+
+
+def _bytes(value: bytes) -> bytes:
+    return value
+
+
+def _crc32c(value: bytes) -> int | None:
+    return int.from_bytes(value, "big") if len(value) == 4 else None
+
+
+def _aws(value: bytes) -> str | None:
+    """Subtype 1: the VPC endpoint that the connection came through."""
+    return value[1:].decode("ascii") if value.startswith(b"\x01vpce-") and value.isascii() else None
+
+
+def _azure(value: bytes) -> int | None:
+    """Subtype 1: the private endpoint's LINKID, little-endian, unlike everything else here."""
+    return int.from_bytes(value[1:], "little") if len(value) == 5 and value[0] == 1 else None
+
+
+def _gcp(value: bytes) -> int | None:
+    """The connection id of Private Service Connect."""
+    return int.from_bytes(value, "big") if len(value) == 8 else None
+
+
+_NAMED = frozenset(TlvType)
+_SSL_TEXTS = frozenset(range(TlvType.SSL_VERSION, TlvType.SSL_CLIENT_CERT))
+_MEANINGS: dict[int, tuple[str, Callable[[bytes], Value | None]]] = {
+    TlvType.ALPN: ("alpn", _text),
+    TlvType.AUTHORITY: ("authority", _text),
+    TlvType.CRC32C: ("crc32c", _crc32c),
+    TlvType.NOOP: ("noop", _bytes),
+    TlvType.UNIQUE_ID: ("unique_id", _bytes),
+    TlvType.NETNS: ("netns", _text),
+    TlvType.AWS: ("aws.vpce_id", _aws),
+    TlvType.AZURE: ("azure.link_id", _azure),
+    TlvType.GCP: ("gcp.psc_connection_id", _gcp),
+}
