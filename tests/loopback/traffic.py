@@ -41,12 +41,10 @@ def reset_on_close(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-def listen(port: int, receive_bytes: int | None = None) -> socket.socket:
-    """Listen on ``port`` of 127.0.0.1; ``receive_bytes``: the receive buffer of what is accepted."""
+def listen(port: int) -> socket.socket:
+    """Listen on ``port`` of 127.0.0.1."""
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if receive_bytes is not None:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
     sock.bind(("127.0.0.1", port))
     sock.listen(1024)
     return sock
