@@ -23,6 +23,7 @@ setup(
         "twisted_lb",
         "twisted_lb.backends",
         "twisted_lb.config",
+        "twisted_lb.endpoints",
         "twisted_lb.net",
         "twisted_lb.stages",
         "twisted_lb.wire",

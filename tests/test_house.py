@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 MAP = re.findall(r"^- ``(\w+)``", twisted_lb.__doc__ or "", re.MULTILINE)
 PACKAGE = sorted(path for path in (ROOT / "twisted_lb").rglob("*.py"))
 PLUGINS = sorted(path for path in (ROOT / "plugins").glob("*.py"))
-DROPIN = ROOT / "twisted" / "plugins" / "twisted_lb_dropin.py"
+DROPINS = [ROOT / "twisted" / "plugins" / f"twisted_lb_{name}.py" for name in ("dropin", "endpoints")]
 HOOKS = [node for node in ast.parse(Path(hookspecs.__file__).read_text()).body if isinstance(node, ast.FunctionDef)]
 
 
@@ -76,14 +76,14 @@ def test_bundled_plugins_import_nothing_of_ours_but_the_api(path: Path) -> None:
     assert not wrong, f"{relative(path)} must not import {wrong}"
 
 
-@pytest.mark.parametrize("path", [*PACKAGE, *PLUGINS, DROPIN], ids=relative)
+@pytest.mark.parametrize("path", [*PACKAGE, *PLUGINS, *DROPINS], ids=relative)
 def test_nothing_imports_the_test_kit(path: Path) -> None:
     assert ["twisted_lb", "testing"] not in [parts[:2] for parts in ours(path)]
 
 
 def test_the_drop_in_folders_stay_open_to_other_packages() -> None:
     # An __init__.py in either would hide Twisted's own folder, and every other package's plugins in it.
-    assert [relative(path) for path in (ROOT / "twisted").rglob("*.py")] == [relative(DROPIN)]
+    assert sorted((ROOT / "twisted").rglob("*.py")) == DROPINS
 
 
 # Tests

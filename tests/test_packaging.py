@@ -1,5 +1,6 @@
 """What is built from the source is whole: every module, every plugin, twistd's drop-in, and nothing else."""
 
+import configparser
 import importlib.metadata
 import json
 import os
@@ -62,14 +63,16 @@ def test_the_wheel_holds_every_module_of_the_source_and_nothing_else(wheel: Path
         *in_source("twisted_lb", "twisted_lb"),
         *in_source("plugins", "twisted_lb_plugins"),
         "twisted/plugins/twisted_lb_dropin.py",
+        "twisted/plugins/twisted_lb_endpoints.py",
         "twisted_lb/py.typed",
     }
 
 
 def test_each_bundled_plugin_is_announced_as_a_third_party_s_would_be(wheel: Path) -> None:
     names = sorted(path.stem for path in (ROOT / "plugins").glob("[a-z]*.py"))
-    expected = "".join(f"{name} = twisted_lb_plugins.{name}\n" for name in names)
-    assert metadata(wheel, "entry_points.txt").strip() == f"[twisted_lb]\n{expected}".strip()
+    announced = configparser.RawConfigParser()
+    announced.read_string(metadata(wheel, "entry_points.txt"))
+    assert dict(announced["twisted_lb"]) == {name: f"twisted_lb_plugins.{name}" for name in names}
 
 
 def test_the_metadata_says_what_it_is_and_what_it_needs(wheel: Path) -> None:

@@ -16,6 +16,7 @@ The map of this package; imports only ever point up this list, and a connection 
 - ``net``          sockets: one epoll, streams, timers, listening and connecting
 - ``backends``     pools of servers and their counters
 - ``stages``       the rooms that a connection walks through
+- ``endpoints``    Twisted endpoints for any application
 - ``frontend``     what a frontend's connections are asked, and where they go
 - ``process``      what all sessions of the process share
 - ``session``      the order of the rooms

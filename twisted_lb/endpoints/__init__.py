@@ -1,0 +1,1 @@
+"""Endpoints for any Twisted application, in Python and as endpoint description strings; the proxy uses them too."""
