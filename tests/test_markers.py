@@ -32,7 +32,7 @@ markers =
 
 @pytest.mark.linux
 @pytest.mark.parametrize(
-    ("value", "outcome", "status"), [(None, "1 passed, 1 skipped", 0), ("1", "1 failed, 1 passed", 1)]
+    ("value", "outcome", "status"), [(None, "1 passed, 1 skipped", 0), ("1", "1 passed, 1 error", 1)]
 )
 def test_a_missing_program_is_skipped_by_name_or_fails(
     tmp_path: Path, value: str | None, outcome: str, status: int

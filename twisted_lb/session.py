@@ -483,7 +483,8 @@ class Session:
         relay, self._relay = self._relay, None
         if relay is not None:
             relay.forget()
-        self.client = None
+        # They refer to this session: without this all would live until the garbage collector comes by.
+        self.client = self._questions = None
         if reached_backend:
             self.backend.load.connections -= 1
         server = self.server
