@@ -106,7 +106,7 @@ def test_a_unix_path_gets_its_mode_and_goes_when_it_is_closed(process: Process, 
     ("address", "said"),
     [
         ("192.0.2.1:80", "no interface of this machine has that address"),
-        ("fd:250", "no such descriptor"),
+        ("fd:999999", "no such descriptor"),
         ("fd:0", "fd:0"),
         ("unix:/no/such/folder/x", "unix:/no/such/folder/x: No such file or directory"),
         ("unix:/dev/null", "a file of another kind"),

@@ -130,15 +130,15 @@ def hear(client: socket.socket) -> bytes:
     return data
 
 
-def free_range(free_port: Any, *offsets: int) -> int:
-    """Find a port of 127.0.0.1 such that it and those at each of ``offsets`` from it are free."""
+def free_range(free_port: Any, *offsets: int, host: str = "127.0.0.1") -> int:
+    """Find a port such that those at each of ``offsets`` from it are free; ``host`` "" for those of every address."""
     for _ in range(100):
         low: int = free_port()
         try:
             for offset in offsets:
                 with socket.socket() as probe:
                     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    probe.bind(("127.0.0.1", low + offset))
+                    probe.bind((host, low + offset))
         except OSError:
             continue
         return low

@@ -22,22 +22,27 @@ def way_in(free_port: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     stale = folder / "stale.sock"
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(stale))
-    low = free_range(free_port, *range(PORTS))
+
+    def free() -> int:
+        return free_range(free_port, 0, host="")
+
+    # An address that nobody else uses has all of its ports free.
+    low, alone = 10000, "127.77.0.3"
     ways = {
-        "list": (f"127.0.0.1:{(port := free_port())}", (("127.0.0.1", port), socket.AF_INET)),
+        "list": (f"127.0.0.1:{(port := free())}", (("127.0.0.1", port), socket.AF_INET)),
         "other host": (f"127.0.0.2:{port}", (("127.0.0.2", port), socket.AF_INET)),
-        "any": (f"*:{(port := free_port())}", (("127.0.0.3", port), socket.AF_INET)),
-        "name": (f"localhost:{(port := free_port())}", (("127.0.0.1", port), socket.AF_INET)),
-        "range": (f"127.0.0.1:{low}-{low + PORTS - 1}", (("127.0.0.1", low + PORTS - 1), socket.AF_INET)),
+        "any": (f"*:{(port := free())}", (("127.0.0.3", port), socket.AF_INET)),
+        "name": (f"localhost:{(port := free())}", (("127.0.0.1", port), socket.AF_INET)),
+        "range": (f"{alone}:{low}-{low + PORTS - 1}", ((alone, low + PORTS - 1), socket.AF_INET)),
         "path": (f"unix:{folder}/lb.sock", (f"{folder}/lb.sock", socket.AF_UNIX)),
         "stale": (f"unix:{stale}", (str(stale), socket.AF_UNIX)),
         "abstract": (f"unix:@{abstract('in')}", (f"\0{abstract('in')}", socket.AF_UNIX)),
-        "endpoint": (f"tcp:{(port := free_port())}:interface=127.0.0.1", (("127.0.0.1", port), socket.AF_INET)),
+        "endpoint": (f"tcp:{(port := free())}:interface=127.0.0.1", (("127.0.0.1", port), socket.AF_INET)),
         "unix endpoint": (f"unix:address={folder}/e.sock", (f"{folder}/e.sock", socket.AF_UNIX)),
     }
     if has_ipv6():
-        ways["IPv6"] = (f"[::1]:{(port := free_port())}", (("::1", port), socket.AF_INET6))
-        ways["any IPv6"] = (f"[::]:{(port := free_port())}", (("::1", port), socket.AF_INET6))
+        ways["IPv6"] = (f"[::1]:{(port := free())}", (("::1", port), socket.AF_INET6))
+        ways["any IPv6"] = (f"[::]:{(port := free())}", (("::1", port), socket.AF_INET6))
     return ways
 
 

@@ -30,7 +30,8 @@ def say_goodbye(client: socket.socket) -> None:
 
 
 def keep_quiet(client: socket.socket) -> None:
-    """Neither answer nor leave, whatever the client does."""
+    """Say hello, and then neither answer nor leave, whatever the client does."""
+    client.sendall(b"hello")
     while client.recv(65536):
         pass
     threading.Event().wait(60)
@@ -127,6 +128,7 @@ def test_a_connection_ends_with_its_timer(
     begun = time.monotonic()
     with connect(ports[name]) as client:
         if finishes:
+            assert client.recv(5) == b"hello"  # who says that this is all before there is a server has left
             client.shutdown(socket.SHUT_WR)
         hear(client)
         record = ended(running, wait, name)
