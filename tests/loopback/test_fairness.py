@@ -101,6 +101,7 @@ def test_small_messages_wait_for_no_more_than_a_turn_of_each_bulk_transfer(
         latencies, passed = [], []
         try:
             wait(lambda: sum(bulk.moved) > 100 * MIB, "the bulk transfers are under way")
+            at_first = sum(bulk.moved)
             for number in range(MESSAGES):
                 time.sleep(PAUSE_S)
                 question = b"%06d" % number
@@ -111,6 +112,7 @@ def test_small_messages_wait_for_no_more_than_a_turn_of_each_bulk_transfer(
                 assert client.recv(10) == question
                 latencies.append(time.monotonic() - began)
                 passed.append(sum(bulk.moved) - before)
+            beside = sum(bulk.moved) - at_first
         finally:
             bulk.stop()
     shares = [moved / MIB for moved in bulk.moved]
@@ -118,7 +120,7 @@ def test_small_messages_wait_for_no_more_than_a_turn_of_each_bulk_transfer(
         f"{median(latencies) * 1000:.1f} ms there and back in the median, {max(latencies) * 1000:.0f} ms at most, while"
         f" {median(passed) / MIB:.1f} MiB passed in bulk; MiB of each: {[round(share) for share in shares]}"
     )
-    assert sum(passed) > MESSAGES * 64 * 1024, "the bulk transfers did not keep the proxy busy"
+    assert beside > 100 * MIB, "the bulk transfers did not keep the proxy busy"
     assert median(latencies) < MOST_MEDIAN_S
     assert median(passed) <= SLACK * ROUNDS
     assert min(shares) > max(shares) / 10, "one bulk transfer starves another"
