@@ -195,7 +195,8 @@ class Session:
             return
         match verdict:
             case NeedMore(at_least):
-                self._peek_at_least = at_least
+                # A header is looked at as it comes: it is refused at its first wrong byte.
+                self._peek_at_least = at_least if self.stage is Stage.VALIDATION else 0
             case Deny(reason):
                 broken_header = self.stage is Stage.PROXY_HEADER
                 if broken_header:
@@ -345,8 +346,10 @@ class Session:
             attempt.attach(protocol, half_close=True)
             protocol.makeConnection(attempt)  # type: ignore[no-untyped-call]
         relay = self._relay = TransportRelay(self, self.process.clock, self.client, protocol.transport)
+        protocol.side = relay.server
         relay.start(self._preface, peeked)
-        protocol.relay_through(relay.server)
+        if protocol.lost is not None:
+            relay.server.lost(protocol.lost)
         if self._client_ended and self._relay is relay:
             relay.client.end_of_stream()
 

@@ -33,10 +33,13 @@ from twisted_lb.plugin_host import Built
 from twisted_lb.process import Process
 from twisted_lb.session import Session
 from twisted_lb.stages.admission import Limit
+from twisted_lb.stages.proxy_header import Reception
 from twisted_lb.testing import MemoryNetwork, MemoryTransport
 
 ROOM_BYTES = 100_000
 """What a connection in memory holds before it is read."""
+SOURCE, DESTINATION = SocketAddress("192.0.2.1", 40000), SocketAddress("192.0.2.2", 80)
+"""The addresses of a client and of what it connects to, unless a test has others."""
 _numbers = itertools.count()
 
 
@@ -290,14 +293,21 @@ class World:
             access_log or self._log,
         )
 
-    def client(self, frontend: Frontend, port: int = 80) -> Peer:
-        """A client connects to ``port``."""
-        facts = Facts(SocketAddress("192.0.2.1", 40000), SocketAddress("192.0.2.2", port), frontend.name, "*:80")
+    def client(
+        self,
+        frontend: Frontend,
+        port: int = 80,
+        reception: Reception | None = None,
+        source: SocketAddress = SOURCE,
+        destination: SocketAddress = DESTINATION,
+    ) -> Peer:
+        """A client connects to ``port`` of ``destination``; ``reception``: what its bind expects of proxies."""
+        facts = Facts(source, destination._replace(port=port), frontend.name, "*:80")
         if self.kind == "streams":
             ours, theirs = socket.socketpair()
             ours.setblocking(False)
             stream = Stream(self.poller, ours)
-            session = Session(self.process, frontend, self.limits, stream, facts)
+            session = Session(self.process, frontend, self.limits, stream, facts, reception)
             stream.attach(session, half_close=True)
             stream.accepted()
             peer: Peer = Sockets(self, theirs)
@@ -306,10 +316,10 @@ class World:
             peer = held = Memory(self)
 
             def arrived(session: EndpointSession) -> None:
-                session.facts.destination = facts.destination._replace(port=port)
+                session.facts.destination = destination._replace(port=port)
                 session.start()
 
-            session = EndpointSession(self.process, frontend, self.limits, facts, arrived)
+            session = EndpointSession(self.process, frontend, self.limits, facts, arrived, reception)
             _, held.far = self.network.connect(held, session, ROOM_BYTES)
         self.clients.append(peer)  # else one that a test forgets would be closed
         self.turn()

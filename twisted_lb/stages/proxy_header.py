@@ -10,6 +10,7 @@ Source: HAProxy proxy-protocol.txt, sections 2 to 2.2.
 from collections.abc import Mapping, Sequence, Set
 from enum import Enum
 from functools import partial
+from typing import Any
 from uuid import uuid4
 
 from twisted_lb.api import IProxyCodec
@@ -20,6 +21,7 @@ from twisted_lb.facts import Facts, SocketAddress
 from twisted_lb.networks import Networks
 from twisted_lb.plugin_host import Built
 from twisted_lb.verdicts import ALLOW, Deny, NeedMore, Verdict
+from twisted_lb.wire.proxy_causes import explain
 from twisted_lb.wire.proxy_header import ProxyHeader, Tlv, recognise
 
 SHOWN = 32
@@ -113,9 +115,10 @@ class Reception:
 
 
 def describe(error: WireError, data: bytes) -> str:
-    """Say for the log what is wrong with ``data``: the reason, where, and its first bytes escaped."""
+    """Say for the log what is wrong with ``data``: the reason, where, its first bytes escaped, and the likely cause."""
     start = data[:SHOWN].decode("latin-1").encode("unicode_escape").decode()
-    return f'{error}; it begins "{start}"'
+    cause = explain(data, error.reason)
+    return f'{error}; it begins "{start}"{cause and f"; {cause}"}'
 
 
 class Sender:
@@ -140,10 +143,15 @@ class Sender:
         tlvs = self._tlvs(facts) if self._own or self._forwarded else ()
         header = ProxyHeader(source=facts.source, destination=facts.destination, tlvs=tlvs)
         try:
-            encoded: bytes = self._codec.object.encode(header)
+            encoded: Any = self._codec.object.encode(header)
         except Exception as error:
-            raise PluginError(self._codec.plugin, f"PROXY codec {self._codec.name!r}: {error!r} in encode") from error
+            raise self._blame(f"raised {error!r} in encode") from error
+        if not isinstance(encoded, bytes):
+            raise self._blame(f"answered {encoded!r} in encode, which is no bytes")
         return encoded
+
+    def _blame(self, what: str) -> PluginError:
+        return PluginError(self._codec.plugin, f"PROXY codec {self._codec.name!r} {what}")
 
     def _tlvs(self, facts: Facts) -> tuple[Tlv, ...]:
         own = ((kind, tlv_bytes(kind, value, facts)) for kind, value in self._own)
