@@ -182,3 +182,70 @@ def test_a_log_that_cannot_be_begun_anew_keeps_no_other_from_it(running: Running
     running.balancer.reopen_logs()
     assert running.access_log.exists()
     assert "a.json" in running.log[-1]
+
+
+@pytest.fixture
+def port() -> int:
+    """A port of 127.0.0.9 such that it and the next three are free: below those that the kernel hands out."""
+    for low in range(21000, 31000, 7):
+        try:
+            for one in range(low, low + 4):
+                socket.create_server(("127.0.0.9", one)).close()
+        except OSError:
+            continue
+        return low
+    pytest.fail("no four free ports in a row")
+
+
+def test_a_range_that_grows_keeps_the_sockets_that_it_had(running: Running, port: int) -> None:
+    _, address = running.upstream()
+    running.start(config(f"127.0.0.9:{port}-{port + 1}", address))
+    (before,) = running.balancer.bindings.values()
+    kept = list(before.listeners)
+    waiting = socket.create_connection(("127.0.0.9", port + 1), timeout=5)
+    running.reload(config(f"127.0.0.9:{port}-{port + 3}", address))
+    assert not [line for line in running.log if "refused" in line]
+    (after,) = running.balancer.bindings.values()
+    assert after.listeners[:2] == kept
+    assert [sockname[1] for sockname in after.sockets()] == list(range(port, port + 4))
+    running.until(lambda: running.process.sessions, "the client that waited in the backlog")
+    waiting.close()
+
+
+def test_a_range_that_shrinks_closes_what_it_lost_alone(running: Running, port: int) -> None:
+    _, address = running.upstream()
+    running.start(config(f"127.0.0.9:{port}-{port + 3}", address))
+    running.reload(config({"address": f"127.0.0.9:{port + 1}", "backlog": 7}, address))
+    (after,) = running.balancer.bindings.values()
+    assert [sockname[1] for sockname in after.sockets()] == [port + 1]
+    socket.create_connection(("127.0.0.9", port + 1), timeout=5).close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.9", port), timeout=5)
+
+
+def test_a_reload_that_fails_leaves_shared_sockets_with_whom_they_belong_to(running: Running, port: int) -> None:
+    _, address = running.upstream()
+    running.start(config(f"127.0.0.9:{port}-{port + 1}", address))
+    taken = socket.create_server(("127.0.0.9", port + 2))
+    running.reload(config(f"127.0.0.9:{port}-{port + 2}", address))
+    assert [line for line in running.log if f"127.0.0.9:{port + 2}" in line]
+    (after,) = running.balancer.bindings.values()
+    assert [sockname[1] for sockname in after.sockets()] == [port, port + 1]
+    taken.close()
+    client = socket.create_connection(("127.0.0.9", port), timeout=5)
+    running.until(lambda: running.process.sessions, "a session")
+    client.close()
+
+
+def test_a_unix_path_that_gets_another_mode_keeps_its_socket(running: Running, tmp_path: Path) -> None:
+    _, address = running.upstream()
+    path = tmp_path / "web.sock"
+    running.start(config({"address": f"unix:{path}", "mode": "600"}, address))
+    waiting = socket.socket(socket.AF_UNIX)
+    waiting.connect(os.fspath(path))
+    running.reload(config({"address": f"unix:{path}", "mode": "666"}, address))
+    assert path.stat().st_mode & 0o777 == 0o666
+    running.until(lambda: running.process.sessions, "the client that waited in the backlog")
+    waiting.close()
+    running.reload(config("127.0.0.1:0", address))
+    assert not path.exists()

@@ -1,7 +1,8 @@
 """One open ``bind`` entry: its listening sockets, which live as long as the entry stays in the configuration."""
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -23,6 +24,7 @@ from twisted_lb.facts import Facts, SocketAddress
 from twisted_lb.frontend import Frontend
 from twisted_lb.net.listening import (
     UnixOptions,
+    apply,
     blamed_on,
     identity_of,
     open_inherited,
@@ -39,6 +41,9 @@ from twisted_lb.stages.listener import Accept, StreamListener
 from twisted_lb.stages.listener_endpoint import EndpointListener
 from twisted_lb.stages.proxy_header import Reception
 
+Listener = StreamListener | EndpointListener
+Held = tuple[int, Any]
+"""A family, and a socket address or the path of a Unix socket."""
 Key = tuple[str, int, str | None, str | None, str | None]
 """What two bind entries must share for one to go on with the other's sockets."""
 
@@ -104,17 +109,33 @@ class Binding:
         self.process = process
         self.bind = bind
         self.opening: list[Deferred[Any]] = []
-        self._listeners: list[StreamListener | EndpointListener] = []
+        self.listeners: list[Listener] = []
+        self._held: Mapping[Held, StreamListener] = MappingProxyType({})
         self._unix: tuple[str, tuple[int, int]] | None = None
 
-    def open(self) -> None:
-        """Open all of them. Raises ConfigError, and has none open then."""
+    def open(self, held: Mapping[Held, StreamListener] = MappingProxyType({})) -> None:
+        """Open all of them; those that are in ``held`` are shared with the entry that has them open already.
+
+        Raises: ConfigError, and has opened none then.
+        """
+        self._held = held
         try:
             with blamed_on(self.bind.address):
                 self._open(parse_bind(self.bind.address))
         except BaseException:
-            self.stop()
+            self.stop(besides=list(held.values()))
             raise
+
+    def held(self) -> dict[Held, StreamListener]:
+        """What another entry can go on with: sockets that are bound to an address, or to a path."""
+        if self._unix is not None:
+            path, (listener,) = self._unix[0], self.listeners
+            return {(socket.AF_UNIX, path): listener} if isinstance(listener, StreamListener) else {}
+        return {
+            (one.family, one.getsockname()): one
+            for one in self.listeners
+            if isinstance(one, StreamListener) and one.family != socket.AF_UNIX
+        }
 
     def _open(self, address: Any) -> None:
         backlog = self.bind.backlog
@@ -144,7 +165,10 @@ class Binding:
         return f"{SocketAddress(host, port)} (of {self.bind.address})"
 
     def _open_ip(self, family: int, sockaddr: Any) -> None:
-        if self.process.poller is not None:
+        held = self._held.get((family, sockaddr))
+        if held is not None:
+            self.listeners.append(held)
+        elif self.process.poller is not None:
             self._add(open_tcp(family, sockaddr, self.bind.backlog))
         else:
             endpoint = TCP6ServerEndpoint if family == socket.AF_INET6 else TCP4ServerEndpoint
@@ -156,7 +180,13 @@ class Binding:
         if self.process.poller is None:
             self._add_endpoint(UNIXServerEndpoint(self.process.reactor, path, bind.backlog, mode or 0o666, 0))
             return
-        self._add(open_unix_path(path, bind.backlog, UnixOptions(mode, bind.user, bind.group)))
+        options = UnixOptions(mode, bind.user, bind.group)
+        held = self._held.get((socket.AF_UNIX, path))
+        if held is not None:
+            apply(path, options)
+            self.listeners.append(held)
+        else:
+            self._add(open_unix_path(path, bind.backlog, options))
         self._unix = path, identity_of(path)
 
     def _add(self, sock: socket.SocketType) -> None:
@@ -164,11 +194,11 @@ class Binding:
         if poller is None:
             sock.close()
             raise ConfigError(f"{self.bind.address}: addresses of this kind need Linux")
-        self._listeners.append(StreamListener(poller, self.process.clock, sock, self.bind.address, ()))
+        self.listeners.append(StreamListener(poller, self.process.clock, sock, self.bind.address, ()))
 
     def _add_endpoint(self, endpoint: Any) -> None:
         listener = EndpointListener(endpoint, self.bind.address, ())
-        self._listeners.append(listener)
+        self.listeners.append(listener)
         opening = listener.listen()
         failures: list[Failure] = []
         opening.addErrback(failures.append)
@@ -187,7 +217,7 @@ class Binding:
         ``reception``: what proxies before us have to send; ``None`` for nothing.
         """
         limits = (self.process.limit, frontend.limit, limit)
-        for listener in self._listeners:
+        for listener in self.listeners:
             listener.limits = limits
             if isinstance(listener, StreamListener):
                 listener.accept = self._accepting(frontend, limits, self._local_address(listener), reception)
@@ -196,13 +226,13 @@ class Binding:
 
     def start(self) -> None:
         """Begin to accept; endpoints did when they were opened, and hold what came."""
-        for listener in self._listeners:
+        for listener in self.listeners:
             if isinstance(listener, StreamListener):
-                listener.start()
+                listener.start(self.bind.backlog)
 
     def resume(self) -> None:
         """Look again whether there is room: the limits may have changed."""
-        for listener in self._listeners:
+        for listener in self.listeners:
             listener.resume()
 
     def _local_address(self, listener: StreamListener) -> SocketAddress | None:
@@ -246,16 +276,18 @@ class Binding:
 
     def sockets(self) -> list[Any]:
         """The socket addresses that this entry's streams are accepted at."""
-        return [one.getsockname() for one in self._listeners if isinstance(one, StreamListener)]
+        return [one.getsockname() for one in self.listeners if isinstance(one, StreamListener)]
 
     def __len__(self) -> int:
-        return len(self._listeners)
+        return len(self.listeners)
 
-    def stop(self) -> None:
-        """Close all of them."""
-        for listener in self._listeners:
-            listener.stop()
-        self._listeners.clear()
-        if self._unix is not None:
+    def stop(self, besides: Container[Listener] = ()) -> None:
+        """Close all of them but those that another entry goes on with."""
+        kept = [listener for listener in self.listeners if listener in besides]
+        for listener in self.listeners:
+            if listener not in kept:
+                listener.stop()
+        self.listeners.clear()
+        if self._unix is not None and not kept:
             remove_unix_path(*self._unix)
-            self._unix = None
+        self._unix = None

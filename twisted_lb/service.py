@@ -81,19 +81,29 @@ class LoadBalancer(Service):
         return assembly
 
     def _open_missing(self, assembly: Assembly) -> dict[tuple[Key, int], Binding]:
-        """Open the bind entries that are not open yet: all of them, or none."""
+        """Open the bind entries that are not open yet: all of them, or none.
+
+        Sockets of entries that are to go, but are bound to an address of one that comes, are shared until they do.
+        """
+        wanted = dict(_keyed(assembly.binds))
+        held = {
+            where: listener
+            for key, binding in self.bindings.items()
+            if key not in wanted
+            for where, listener in binding.held().items()
+        }
         opened: dict[tuple[Key, int], Binding] = {}
         problems: list[str] = []
-        for key, entry in _keyed(assembly.binds):
+        for key, entry in wanted.items():
             if key not in self.bindings:
                 binding = opened[key] = Binding(self.process, entry.bind)
                 try:
-                    binding.open()
+                    binding.open(held)
                 except ConfigError as error:
                     problems.extend(error.problems)
         if problems:
             for binding in opened.values():
-                binding.stop()
+                binding.stop(besides=list(held.values()))
             assembly.close_logs(besides=self.assembly)
             raise ConfigError(*problems)
         return opened
@@ -101,14 +111,15 @@ class LoadBalancer(Service):
     def _take_over(self, assembly: Assembly, opened: dict[tuple[Key, int], Binding]) -> None:
         """From here on ``assembly`` rules; nothing can fail any more."""
         before, self.assembly = self.assembly, assembly
-        bindings = {**self.bindings, **opened}
+        going = {**self.bindings, **opened}
         assembly.commit()
         self.bindings = {}
         for key, entry in _keyed(assembly.binds):
-            binding = self.bindings[key] = bindings.pop(key)
+            binding = self.bindings[key] = going.pop(key)
             binding.serve(entry.frontend, entry.limit, entry.reception)
-        for binding in bindings.values():
-            binding.stop()
+        staying = [listener for binding in self.bindings.values() for listener in binding.listeners]
+        for binding in going.values():
+            binding.stop(besides=staying)
         if before is not None:
             before.close_logs(besides=assembly)
         for binding in self.bindings.values():

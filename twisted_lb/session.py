@@ -10,6 +10,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -104,6 +105,8 @@ class Session:
         "stage",
         "timer_slot",
     )
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -346,10 +349,8 @@ class Session:
             attempt.attach(protocol, half_close=True)
             protocol.makeConnection(attempt)  # type: ignore[no-untyped-call]
         relay = self._relay = TransportRelay(self, self.process.clock, self.client, protocol.transport)
-        protocol.side = relay.server
+        protocol.relay_through(relay.server)
         relay.start(self._preface, peeked)
-        if protocol.lost is not None:
-            relay.server.lost(protocol.lost)
         if self._client_ended and self._relay is relay:
             relay.client.end_of_stream()
 
@@ -482,7 +483,10 @@ class Session:
         self.stage = TRANSITIONS[self.stage, ENDED]
         process.wheel.disarm(self)
         if self.frontend.recorded:
-            self._record(ending)
+            try:
+                self._record(ending)
+            except Exception:
+                self._log.failure("a record is lost")
         relay, self._relay = self._relay, None
         if relay is not None:
             relay.forget()

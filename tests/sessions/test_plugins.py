@@ -348,3 +348,16 @@ def test_a_flood_of_failures_is_counted_in_full_and_logged_now_and_then(world: "
 def test_a_plugin_error_names_the_plugin() -> None:
     error = PluginError("policy_test", "did something")
     assert str(error) == "plugin 'policy_test' did something"
+
+
+def test_a_defect_in_making_the_record_loses_the_record_alone(
+    world: "World", log: list[LogEvent], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen: the session stayed among the living, and a graceful stop waited for it for ever."""
+    upstream = world.upstream()
+    client = world.client(world.frontend(world.backend(upstream)))
+    monkeypatch.setattr("twisted_lb.session.record_of", raises)
+    world.end(client, upstream.peers[0])
+    assert world.records == []
+    assert "a record is lost" in lines(log)
+    world.assert_empty()

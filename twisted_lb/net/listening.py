@@ -63,7 +63,7 @@ def open_unix_path(path: str, backlog: int, options: UnixOptions) -> socket.Sock
             os.unlink(beside)
         sock.bind(beside)
         try:
-            _apply(beside, options)
+            apply(beside, options)
             sock.listen(backlog)
             os.rename(beside, path)
         except BaseException:
@@ -87,7 +87,8 @@ def _refuse_to_replace(path: str) -> None:
             raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
-def _apply(path: str, options: UnixOptions) -> None:
+def apply(path: str, options: UnixOptions) -> None:
+    """Give a Unix path its mode and its owner. Raises OSError, or ConfigError for an owner that does not exist."""
     if options.user is not None or options.group is not None:
         os.chown(path, *owner_of(options))
     if options.mode is not None:

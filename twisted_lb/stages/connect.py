@@ -198,7 +198,7 @@ class ServerProtocol(TwistedProtocol):
         self.transport.pauseProducing()  # type: ignore[attr-defined]  # every transport of a stream endpoint has it
 
     def relay_through(self, side: TransportSide) -> None:
-        """From now on ``side`` hears of everything."""
+        """From now on ``side`` hears of everything; to be called before the relay starts."""
         self.side = side
         if self._lost is not None:
             side.lost(self._lost)

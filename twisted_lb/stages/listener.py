@@ -51,14 +51,18 @@ class StreamListener:
         self._clock = clock
         self._sock = sock
         self._fd = sock.fileno()
-        self._family = sock.family
+        self.family = sock.family
         self._paused = True
         self._watched = False
         self._retry: IDelayedCall | None = None
         self._complained_at: float | None = None
 
-    def start(self) -> None:
-        """Begin to accept."""
+    def start(self, backlog: int | None = None) -> None:
+        """Begin to accept; when it does already, go on with another length of the backlog."""
+        if self._watched:
+            if backlog is not None:
+                self._sock.listen(backlog)
+            return
         self._poller.watch(self._fd, self, 0)
         self._watched = True
         self.resume()
@@ -70,7 +74,7 @@ class StreamListener:
         room = ACCEPT_BATCH
         for limit in self.limits:
             room = limit.room(room)
-        take, poller, family, accept = self._sock._accept, self._poller, self._family, self.accept  # type: ignore[attr-defined]
+        take, poller, family, accept = self._sock._accept, self._poller, self.family, self.accept  # type: ignore[attr-defined]
         for _ in range(room):
             try:
                 fd, peer = take()
@@ -113,7 +117,7 @@ class StreamListener:
     def _try_again(self) -> None:
         self._retry = None
         try:
-            spare = socket.SocketType(self._family, socket.SOCK_STREAM)
+            spare = socket.SocketType(self.family, socket.SOCK_STREAM)
         except OSError:
             self._retry = self._clock.callLater(RETRY_S, self._try_again)
             return

@@ -165,6 +165,8 @@ class TransportRelay(Relay):
 
     def start(self, preface: bytes, peeked: bytes) -> None:
         """Send the server ``preface``, which is ours, and ``peeked``, which is the client's, and go on."""
+        if self.closing:
+            return  # a side was lost before
         for side in (self.client, self.server):
             side.transport.registerProducer(side, True)
         self.client.bytes_in = len(peeked)
