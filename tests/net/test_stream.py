@@ -366,13 +366,17 @@ def test_a_protocol_that_knows_no_half_close_loses_the_connection_at_the_end_of_
 
 def test_an_end_of_stream_behind_bytes_that_were_paused_is_seen(kind: Kind) -> None:
     """Seen: 64 KiB and a bit, then the end, and a reader that paused in between never heard of the end."""
-    right = HalfNotes(lambda event: right.transport.pauseProducing())
-    left, reader = kind.connect(HalfNotes(), right)
+
+    def pause_once(event: str) -> None:
+        if right.events == ["data"]:
+            right.transport.pauseProducing()
+
+    left, reader = kind.connect(HalfNotes(), right := HalfNotes(pause_once))
     reader.pauseProducing()
     left.write(BULK[: READ_SIZE + 1])
     left.loseWriteConnection()
     kind.settle()
-    for _ in range(10):
+    for _ in range(2):
         reader.resumeProducing()
         kind.settle()
     assert len(right.data) == READ_SIZE + 1
@@ -640,6 +644,35 @@ def test_what_was_said_before_a_reset_is_delivered_although_a_send_failed(loop: 
     assert notes.data == b"413 too large"
     assert notes.reason is not None
     assert notes.reason.check(ConnectionLost)
+
+
+def test_a_send_that_fails_without_a_reset_is_the_end_too(loop: "Loop", tcp: Tcp) -> None:
+    """There is no route any more, say: nothing will ever be there to be read, and no event tells."""
+    stream, far = tcp(notes := HalfNotes())
+    far.sendall(b"last words")
+    loop.settle()
+    sock, stream.sock = stream.sock, Unreachable(stream.sock)  # type: ignore[assignment]
+    stream.write(b"x")
+    loop.settle()
+    assert notes.events == []
+    stream.resumeProducing()
+    loop.settle()
+    assert notes.events == ["data", "lost"]
+    assert notes.data == b"last words"
+    assert sock.fileno() == -1
+
+
+class Unreachable:
+    """A socket that cannot send."""
+
+    def __init__(self, sock: socket.SocketType) -> None:
+        self._sock = sock
+
+    def send(self, data: bytes) -> int:
+        raise OSError(errno.EHOSTUNREACH, os.strerror(errno.EHOSTUNREACH))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
 
 
 def test_one_that_sends_without_end_leaves_turns_to_others(loop: "Loop", tcp: Tcp) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol, ISSLTransport
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -201,9 +202,10 @@ def test_what_was_said_before_a_reset_arrives_before_it(who: str, cause: Cause) 
     """Seen: an answer that Twisted had buffered was dropped when its server reset the connection."""
     world = World().start()
     source, sink = world.sides(who)
-    source.transport.write(b"413 too large")
-    world.network.turn()
+    side = world.relay.client if who == "client" else world.relay.server
+    side.data(b"413 too large")
     source.transport.abortConnection()
+    side.lost(Failure(ConnectionLost()))
     world.turn()
     assert sink.data == b"413 too large"
     assert sink.was_reset
