@@ -3,6 +3,7 @@
 It has no sender: what goes through its tunnel, header and all, comes from a client that plays its part.
 """
 
+import os
 from typing import Any
 
 import pytest
@@ -58,7 +59,10 @@ def squid(daemons: Daemons, free_port: FreePort) -> Squid:
     folder.chmod(0o777)  # squid gives up root for a user of its own
     ports = {"tunnel": free_port(), "receiver": free_port()}
     (folder / "squid.conf").write_text(CONFIG.format(folder=folder, sender=SENDER, **ports))
-    started = daemons.start("squid", "squid", "-N", "-f", "squid.conf", folder=folder, ports=[*ports.values()])
+    name = f"tests{os.getpid()}"  # of its shared memory: another squid may run on this machine
+    started = daemons.start(
+        "squid", "squid", "-N", "-n", name, "-f", "squid.conf", folder=folder, ports=[*ports.values()]
+    )
     return started, ports["tunnel"], ports["receiver"]
 
 
