@@ -1,20 +1,15 @@
 """TLS behind a header, and a header within TLS."""
 
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 from twisted.internet.protocol import Factory
 from twisted.internet.ssl import CertificateOptions
 from twisted.internet.testing import MemoryReactorClock
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
+from tests.interop.certificates import certificate
 from twisted_lb.endpoints.descriptions import ProxyProtocolServerParser
 from twisted_lb.endpoints.proxied_transport import IProxiedTransport
 from twisted_lb.endpoints.proxy_protocol_server import ProxyProtocolServerEndpoint
@@ -29,20 +24,12 @@ V1 = b"PROXY TCP4 192.0.2.10 198.51.100.20 56324 443\r\n"
 @pytest.fixture(scope="module")
 def pems(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Paths of PEM files: ``key``, ``certificate``, and ``both`` in one."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-    builder = builder.serial_number(1).not_valid_before(now - timedelta(1)).not_valid_after(now + timedelta(1))
-    texts = {
-        "key": key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
-        "certificate": builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM),
-    }
-    texts["both"] = texts["certificate"] + texts["key"]
     folder = tmp_path_factory.mktemp("pems")
-    for file, text in texts.items():
-        (folder / file).write_bytes(text)
-    return {file: str(folder / file) for file in texts}
+    both = certificate("localhost", folder / "both").read_text()
+    begins = both.index("-----BEGIN CERTIFICATE")
+    (folder / "key").write_text(both[:begins])
+    (folder / "certificate").write_text(both[begins:])
+    return {file: str(folder / file) for file in ("key", "certificate", "both")}
 
 
 def over_tls(shore: "Shore", client: Any) -> Any:
@@ -110,6 +97,19 @@ def test_a_broken_header_within_tls_ends_the_connection(
     shore.settle()
     assert client.events == ["made", "lost"]
     assert factory.asked == []
+
+
+def test_a_header_where_tls_should_begin_is_told_in_the_log(
+    shore: "Shore", witnesses: Any, witness: Any, pems: dict[str, str], log: list[str]
+) -> None:
+    inner = TlsServerEndpoint(shore.clock, shore, load_certificate(pems["both"]))
+    ProxyProtocolServerEndpoint(shore.clock, inner).listen(factory := witnesses())
+    shore.arrive(client := witness())
+    client.transport.write(V1)
+    shore.settle()
+    assert client.events[-1] == "lost"
+    assert factory.asked == []
+    assert any(line.startswith("info") and "wrong version number" in line for line in log)
 
 
 def test_a_source_that_is_refused_within_tls_is_gone(

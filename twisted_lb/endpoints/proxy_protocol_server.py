@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
     IDelayedCall,
     IHandshakeListener,
@@ -144,10 +145,11 @@ class HeaderReceiver(PassingProtocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """See ``IProtocol``."""
         if self._buffer is not None:
-            # One that sends nothing is most likely a look whether the port is open.
-            tell = self._log.info if self._buffer else self._log.debug
-            text = "connection from {peer} closed after {count} bytes of a PROXY header"
-            tell(text, peer=self._real.getPeer(), count=len(self._buffer))
+            # One that sends nothing is most likely a look whether the port is open; TLS below has more to tell.
+            silent = not self._buffer and reason.check(ConnectionDone, ConnectionLost)
+            tell = self._log.debug if silent else self._log.info
+            text = "connection from {peer} closed after {count} bytes of a PROXY header: {why}"
+            tell(text, peer=self._real.getPeer(), count=len(self._buffer), why=reason.getErrorMessage())
         self._stop_waiting()
         self._buffer = None
         if self._proxied is not None:
