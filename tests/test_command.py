@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import subprocess
 import sysconfig
 from pathlib import Path
@@ -268,3 +269,33 @@ def test_it_says_its_version(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--version"])
     assert left.value.code == 0
     assert capsys.readouterr().out == f"twisted-lb {__version__}\n"
+
+
+# The documentation
+
+PAGE = Path(__file__).parents[1] / "docs" / "reference" / "proxy-header.md"
+EXAMPLES = [
+    (command, output)
+    for block in re.findall(r"^```console\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    for command, output in re.findall(r"^\$ (.+)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE)
+]
+
+
+def test_there_are_examples_to_check() -> None:
+    assert len(EXAMPLES) >= 5
+
+
+@pytest.mark.parametrize(("command", "output"), EXAMPLES)
+def test_the_page_shows_what_the_command_prints(command: str, output: str) -> None:
+    environment = {**os.environ, "PATH": f"{SCRIPT.parent}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-c", f"{command} 2>&1"], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout == output
+    assert done.returncode == int(output.startswith("refused"))
+
+
+def test_the_page_lists_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = call(capsys, "encode", "--help")
+    rows = "".join(line for line in PAGE.read_text().splitlines() if line.startswith("| `--"))
+    assert set(re.findall(r"--[a-z0-9-]+", rows)) == set(re.findall(r"--[a-z0-9-]+", out)) - {"--help"}

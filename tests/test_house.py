@@ -13,7 +13,7 @@ import pytest
 import twisted_lb
 from twisted_lb import hookspecs
 from twisted_lb.config.load import load_dict
-from twisted_lb.config.model import Use
+from twisted_lb.config.model import AcceptProxy, SendProxy, Use
 from twisted_lb.plugin_host import KINDS, KindName, Supplied, load_plugins
 
 ROOT = Path(__file__).parents[1]
@@ -191,6 +191,9 @@ def uses_in(value: Any, key: str = "") -> Iterator[tuple[KindName, Use]]:
     """Yield every ``Use`` of a configuration with its kind, which the key of the file tells."""
     if isinstance(value, Use):
         yield next(kind for kind in KINDS if kind.startswith(key)), value
+    elif isinstance(value, AcceptProxy | SendProxy):  # they name codecs by text: codecs are named, never given options
+        names = value.versions if isinstance(value, AcceptProxy) else [value.version]
+        yield from (("proxy_codecs", Use(use=name)) for name in names)
     elif isinstance(value, msgspec.Struct):
         for name in value.__struct_fields__:
             yield from uses_in(getattr(value, name), name)

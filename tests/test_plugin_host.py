@@ -83,6 +83,7 @@ def test_the_bundled_plugins_supply_what_the_documentation_names() -> None:
         "balancers": ["first", "least_conn", "random", "round_robin"],
         "policies": ["source"],
         "validators": ["payload"],
+        "proxy_codecs": ["v1", "v2"],
         "access_logs": ["json", "text"],
         "observers": ["trace"],
     }

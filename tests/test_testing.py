@@ -18,10 +18,14 @@ from twisted_lb.api import (
     IBalancer,
     IObserver,
     IPolicy,
+    IProxyCodec,
     IServer,
     IValidator,
     NeedMore,
+    ProxyHeader,
+    SocketAddress,
     Stage,
+    WireError,
 )
 from twisted_lb.testing import (
     AccessLogContract,
@@ -29,6 +33,7 @@ from twisted_lb.testing import (
     FakeServer,
     ObserverContract,
     PolicyContract,
+    ProxyCodecContract,
     ValidatorContract,
     make_facts,
     make_record,
@@ -58,6 +63,37 @@ def validator_failures(validate: Callable[[bytes], Any], **parts: Any) -> set[st
     made = type("Made", (), {"validate": lambda self, data, facts: validate(data)})
     examples = {"accepted": [b"abc"], "refused": [b"xyz", b"a--"]}
     return failures(ValidatorContract, make_validator=lambda self: implementer(IValidator)(made)(), **examples | parts)
+
+
+class Letters:
+    """A good codec, to break: ``#``, two letters that say who the client is, and ``;``."""
+
+    signature = b"#"
+    max_length = 4
+
+    def decode(self, data: bytes) -> Any:
+        if data[:1] not in (b"", b"#"):
+            raise WireError("letters", 0)
+        for place, byte in enumerate(data[1:3], 1):
+            if not 97 <= byte <= 122:
+                raise WireError("letters", place)
+        if data[3:4] not in (b"", b";"):
+            raise WireError("letters", 3)
+        if len(data) < 4:
+            return NeedMore(4)
+        source = SocketAddress(data[1:3].decode())
+        return ProxyHeader(source=source, destination=source), 4
+
+    def encode(self, header: ProxyHeader) -> bytes:
+        if header.source is None or len(header.source.host) != 2:
+            raise WireError("letters")
+        return f"#{header.source.host};".encode()
+
+
+def codec_failures(codec: type = Letters, **parts: Any) -> set[str]:
+    examples = {"headers": [b"#ab;", b"#xy;"], "refused": [b"ab", b"#a1", b"#abc"]}
+    made = implementer(IProxyCodec)(codec)
+    return failures(ProxyCodecContract, make_codec=lambda self: made(), **examples | parts)
 
 
 def access_log_failures(format_record: Callable[[Any], Any]) -> set[str]:
@@ -194,6 +230,95 @@ def test_a_validator_that_raises_on_strange_bytes_is_found_out() -> None:
 def test_a_validator_without_examples_is_found_out() -> None:
     assert "test_it_judges_what_comes_whole" in validator_failures(good, accepted=[])
     assert "test_it_judges_what_comes_whole" in validator_failures(good, refused=[])
+
+
+# PROXY codecs
+
+
+def test_a_good_codec_passes() -> None:
+    assert codec_failures() == set()
+
+
+def test_a_codec_that_swallows_payload_is_found_out() -> None:
+    class Greedy(Letters):
+        def decode(self, data: bytes) -> Any:
+            answer = super().decode(data)
+            return answer if isinstance(answer, NeedMore) else (answer[0], len(data))
+
+    assert "test_it_decodes_a_header_and_leaves_what_follows_alone" in codec_failures(Greedy)
+
+
+def test_a_codec_that_waits_for_a_byte_that_never_comes_is_found_out() -> None:
+    class Patient(Letters):
+        def decode(self, data: bytes) -> Any:
+            answer = super().decode(data)
+            return NeedMore(5) if isinstance(answer, NeedMore) else answer
+
+    assert codec_failures(Patient) == {"test_it_waits_for_what_is_missing_and_not_for_more"}
+
+
+def test_a_codec_that_acts_on_a_part_of_a_header_is_found_out() -> None:
+    class Hasty(Letters):
+        def decode(self, data: bytes) -> Any:
+            return super().decode(data if len(data) != 3 else data + b";")
+
+    assert "test_it_waits_for_what_is_missing_and_not_for_more" in codec_failures(Hasty)
+
+
+def test_a_codec_that_remembers_is_found_out() -> None:
+    class Remembering(Letters):
+        def __init__(self) -> None:
+            self.first = b""
+
+        def decode(self, data: bytes) -> Any:
+            self.first = self.first or data[:2]
+            return super().decode(self.first + data[2:])
+
+    assert "test_it_keeps_nothing_from_one_call_to_the_next" in codec_failures(Remembering)
+
+
+def test_a_codec_whose_refusals_depend_on_the_cut_is_found_out() -> None:
+    class Late(Letters):
+        def decode(self, data: bytes) -> Any:
+            if len(data) > 3 and not data[1:3].isalpha():
+                raise WireError("letters", 1)
+            return super().decode(data)
+
+    found = codec_failures(Late, refused=[b"#a1;"])
+    assert found == {"test_it_refuses_what_is_wrong_however_it_is_cut"}
+
+
+def test_a_codec_that_raises_something_else_is_found_out() -> None:
+    class Careless(Letters):
+        def decode(self, data: bytes) -> Any:
+            data.decode()
+            return super().decode(data)
+
+    found = codec_failures(Careless)
+    assert {"test_nothing_but_a_header_need_more_or_a_wire_error_ever_comes_out"} <= found
+
+
+def test_a_codec_that_writes_something_else_than_it_read_is_found_out() -> None:
+    class Forgetful(Letters):
+        def encode(self, header: ProxyHeader) -> bytes:
+            return b"#no;"
+
+    assert codec_failures(Forgetful) == {"test_it_encodes_what_it_decodes"}
+
+
+def test_a_codec_that_writes_what_it_cannot_read_is_found_out() -> None:
+    class Bold(Letters):
+        def encode(self, header: ProxyHeader) -> bytes:
+            return super().encode(header) if header.source and len(header.source.host) == 2 else b"#"
+
+    assert codec_failures(Bold) == {"test_it_encodes_every_kind_of_connection_or_says_that_it_cannot"}
+
+
+def test_a_codec_without_signature_or_examples_is_found_out() -> None:
+    nothing = type("Nothing", (Letters,), {"signature": b""})
+    assert codec_failures(nothing) == {"test_it_satisfies_the_interface"}
+    assert "test_it_satisfies_the_interface" in codec_failures(headers=[])
+    assert "test_it_satisfies_the_interface" in codec_failures(refused=[])
 
 
 # Access logs

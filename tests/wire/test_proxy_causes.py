@@ -76,3 +76,9 @@ def test_every_reason_of_the_bundled_codecs_is_explained() -> None:
     text = "".join(path.read_text() for path in sources)
     reasons = set(re.findall(r'"(proxy-v\d-[a-z0-9-]+)"', text))
     assert reasons - {"proxy-v1-signature", "proxy-v2-signature"} == set(EXPLANATIONS)
+
+
+def test_the_documentation_has_every_reason_with_its_explanation() -> None:
+    page = PLUGINS.parent / "docs" / "reference" / "proxy-header.md"
+    rows = dict(re.findall(r"^\| `(proxy-v\d-[a-z0-9-]+)` \| (.+) \|$", page.read_text(), re.MULTILINE))
+    assert rows == EXPLANATIONS

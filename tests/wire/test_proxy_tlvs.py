@@ -1,5 +1,8 @@
 """TLVs are split exactly, checked for what their types allow, and told in words."""
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -146,3 +149,9 @@ def test_telling_never_fails(tlvs: tuple[Tlv, ...]) -> None:
 
 def test_types_have_the_specification_s_names() -> None:
     assert (type_name(0x22), type_name(0x01), type_name(0xE4)) == ("SSL_CN", "ALPN", "0xE4")
+
+
+def test_the_documentation_lists_every_type() -> None:
+    page = Path(__file__).parents[2] / "docs" / "reference" / "proxy-header.md"
+    rows = re.findall(r"^\| `(0x[0-9A-F]{2})` \| (\w+) \|", page.read_text(), re.MULTILINE)
+    assert rows == [(f"0x{type:02X}", type.name) for type in TlvType]
