@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from benchmarks.backend import Servers
 from benchmarks.errors import LoadFailedError
 from benchmarks.proxies import PEERS, Peer, running_peer
 from benchmarks.workloads import Sample, Scale, Workload
@@ -24,7 +25,7 @@ class Bench:
     remarks: list[str] = field(default_factory=list)
     results: dict[tuple[str, str], list[Sample | None]] = field(default_factory=dict)
 
-    def run(self, servers: tuple[int, int]) -> None:
+    def run(self, servers: Servers) -> None:
         """All rounds of all workloads, into ``results``; a run that fails becomes a remark."""
         for workload in self.workloads:
             names = [name for name in self.peers if takes_part(name, workload)]
@@ -37,7 +38,7 @@ class Bench:
             else:
                 self._share(workload, names, range(self.rounds), servers)
 
-    def _share(self, workload: Workload, names: list[str], rounds: Sequence[int], servers: tuple[int, int]) -> None:
+    def _share(self, workload: Workload, names: list[str], rounds: Sequence[int], servers: Servers) -> None:
         """Start the peers ``names``, let each have its turn in every round, stop them all."""
         with ExitStack() as started:
             targets = {}
@@ -45,7 +46,7 @@ class Bench:
                 directory = Path(started.enter_context(tempfile.TemporaryDirectory(prefix="benchmark-")))
                 try:
                     targets[name] = started.enter_context(
-                        running_peer(self.peers[name], directory, servers, self.descriptors)
+                        running_peer(self.peers[name], directory, servers, self.descriptors, workload.proxied)
                     )
                 except LoadFailedError as failure:
                     self.remark(f"{workload.name}, {name}: {failure}")

@@ -17,6 +17,9 @@ HOST = "127.0.0.1"
 START_DEADLINE_S = 15.0
 STOP_DEADLINE_S = 5.0
 REQUEST = b"GET / HTTP/1.1\r\nHost: benchmark\r\n\r\n"
+CLAIMED = b"203.0.113.7"
+# PROXY v2, over TCP and IPv4: from 203.0.113.7:51000 to 198.51.100.9:443.
+PROXY_HEADER = b"\r\n\r\n\0\r\nQUIT\n" + bytes.fromhex("2111000c cb007107 c6336409 c738 01bb")
 
 
 def free_ports(count: int) -> list[int]:
@@ -92,8 +95,8 @@ def _stop(child: subprocess.Popen[bytes]) -> None:
         child.wait(STOP_DEADLINE_S)
 
 
-def wait_until_serving(port: int, child: subprocess.Popen[bytes], log: Path) -> None:
-    """Return once an HTTP request to ``port`` gets its answer, through ``child``.
+def wait_until_serving(port: int, child: subprocess.Popen[bytes], log: Path, header: bytes = b"") -> None:
+    """Return once an HTTP request to ``port``, with ``header`` before it, gets its answer, through ``child``.
 
     Raises: LoadFailedError with the end of ``log`` when ``child`` ends, or does not serve in time.
     """
@@ -103,7 +106,7 @@ def wait_until_serving(port: int, child: subprocess.Popen[bytes], log: Path) -> 
             raise LoadFailedError(f"ended with status {child.returncode}: {_tail(log)}")
         try:
             with socket.create_connection((HOST, port), timeout=1) as sock:
-                sock.sendall(REQUEST)
+                sock.sendall(header + REQUEST)
                 return sock.recv(4096).startswith(b"HTTP/1.1 200")
         except OSError:
             return False

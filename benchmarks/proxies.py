@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.backend import user_line
-from benchmarks.process import HOST, free_ports, running, wait_until_serving
+from benchmarks.backend import Servers, user_line
+from benchmarks.process import HOST, PROXY_HEADER, free_ports, running, wait_until_serving
 from benchmarks.programs import find_program, find_stream_module, find_twistd, installed_version, version_of
 
 HERE = Path(__file__).parent
@@ -26,12 +26,16 @@ def connections_within(descriptors: int) -> int:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where one start of a peer lives: its private directory, its port, its two servers and its descriptor limit."""
+    """Where one start of a peer lives: its private directory, its port, its two servers and its descriptor limit.
+
+    ``proxied``: clients send a PROXY v2 header, and the servers want one.
+    """
 
     directory: Path
     port: int
     servers: tuple[int, int]
     descriptors: int
+    proxied: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ class Target:
 def _haproxy(options: str) -> Callable[[Placement], list[str]]:
     def prepare(place: Placement) -> list[str]:
         configuration = place.directory / "haproxy.cfg"
+        accept, send = ("accept-proxy", "send-proxy-v2") if place.proxied else ("", "")
         configuration.write_text(
             f"""
 global
@@ -72,10 +77,10 @@ defaults
     timeout client 600s
     timeout server 600s
 listen benchmark
-    bind {HOST}:{place.port}
+    bind {HOST}:{place.port} {accept}
     balance roundrobin
-    server a {HOST}:{place.servers[0]}
-    server b {HOST}:{place.servers[1]}
+    server a {HOST}:{place.servers[0]} {send}
+    server b {HOST}:{place.servers[1]} {send}
 """
         )
         return [find_program("haproxy"), "-db", "-f", str(configuration)]
@@ -113,6 +118,7 @@ stream {{
 def _ours(access_log: str) -> Callable[[Placement], list[str]]:
     def prepare(place: Placement) -> list[str]:
         configuration = place.directory / "lb.toml"
+        accept, send = ("true", '"v2"') if place.proxied else ("false", "false")
         configuration.write_text(
             f"""
 [process]
@@ -125,9 +131,11 @@ client = "600s"
 server = "600s"
 [frontends.benchmark]
 bind = ["{HOST}:{place.port}"]
+accept_proxy = {accept}
 backend = "benchmark"
 [backends.benchmark]
 balance = "round_robin"
+send_proxy = {send}
 [backends.benchmark.servers]
 a = "{HOST}:{place.servers[0]}"
 b = "{HOST}:{place.servers[1]}"
@@ -196,17 +204,21 @@ def peer_from_command(definition: str) -> Peer:
 
 
 @contextmanager
-def running_peer(peer: Peer, directory: Path, servers: tuple[int, int], descriptors: int) -> Iterator[Target]:
+def running_peer(
+    peer: Peer, directory: Path, servers: Servers, descriptors: int, proxied: bool = False
+) -> Iterator[Target]:
     """Start ``peer`` in ``directory`` and wait until a request passes through it; stop it on the way out.
 
+    ``proxied``: with PROXY v2 headers on both sides of it.
     Raises: LoadFailedError when it does not serve.
     """
+    ports = servers.proxied if proxied else servers.plain
     if peer.prepare is None:
-        yield Target(peer.name, servers[0], None)
+        yield Target(peer.name, ports[0], None)
         return
     [port] = free_ports(1)
-    command = peer.prepare(Placement(directory, port, servers, descriptors))
+    command = peer.prepare(Placement(directory, port, ports, descriptors, proxied))
     log = directory / f"{peer.name}.log"
     with running(command, directory, log) as child:
-        wait_until_serving(port, child, log)
+        wait_until_serving(port, child, log, PROXY_HEADER if proxied else b"")
         yield Target(peer.name, port, child.pid)

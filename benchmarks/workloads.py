@@ -8,6 +8,7 @@ from benchmarks.cpu import cpu_s
 from benchmarks.errors import LoadFailedError
 from benchmarks.loads import Outcome, ab, download, idle_bytes, wrk
 from benchmarks.programs import find_program
+from benchmarks.proxied import proxied_connections
 from benchmarks.proxies import Target
 
 PLAIN_PEERS = ("ours", "haproxy", "nginx", "portforward")
@@ -44,7 +45,7 @@ class Scale:
 class Workload:
     """A named load; ``unit`` is one piece of its work, ``program`` the load tool it needs, if any.
 
-    ``fresh``: every run needs a proxy that has served nobody yet.
+    ``fresh``: every run needs a proxy that has served nobody yet. ``proxied``: with PROXY v2 headers on both sides.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Workload:
     metrics: tuple[Metric, ...]
     run: Callable[[Target, Scale], Sample]
     fresh: bool = False
+    proxied: bool = False
 
 
 def _with_cost(target: Target, load: Callable[[], Outcome]) -> Sample:
@@ -83,6 +85,11 @@ def _connections(target: Target, scale: Scale) -> Sample:
     # Three times as long as asked for: a slow peer shall do the same number, and a stuck one shall end.
     limit_s = 3 * scale.seconds
     return _with_cost(target, lambda: ab(find_program("ab"), target.port, CONCURRENCY, count, source, limit_s))
+
+
+def _proxied_connections(target: Target, scale: Scale) -> Sample:
+    count = CONNECTIONS_PER_S * scale.seconds
+    return _with_cost(target, lambda: proxied_connections(target.port, CONCURRENCY, count, 3 * scale.seconds + 10))
 
 
 def _bulk(connections: int) -> Callable[[Target, Scale], Sample]:
@@ -119,6 +126,16 @@ WORKLOADS = {
             ("ours", "ours-json-log", "haproxy", "nginx", "portforward"),
             WORK,
             _connections,
+        ),
+        Workload(
+            "proxy",
+            f"as conn, with PROXY v2 headers from the client and to the server, {CONCURRENCY} at a time",
+            "connection",
+            None,
+            ("ours", "haproxy"),
+            WORK,
+            _proxied_connections,
+            proxied=True,
         ),
         Workload("bulk1", "downloads on 1 connection", "MB", None, BULK_PEERS, WORK, _bulk(1)),
         Workload("bulk4", "downloads on 4 connections", "MB", None, BULK_PEERS, WORK, _bulk(4)),
