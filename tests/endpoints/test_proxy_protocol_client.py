@@ -93,6 +93,22 @@ def test_a_connection_without_ip_addresses_claims_none(
     assert connect(shore, version="v1")[1] == header + b"hello"
 
 
+def test_a_codec_gets_both_addresses_or_none(shore: "Shore", monkeypatch: pytest.MonkeyPatch) -> None:
+    headers: list[Any] = []
+
+    def encode(_: object, header: Any) -> bytes:
+        headers.append(header)
+        return b"header"
+
+    monkeypatch.setattr("twisted_lb_plugins.proxy_header_v1.ProxyV1.encode", encode)
+    connect(shore, version="v1")
+    monkeypatch.setattr(MemoryTransport, "getHost", lambda self: HostnameAddress(b"a", 1))
+    connect(shore, version="v1")
+    pairs = [(header.source, header.destination) for header in headers]
+    assert pairs[1] == (("192.0.2.1", 1), ("192.0.2.2", 1))
+    assert pairs[3] == (None, None)
+
+
 def test_what_the_server_says_arrives(shore: "Shore", witnesses: Any) -> None:
     factory = witnesses()
     protocol, _ = connect(shore, factory)

@@ -199,14 +199,16 @@ def test_a_header_that_is_too_long_is_refused(shore: "Shore", factory: Any, witn
     assert factory.asked == []
 
 
-def test_bytes_after_a_refusal_are_not_looked_at(shore: "Shore", factory: Any) -> None:
+def test_bytes_after_a_refusal_are_not_looked_at(shore: "Shore", factory: Any, log: list[str]) -> None:
     listen(shore, factory)
     shore.arrive()
     receiver = shore.network.transports[1].protocol
     receiver.dataReceived(b"GET")
     receiver.dataReceived(V1)
+    assert shore.clock.getDelayedCalls() == []
     shore.network.settle()
     assert factory.asked == []
+    assert len([line for line in log if "PROXY" in line or "refused" in line]) == 1
 
 
 def test_a_codec_that_fails_ends_that_connection(

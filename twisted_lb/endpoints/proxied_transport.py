@@ -147,7 +147,7 @@ class ProxiedTransport:
 
     def begin(self) -> None:
         """The protocol is connected: give it what came with the header."""
-        if not self._paused and self._resuming is None:
+        if not self._paused:
             self._deliver()
 
     def hold(self, data: bytes) -> bool:
