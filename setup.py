@@ -26,6 +26,7 @@ setup(
         "twisted_lb.endpoints",
         "twisted_lb.net",
         "twisted_lb.stages",
+        "twisted_lb.testing",
         "twisted_lb.wire",
         "twisted_lb_plugins",
         "twisted.plugins",

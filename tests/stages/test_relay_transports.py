@@ -14,7 +14,8 @@ from twisted_lb.endings import Cause
 from twisted_lb.stages.connect import ServerProtocol
 from twisted_lb.stages.relay import IdleTimers
 from twisted_lb.stages.relay_transports import TransportRelay, can_half_close
-from twisted_lb.testing import READ_SIZE, WRITE_LIMIT, MemoryNetwork, MemoryTransport
+from twisted_lb.testing import MemoryNetwork, MemoryTransport
+from twisted_lb.testing.transports import READ_SIZE, WRITE_LIMIT
 
 BULK = bytes(range(256)) * 4096 * 4
 ROOM = 256 * 1024

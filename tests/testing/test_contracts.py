@@ -19,7 +19,6 @@ from twisted_lb.api import (
     IObserver,
     IPolicy,
     IProxyCodec,
-    IServer,
     IValidator,
     NeedMore,
     ProxyHeader,
@@ -35,8 +34,6 @@ from twisted_lb.testing import (
     PolicyContract,
     ProxyCodecContract,
     ValidatorContract,
-    make_facts,
-    make_record,
 )
 
 
@@ -365,16 +362,3 @@ def test_an_observer_that_expects_every_connection_to_be_routed_is_found_out() -
         session_closed=lambda self, facts, record: routed.remove(facts),
     )
     assert found == {"test_it_watches_a_connection_that_was_never_routed"}
-
-
-# Fakes
-
-
-def test_the_fake_server_is_a_server() -> None:
-    assert IServer.providedBy(FakeServer("a"))
-
-
-def test_facts_and_records_have_what_the_test_asks_for() -> None:
-    facts = make_facts("::1", 7, frontend="games", learnt={"tls.sni": "a.example"})
-    assert (str(facts.source), facts.frontend, facts.learnt) == ("[::1]:7", "games", {"tls.sni": "a.example"})
-    assert make_record(retries=3).retries == 3

@@ -1,0 +1,35 @@
+"""Public fakes and contract suites for plugin authors; nothing of the package imports this.
+
+A contract suite is a mixin: subclass it together with ``unittest.TestCase`` (or twisted.trial's), say how to make the
+object, and every promise that its interface asks for becomes a test::
+
+    class TestMine(BalancerContract, TestCase):
+        def make_balancer(self) -> IBalancer:
+            return Mine()
+"""
+
+from twisted_lb.testing.contracts import (
+    AccessLogContract,
+    BalancerContract,
+    ObserverContract,
+    PolicyContract,
+    ProxyCodecContract,
+    ValidatorContract,
+)
+from twisted_lb.testing.fakes import SOURCES, FakeServer, make_facts, make_record
+from twisted_lb.testing.transports import MemoryNetwork, MemoryTransport
+
+__all__ = [
+    "SOURCES",
+    "AccessLogContract",
+    "BalancerContract",
+    "FakeServer",
+    "MemoryNetwork",
+    "MemoryTransport",
+    "ObserverContract",
+    "PolicyContract",
+    "ProxyCodecContract",
+    "ValidatorContract",
+    "make_facts",
+    "make_record",
+]

@@ -1,0 +1,98 @@
+"""Servers, facts and records that a test makes up."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from zope.interface import implementer
+
+from twisted_lb.api import (
+    Facts,
+    IServer,
+    SessionRecord,
+    SocketAddress,
+)
+
+SOURCES = (
+    SocketAddress("192.0.2.1", 40000),
+    SocketAddress("2001:db8::1", 40000),
+    SocketAddress("::ffff:192.0.2.1", 40000),
+    SocketAddress("fe80::1%eth0", 40000),
+    SocketAddress("unix:"),
+    SocketAddress("unix:/run/client with a blank.sock"),
+    SocketAddress("unix:@abstract"),
+)
+"""Every kind of client that a proxy meets."""
+
+
+@implementer(IServer)
+@dataclass(slots=True)
+class FakeServer:
+    """A server as balancers and observers see it; set what the test needs."""
+
+    name: str
+    weight: int = 1
+    connections: int = 0
+    maxconn: int = 0
+
+
+def make_facts(
+    source: str = "192.0.2.1",
+    source_port: int = 40000,
+    destination: str = "192.0.2.2",
+    destination_port: int = 80,
+    frontend: str = "web",
+    bind: str = "*:80",
+    learnt: Mapping[str, Any] | None = None,
+) -> Facts:
+    """Make the facts about a connection; ``learnt`` is what validators found out."""
+    facts = Facts(SocketAddress(source, source_port), SocketAddress(destination, destination_port), frontend, bind)
+    facts.learnt.update(learnt or {})
+    return facts
+
+
+def make_record(**changes: Any) -> SessionRecord:
+    """Make the record of an ordinary connection that ended well, with ``changes``."""
+    fields: dict[str, Any] = {
+        "time": 1795376895.123,  # 2026-11-22 19:48:15.123 UTC
+        "source": "192.0.2.1",
+        "source_port": 40000,
+        "peer": "192.0.2.1",
+        "peer_port": 40000,
+        "destination": "192.0.2.2",
+        "destination_port": 80,
+        "frontend": "web",
+        "bind": "*:80",
+        "backend": "app",
+        "server": "a",
+        "queue_ms": 0,
+        "connect_ms": 1,
+        "total_ms": 250,
+        "bytes_in": 100,
+        "bytes_out": 1024,
+        "ending": "--",
+        "stage": "relay",
+        "reason": "",
+        "plugin": "",
+        "process_connections": 1,
+        "frontend_connections": 1,
+        "backend_connections": 1,
+        "server_connections": 1,
+        "retries": 0,
+        "redispatched": False,
+        "server_queue": 0,
+        "backend_queue": 0,
+    }
+    return SessionRecord(**fields | changes)
+
+
+def strange_records() -> list[SessionRecord]:
+    """Return records of every kind of client, and with what formats stumble over."""
+    sources = [make_record(source=source.host, source_port=source.port) for source in SOURCES]
+    return [
+        *sources,
+        make_record(source="unix:/a\nb\r\udcff\xe4", source_port=0, destination="unix:/tmp/x", destination_port=0),
+        make_record(server="<NOSRV>", queue_ms=-1, connect_ms=-1, total_ms=0, bytes_out=0, ending="PR", stage="policy"),
+        make_record(time=1795376895.9996, retries=3, redispatched=True, bytes_in=1 << 40, bytes_out=1 << 40),
+        make_record(time=0.0, reason='he said "\xe4\n"', plugin="policy_x", ending="IR", stage="policy"),
+    ]
