@@ -47,7 +47,8 @@ class Event(IntEnum):
 # Looking a member up on its Enum is a call of a Python function on 3.11, a dozen of them per connection.
 PASSED, FULL, ENDED = Event
 _ACCEPT, _BALANCE, _NORMAL_CAUSE = Stage.ACCEPT, Stage.BALANCE, Cause.NORMAL
-_LOOKING = (Stage.PROXY_HEADER, Stage.VALIDATION)
+_PROXY_HEADER, _VALIDATION = _LOOKING = (Stage.PROXY_HEADER, Stage.VALIDATION)
+_DIRECT, _REFUSED = Trust.DIRECT, Trust.REFUSED
 
 TRANSITIONS: Final[dict[tuple[Stage, Event], Stage]] = {
     (Stage.ACCEPT, Event.PASSED): Stage.ADMISSION,
@@ -166,11 +167,11 @@ class Session:
         reception = self._reception
         if reception is None:
             return PASSED
-        match reception.expects(self.facts.source.host):
-            case Trust.DIRECT:
-                return PASSED
-            case Trust.REFUSED:
-                return self._end(Cause.PROXY, "source is not in accept_proxy.from", reset=True)
+        trust = reception.expects(self.facts.source.host)
+        if trust is _DIRECT:
+            return PASSED
+        if trust is _REFUSED:
+            return self._end(Cause.PROXY, "source is not in accept_proxy.from", reset=True)
         self._arm(reception.timeout_s)
         self.client.resumeProducing()
         return None
@@ -188,7 +189,7 @@ class Session:
         """Let the current stage look at what the client sent so far."""
         used = 0
         try:
-            if self.stage is Stage.VALIDATION:
+            if self.stage is _VALIDATION:
                 verdict = validate(self.frontend.validators, self._peeked, self.facts)
             else:
                 assert self._reception is not None
@@ -199,9 +200,9 @@ class Session:
         match verdict:
             case NeedMore(at_least):
                 # A header is looked at as it comes: it is refused at its first wrong byte.
-                self._peek_at_least = at_least if self.stage is Stage.VALIDATION else 0
+                self._peek_at_least = at_least if self.stage is _VALIDATION else 0
             case Deny(reason):
-                broken_header = self.stage is Stage.PROXY_HEADER
+                broken_header = self.stage is _PROXY_HEADER
                 if broken_header:
                     self.process.complain(f"frontend {self.frontend.name}", f"{self.facts.peer}: {reason}")
                 self._end(Cause.PROXY, reason, reset=broken_header)

@@ -36,6 +36,9 @@ class Trust(Enum):
     REFUSED = "is refused"
 
 
+_MUST_SEND = Trust.MUST_SEND  # looking it up on its Enum is a call of a Python function on 3.11
+
+
 class Reception:
     """What a bind with ``accept_proxy`` expects. ``trusted``: ``None`` for every source.
 
@@ -60,7 +63,7 @@ class Reception:
     def expects(self, source: str) -> Trust:
         """What the source of that address has to do; an address that is none is not trusted."""
         if self._trusted is None or self._trusted.contains(source):
-            return Trust.MUST_SEND
+            return _MUST_SEND
         return self._others
 
     def take(self, data: bytes, facts: Facts) -> tuple[Verdict, int]:
@@ -141,7 +144,17 @@ class Sender:
         Raises: PluginError, also when the addresses or the TLVs do not fit into a header.
         """
         tlvs = self._tlvs(facts) if self._own or self._forwarded else ()
-        header = ProxyHeader(source=facts.source, destination=facts.destination, tlvs=tlvs)
+        return self._encode(ProxyHeader(source=facts.source, destination=facts.destination, tlvs=tlvs))
+
+    def local(self) -> bytes:
+        """The header of a connection that nobody is behind, such as a health check: LOCAL, or v1's UNKNOWN.
+
+        Of the TLVs, which speak of a client, it has at most the checksum. Raises: PluginError.
+        """
+        checksum = [kind for kind, value in self._own if value is Computed.CHECKSUM]
+        return self._encode(ProxyHeader(local=True, tlvs=tuple(Tlv(kind, b"") for kind in checksum)))
+
+    def _encode(self, header: ProxyHeader) -> bytes:
         try:
             encoded: Any = self._codec.object.encode(header)
         except Exception as error:

@@ -357,18 +357,32 @@ class StreamRelay(Relay):
     def start(self, preface: bytes, peeked: bytes, client_events: int, server_events: int) -> None:
         """Send the server ``preface``, which is ours, and ``peeked``, which is the client's, and go on.
 
-        ``client_events``, ``server_events``: what was reported of each while nobody read; it is not reported again.
+        ``client_events``, ``server_events``: what was reported of each while nobody read; it is not reported again. A
+        client of whom nothing was reported has been read to the end of what has come.
         """
         client, server = self.client, self.server
         client.bytes_in = len(peeked)
         first = preface + peeked
-        if first:
-            server.set_aside(first)
-            server.flush()
-        elif client_events:
+        if first and not self._send_first(first):
+            return
+        if client_events and server.pending is None:
             client.on_events(client_events)
         if server_events & ~EPOLLOUT:
             server.on_events(server_events)
+
+    def _send_first(self, first: bytes) -> bool:
+        """Send the server its first bytes. Returns whether the relay goes on."""
+        server = self.server
+        try:
+            sent = server.send(first)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            server.broken(error)
+            return False
+        if sent < len(first):
+            server.set_aside(first[sent:])
+        return True
 
     def finish(self) -> None:
         """Both sides have sent all, and each has taken all."""
