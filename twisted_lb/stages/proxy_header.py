@@ -95,26 +95,39 @@ class Reception:
         if isinstance(codec, NeedMore):
             return codec
         try:
-            answer = codec.decode(data)
+            answer: Any = codec.decode(data)
         except WireError:
             raise
         except Exception as error:
             raise self._blame(codec, f"raised {error!r} in decode") from error
-        result: tuple[ProxyHeader, int] | NeedMore
-        match answer:
-            case (ProxyHeader() as header, int(length)) if 0 < length <= len(data):
-                result = header, length
-            case NeedMore():
-                result, length = answer, max(answer.at_least, len(data) + 1)
-            case _:
-                raise self._blame(codec, f"answered {answer!r} in decode")
+        if _is_header(answer, len(data)):
+            length = answer[1]
+        elif isinstance(answer, NeedMore):
+            length = max(answer.at_least, len(data) + 1)
+        else:
+            raise self._blame(codec, f"answered {answer!r} in decode")
         if length > self._max_header:
             raise WireError("proxy-header-too-long", self._max_header)
+        result: tuple[ProxyHeader, int] | NeedMore = answer
         return result
 
     def _blame(self, codec: IProxyCodec, what: str) -> PluginError:
         built = self._plugins[id(codec)]
         return PluginError(built.plugin, f"PROXY codec {built.name!r} {what}")
+
+
+def _is_header(answer: Any, limit: int) -> bool:
+    """Whether a codec answered with a header and how many of at most ``limit`` bytes it took.
+
+    No pattern of a ``match``, which takes twice as long.
+    """
+    return (
+        isinstance(answer, tuple)
+        and len(answer) == 2
+        and isinstance(answer[0], ProxyHeader)
+        and isinstance(answer[1], int)
+        and 0 < answer[1] <= limit
+    )
 
 
 def describe(error: WireError, data: bytes) -> str:
