@@ -3,9 +3,10 @@
 from typing import Any
 
 import pytest
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.address import HostnameAddress, IPv4Address, IPv6Address, UNIXAddress
 
 from twisted_lb.facts import Facts, SocketAddress
+from twisted_lb.networks import Networks
 
 
 @pytest.mark.parametrize(
@@ -35,12 +36,29 @@ def test_what_the_socket_module_gives_is_understood(sockaddr: Any, text: str) ->
         (UNIXAddress(b"/run/x.sock"), "unix:/run/x.sock"),
         (UNIXAddress(b"\0name"), "unix:@name"),
         (UNIXAddress(None), "unix:"),
-        (None, "unix:"),
-        ("an onion", "unix:an onion"),
+        (HostnameAddress(b"10.0.0.1", 80), "unknown:HostnameAddress"),
+        (None, "unknown:NoneType"),
+        ("unix:an onion", "unknown:str"),
     ],
 )
 def test_what_twisted_gives_is_understood(address: Any, text: str) -> None:
     assert str(SocketAddress.from_address(address)) == text
+
+
+class Claimed:
+    """An address of another library that looks like ours."""
+
+    host, port, name = "10.0.0.1", 80, b"/run/x.sock"
+
+    def __str__(self) -> str:
+        return "unix:"
+
+
+@pytest.mark.parametrize("address", [HostnameAddress(b"10.0.0.1", 80), None, "unix:", b"10.0.0.1", Claimed()])
+def test_an_address_of_unknown_kind_is_in_no_network(address: Any) -> None:
+    host = SocketAddress.from_address(address).host
+    assert Networks.number(host) is None
+    assert not Networks.parse(["unix", "0.0.0.0/0", "::/0"]).contains(host)
 
 
 def test_what_is_learnt_is_kept_per_connection() -> None:

@@ -3,11 +3,14 @@
 import os
 from typing import Any, NamedTuple
 
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+
 
 class SocketAddress(NamedTuple):
     """One end of a connection.
 
-    ``host``: a dotted quad, an IPv6 address without brackets, or ``unix:PATH`` (``unix:`` alone for an unnamed client).
+    ``host``: a dotted quad, an IPv6 address without brackets, ``unix:PATH`` (``unix:`` alone for an unnamed client),
+    or ``unknown:KIND``, which no network contains.
     ``port``: 0..65535; 0 where the family has none.
     """
 
@@ -15,7 +18,7 @@ class SocketAddress(NamedTuple):
     port: int = 0
 
     def __str__(self) -> str:
-        if self.host.startswith("unix:"):
+        if self.host.startswith(("unix:", "unknown:")):
             return self.host
         if ":" in self.host:
             return f"[{self.host}]:{self.port}"
@@ -32,13 +35,16 @@ class SocketAddress(NamedTuple):
 
     @classmethod
     def from_address(cls, address: Any) -> "SocketAddress":
-        """Convert a Twisted ``IAddress``: one with a host and a port, a Unix one, or any other by its text."""
-        if hasattr(address, "host") and hasattr(address, "port"):
+        """Convert a Twisted ``IAddress``; of one that is neither of IP nor of a Unix socket only its kind is kept.
+
+        What such an address says of itself, it may say in the words of one that is trusted.
+        """
+        if isinstance(address, IPv4Address | IPv6Address):
             return cls(address.host, address.port)
-        name = getattr(address, "name", address)
-        if isinstance(name, bytes):
-            name = name.decode("utf-8", "backslashreplace").replace("\0", "@", 1)
-        return cls(f"unix:{name or ''}")
+        if isinstance(address, UNIXAddress):
+            name = (address.name or b"").decode("utf-8", "backslashreplace")
+            return cls(f"unix:{name.replace(chr(0), '@', 1)}")
+        return cls(f"unknown:{type(address).__name__}")
 
 
 class Facts:
