@@ -1,6 +1,7 @@
 """A backend's servers: who may be chosen, what is counted, who waits."""
 
 import socket
+from asyncio import CancelledError
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -109,13 +110,25 @@ def test_without_any_server_of_weight_it_is_not_usable() -> None:
     assert not backend(server("a", weight=0)).usable
 
 
-def test_a_balancer_that_raises_is_to_blame() -> None:
+@pytest.mark.parametrize("error", [ValueError, SystemExit, GeneratorExit, CancelledError])
+def test_a_balancer_that_raises_is_to_blame(error: type[BaseException]) -> None:
+    def fail(candidates: object) -> Any:
+        raise error
+
     one = server("a")
-    pool = backend(one, balancer=Balancer(lambda candidates: 1 // 0))
-    with pytest.raises(PluginError, match=r"plugin_x.*ZeroDivisionError") as caught:
+    pool = backend(one, balancer=Balancer(fail))
+    with pytest.raises(PluginError, match=rf"plugin_x.*{error.__name__}") as caught:
         pool.choose(FACTS)
     assert caught.value.plugin == "plugin_x"
     assert (one.connections, one.total) == (0, 0)
+
+
+def test_an_interrupt_is_not_the_balancer_s_fault() -> None:
+    def interrupt(candidates: object) -> Any:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        backend(server("a"), balancer=Balancer(interrupt)).choose(FACTS)
 
 
 @pytest.mark.parametrize("answer", [None, "a", server("stranger"), 0])

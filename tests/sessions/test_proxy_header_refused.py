@@ -1,5 +1,6 @@
 """PROXY headers that come too late, broken or not at all, and codecs that fail: nobody gets in, the log says why."""
 
+from asyncio import CancelledError
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -158,8 +159,13 @@ class Odd:
         self.encode = bytes
 
 
-def raises(_: bytes) -> Any:
-    raise LookupError("oops")
+def raises(error: type[BaseException]) -> Callable[[bytes], Any]:
+    """Make a ``decode`` that raises."""
+
+    def decode(_: bytes) -> Any:
+        raise error("oops")
+
+    return decode
 
 
 HEADER = ProxyHeader(source=CLAIMED, destination=ASKED)
@@ -168,7 +174,10 @@ HEADER = ProxyHeader(source=CLAIMED, destination=ASKED)
 @pytest.mark.parametrize(
     "decode",
     [
-        raises,
+        raises(LookupError),
+        raises(SystemExit),
+        raises(GeneratorExit),
+        raises(CancelledError),
         lambda data: None,
         lambda data: True,
         lambda data: HEADER,

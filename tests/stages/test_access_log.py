@@ -1,5 +1,6 @@
 """The access log: one line per record, and a format that fails is blamed."""
 
+from asyncio import CancelledError
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -47,12 +48,24 @@ def test_each_record_becomes_one_line() -> None:
     assert lines.lines == [b"--", b"cD"]
 
 
-def test_a_format_that_raises_is_to_blame_and_writes_nothing() -> None:
-    log = access_log(lines := Lines(), lambda record: 1 // 0)
-    with pytest.raises(PluginError, match="access log 'x' raised ZeroDivisionError") as caught:
+@pytest.mark.parametrize("error", [ValueError, SystemExit, GeneratorExit, CancelledError])
+def test_a_format_that_raises_is_to_blame_and_writes_nothing(error: type[BaseException]) -> None:
+    def fail(record: SessionRecord) -> bytes:
+        raise error
+
+    log = access_log(lines := Lines(), fail)
+    with pytest.raises(PluginError, match=f"access log 'x' raised {error.__name__}") as caught:
         log.write(make_record())
     assert caught.value.plugin == "plugin_x"
     assert lines.lines == []
+
+
+def test_an_interrupt_is_not_the_format_s_fault() -> None:
+    def interrupt(record: SessionRecord) -> bytes:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        access_log(Lines(), interrupt).write(make_record())
 
 
 @pytest.mark.parametrize("answer", [None, "text", 5])

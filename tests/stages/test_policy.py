@@ -1,5 +1,6 @@
 """Policies: whatever one answers, or fails to, the connection is let on only by an Allow."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -32,7 +33,7 @@ class Policy:
 
     def decide(self, facts: object) -> Any:
         self.asked += 1
-        if isinstance(self.answer, Exception):
+        if isinstance(self.answer, BaseException):
             raise self.answer
         return self.answer() if callable(self.answer) else self.answer
 
@@ -52,7 +53,7 @@ def built(answer: Any) -> Built[Any]:
 
 
 async def coroutine(answer: Any) -> Any:
-    if isinstance(answer, Exception):
+    if isinstance(answer, BaseException):
         raise answer
     return answer
 
@@ -75,6 +76,18 @@ def test_a_policy_that_raises_is_to_blame(answer: Any) -> None:
     with pytest.raises(PluginError, match=r"policy 'x' raised ValueError\('boom'\) in decide") as caught:
         decide(built(answer), FACTS)
     assert caught.value.plugin == "plugin_x"
+
+
+@pytest.mark.parametrize("error", [SystemExit, GeneratorExit, asyncio.CancelledError, CancelledError])
+def test_whatever_a_policy_raises_it_is_to_blame(error: type[BaseException]) -> None:
+    for answer in (error("boom"), lambda: fail(error("boom")), lambda: coroutine(error("boom"))):
+        with pytest.raises(PluginError, match=r"policy 'x' raised \w+\('boom'\) in decide"):
+            decide(built(answer), FACTS)
+
+
+def test_an_interrupt_is_not_a_policy_s_fault() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        decide(built(KeyboardInterrupt()), FACTS)
 
 
 @pytest.mark.parametrize("nonsense", [None, True, "allow", NEED_MORE, object])
@@ -181,15 +194,18 @@ def test_a_cancelled_question_that_answers_all_the_same_is_not_heard() -> None:
     assert owner.outcomes == []
 
 
-def test_a_canceller_that_fails_is_logged_with_the_plugins_name(logged: list[LogEvent]) -> None:
+@pytest.mark.parametrize("error", [ValueError, SystemExit, asyncio.CancelledError])
+def test_a_canceller_that_fails_is_logged_with_the_plugins_name(
+    logged: list[LogEvent], error: type[BaseException]
+) -> None:
     def fail_to_cancel(deferred: object) -> None:
-        raise ValueError("boom")
+        raise error
 
     waiting: Deferred[Any] = Deferred(fail_to_cancel)
     questions = Questions(Owner(), [built(waiting)], FACTS)
     questions.ask(1)
     questions.cancel()
-    assert [(event["plugin"], event["log_failure"].type) for event in logged] == [("plugin_x", ValueError)]
+    assert [(event["plugin"], event["log_failure"].type) for event in logged] == [("plugin_x", error)]
 
 
 def test_a_coroutine_that_waits_is_ended_when_the_connection_is() -> None:

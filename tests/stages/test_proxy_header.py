@@ -296,24 +296,52 @@ def test_what_is_set_takes_the_place_of_what_was_received() -> None:
 
 
 class Odd:
-    """A codec that encodes as it is told to."""
+    """A codec that encodes, and decodes, as it is told to."""
+
+    signature = b"ODD"
+    max_length = 100
 
     def __init__(self, answer: Any) -> None:
         self.answer = answer
 
     def encode(self, header: Any) -> Any:
-        if isinstance(self.answer, Exception):
+        if isinstance(self.answer, BaseException):
             raise self.answer
         return self.answer
 
+    decode = encode
 
-@pytest.mark.parametrize("answer", [None, "text", bytearray(b"x"), 5, LookupError("oops"), WireError("odd")])
+
+@pytest.mark.parametrize(
+    "answer",
+    [None, "text", bytearray(b"x"), 5, LookupError("oops"), WireError("odd"), SystemExit(), GeneratorExit()],
+)
 def test_a_codec_that_cannot_encode_is_to_blame(answer: Any) -> None:
     with pytest.raises(PluginError, match=r"PROXY codec 'odd' (raised|answered) .* in encode") as caught:
         sender(SendProxy(version="odd"), Built("proxy_header_test", "odd", Odd(answer))).preface(make_facts())
     assert caught.value.plugin == "proxy_header_test"
 
 
+def test_an_interrupt_is_not_a_codec_s_fault() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        sender(SendProxy(version="odd"), Built("x", "odd", Odd(KeyboardInterrupt()))).preface(make_facts())
+    with pytest.raises(KeyboardInterrupt):
+        reception(codecs=[Built("x", "odd", Odd(KeyboardInterrupt()))]).read(b"ODD")
+
+
 def test_a_value_that_its_type_has_no_room_for_is_no_header() -> None:
     with pytest.raises(PluginError, match="proxy-v2-unique-id"):
         v2(tlvs={"unique_id": "{learnt.id}"}).preface(make_facts(learnt={"id": "x" * 129}))
+
+
+# Checks
+
+
+def test_a_checks_header_names_no_client_and_has_no_tlv_but_the_checksum() -> None:
+    settings: Any = {"tlvs": {"authority": "sni", "crc32c": True}, "forward_tlvs": ["all"]}
+    header, _ = V2.object.decode(v2(**settings).local())
+    assert header.local
+    assert header.source is None
+    assert [tlv.type for tlv in header.tlvs] == [TlvType.CRC32C]
+    assert v2().local() == SIGNATURE + b"\x20\0\0\0"
+    assert sender(SendProxy(version="v1"), V1).local() == b"PROXY UNKNOWN\r\n"

@@ -1,5 +1,6 @@
 """Validators: all of them must allow, and none can let a connection on by failing."""
 
+from asyncio import CancelledError
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ class Validator:
     def validate(self, data: bytes, facts: Any) -> Any:
         self.seen.append(data)
         facts.learnt["asked"] = facts.learnt.get("asked", 0) + 1
-        if isinstance(self.answer, Exception):
+        if isinstance(self.answer, BaseException):
             raise self.answer
         return self.answer
 
@@ -61,10 +62,18 @@ def test_one_that_asks_for_more_than_the_limit_is_a_denial_at_once() -> None:
     assert isinstance(validate(built(NeedMore(PEEK_LIMIT + 1)), b"x", make_facts()), Deny)
 
 
-def test_one_that_raises_is_to_blame() -> None:
-    with pytest.raises(PluginError, match=r"validator 'v1' raised ValueError\('boom'\)") as caught:
-        validate(built(ALLOW, ValueError("boom")), b"x", make_facts())
+@pytest.mark.parametrize(
+    "error", [ValueError("boom"), SystemExit("boom"), GeneratorExit("boom"), CancelledError("boom")]
+)
+def test_one_that_raises_is_to_blame(error: BaseException) -> None:
+    with pytest.raises(PluginError, match=r"validator 'v1' raised \w+\('boom'\)") as caught:
+        validate(built(ALLOW, error), b"x", make_facts())
     assert caught.value.plugin == "plugin_1"
+
+
+def test_an_interrupt_is_nobody_s_fault() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        validate(built(KeyboardInterrupt()), b"x", make_facts())
 
 
 @pytest.mark.parametrize("nonsense", [None, True, "allow", Deny, 5])

@@ -123,7 +123,9 @@ class Backend:
             return None
         try:
             server: Server = self._balancer.choose(candidates, facts)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise PluginError(self._blame, f"raised {error!r} in choose") from error
         if server not in candidates:
             raise PluginError(self._blame, f"chose {server!r}, which is no candidate")

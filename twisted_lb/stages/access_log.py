@@ -32,7 +32,9 @@ class AccessLog:
         """Write one line. Raises PluginError if the format fails; the record is lost then."""
         try:
             line = self._format.object.format(record)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise PluginError(
                 self._format.plugin, f"access log {self._format.name!r} raised {error!r} in format"
             ) from error

@@ -33,7 +33,9 @@ def decide(policy: Built[IPolicy], facts: Facts) -> "Decision | Deferred[Any]":
         answer: Any = policy.object.decide(facts)
         if inspect.iscoroutine(answer):
             answer = Deferred.fromCoroutine(answer)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise PluginError(policy.plugin, f"policy {policy.name!r} raised {error!r} in decide") from error
     if isinstance(answer, Deferred):
         results: list[Any] = []
@@ -126,6 +128,8 @@ class Questions:
             waiting.addErrback(lambda _: None)
             try:
                 waiting.cancel()
-            except Exception:
+            except KeyboardInterrupt:
+                raise
+            except BaseException:
                 policy = self._policies[self.asked]
                 self._log.failure("plugin {plugin}: cancelling its answer failed", plugin=policy.plugin)

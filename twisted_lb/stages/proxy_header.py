@@ -96,9 +96,9 @@ class Reception:
             return codec
         try:
             answer: Any = codec.decode(data)
-        except WireError:
+        except (WireError, KeyboardInterrupt):
             raise
-        except Exception as error:
+        except BaseException as error:
             raise self._blame(codec, f"raised {error!r} in decode") from error
         if _is_header(answer, len(data)):
             length = answer[1]
@@ -170,7 +170,9 @@ class Sender:
     def _encode(self, header: ProxyHeader) -> bytes:
         try:
             encoded: Any = self._codec.object.encode(header)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise self._blame(f"raised {error!r} in encode") from error
         if not isinstance(encoded, bytes):
             raise self._blame(f"answered {encoded!r} in encode, which is no bytes")

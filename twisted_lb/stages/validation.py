@@ -27,7 +27,9 @@ def validate(validators: Sequence[Built[IValidator]], data: bytes, facts: Facts)
     for validator in validators:
         try:
             verdict = validator.object.validate(data, facts)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise PluginError(validator.plugin, f"validator {validator.name!r} raised {error!r} in validate") from error
         match verdict:
             case Allow():
