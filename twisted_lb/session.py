@@ -9,7 +9,7 @@ from enum import IntEnum
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
-from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.interfaces import IHalfCloseableProtocol, ISSLTransport
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -154,7 +154,12 @@ class Session:
         """Leave the current stage with ``event`` and walk on until a stage has to wait."""
         while event is not None:
             self.stage, enter = _STEPS[self.stage][event]
-            event = enter(self)
+            try:
+                event = enter(self)
+            except Exception:
+                self._log.failure("a defect in stage {stage}; the connection is ended", stage=self.stage.name.lower())
+                self.kill("a defect", Cause.INTERNAL)
+                return
 
     # Admission, PROXY header, validation, policy
 
@@ -209,7 +214,10 @@ class Session:
             case _:
                 self._peeked, self._peek_at_least = self._peeked[used:], 0
                 self.client.pauseProducing()
-                self.advance(PASSED)
+                if self.stage is Stage.PROXY_HEADER:
+                    self.advance(self._ask_policies(self.frontend.at_admission))
+                else:
+                    self.advance(PASSED)
 
     def _enter_policy(self) -> Event | None:
         return self._ask_policies(len(self.frontend.policies))
@@ -230,7 +238,7 @@ class Session:
 
     def _judge(self, outcome: Allow | Deny) -> Event | None:
         if isinstance(outcome, Deny):
-            return self._end(Cause.PROXY, outcome.reason, reset=self.stage is Stage.ADMISSION)
+            return self._end(Cause.PROXY, outcome.reason, reset=self.stage <= Stage.PROXY_HEADER)
         return PASSED
 
     def policies_answered(self, outcome: Allow | Deny | PluginError | None) -> None:
@@ -326,7 +334,7 @@ class Session:
 
     def _enter_relay(self) -> Event | None:
         process, client, server = self.process, self.client, self.server
-        attempt, self._server_transport = self._server_transport, None
+        attempt = self._server_transport
         for observer in self.frontend.observers:
             self._tell(observer.plugin, observer.object.session_routed, self.facts, self.backend.name, server)
         peeked, self._peeked = self._peeked, b""
@@ -341,6 +349,7 @@ class Session:
             stream_relay.start(self._preface, peeked, client.reported, attempt.reported)
         else:
             self._start_transport_relay(attempt, peeked)
+        self._server_transport = None
         return None
 
     def _start_transport_relay(self, attempt: Any, peeked: bytes) -> None:
@@ -388,6 +397,8 @@ class Session:
         if isinstance(self._relay, TransportRelay):
             self._relay.client.data(data)
             return
+        if self.stage is Stage.ACCESS_LOG:
+            return
         self._peeked += data
         if self.stage in _LOOKING and len(self._peeked) >= self._peek_at_least:
             self._look()
@@ -426,7 +437,7 @@ class Session:
                 self._connecting.due()
             case Stage.QUEUE:
                 self._end(Cause.SERVER_TIMEOUT, "no slot within timeouts.queue")
-            case Stage.PROXY_HEADER:
+            case Stage.PROXY_HEADER if self._questions is None:
                 self._end(Cause.CLIENT_TIMEOUT, "no whole PROXY header within accept_proxy.timeout")
             case Stage.VALIDATION:
                 self._end(Cause.CLIENT_TIMEOUT, "too little said within timeouts.inspect")
@@ -471,8 +482,8 @@ class Session:
         client = self.client
         if type(client) is Stream:
             client.drop(reset)
-        elif reset and hasattr(client, "abortConnection"):
-            client.abortConnection()
+        elif (reset or ISSLTransport.providedBy(client)) and hasattr(client, "abortConnection"):
+            client.abortConnection()  # over TLS the other way would wait for the client, for ever if need be
         else:
             client.loseConnection()
         self._finish(Ending(cause, stage, reason, plugin))
@@ -526,7 +537,9 @@ class Session:
     def _tell(self, plugin: str, call: Any, *arguments: Any) -> None:
         try:
             call(*arguments)
-        except Exception as error:
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                raise
             what = f"raised {error!r} in {getattr(call, '__name__', call)}"
             self.process.blame(PluginError(plugin, what), f"frontend {self.frontend.name}")
 

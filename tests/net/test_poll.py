@@ -253,3 +253,53 @@ def test_a_closed_number_may_be_watched_again_in_the_next_batch(loop: "Loop", pa
     far.send(b"x")
     loop.turn()
     assert spy.events == [EPOLLIN]
+
+
+def test_a_watcher_that_wants_to_exit_does_not_cost_others_their_events(loop: "Loop") -> None:
+    """Seen: SystemExit and the like left the loop, and edges of the same batch that nobody had looked at were gone."""
+
+    class Exits:
+        crashed = False
+
+        def on_events(self, events: int) -> None:
+            raise SystemExit(1)
+
+        def on_crash(self) -> None:
+            self.crashed = True
+
+    class Counts:
+        told = 0
+
+        def on_events(self, events: int) -> None:
+            self.told += 1
+
+        def on_crash(self) -> None:
+            """It does not."""
+
+    exits, counts = Exits(), Counts()
+    pairs = [socket.socketpair() for _ in range(2)]
+    for (near, far), watcher in zip(pairs, (exits, counts), strict=True):
+        loop.poller.watch(near.fileno(), watcher, READING)
+        far.send(b"x")
+    loop.settle()
+    assert exits.crashed
+    assert counts.told == 1
+    for pair in pairs:
+        for end in pair:
+            end.close()
+
+
+def test_a_keyboard_interrupt_waits_for_the_end_of_the_batch(loop: "Loop") -> None:
+    class Interrupted:
+        def on_events(self, events: int) -> None:
+            raise KeyboardInterrupt
+
+        def on_crash(self) -> None:
+            """Nothing belongs to it."""
+
+    after: list[str] = []
+    loop.poller.again(Interrupted())
+    with pytest.raises(KeyboardInterrupt):
+        loop.poller.dispatch([])
+    loop.poller.after_batch(lambda: after.append("between batches"))
+    assert after == ["between batches"]

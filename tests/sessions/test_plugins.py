@@ -11,6 +11,8 @@ from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted_lb.api import ALLOW, NEED_MORE, Deny, NeedMore, PluginError, Stage
 from twisted_lb.plugin_host import Built
 from twisted_lb.stages.access_log import AccessLog
+from twisted_lb.stages.relay import StreamRelay
+from twisted_lb.stages.relay_transports import TransportRelay
 
 if TYPE_CHECKING:
     from tests.sessions.conftest import Peer, World
@@ -361,3 +363,20 @@ def test_a_defect_in_making_the_record_loses_the_record_alone(
     assert world.records == []
     assert "a record is lost" in lines(log)
     world.assert_empty()
+
+
+def test_a_defect_in_a_stage_ends_that_connection_at_once(
+    world: "World", log: list[LogEvent], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen: a defect at the start of the relay told nobody, and the connection sat there until it had been idle."""
+    upstream = world.upstream()
+    frontend = world.frontend(world.backend(upstream))
+    with monkeypatch.context() as patch:
+        for relay in (StreamRelay, TransportRelay):
+            patch.setattr(relay, "start", raises)
+        client = world.client(frontend)
+        assert client.ended()
+    assert upstream.peers[0].ended()
+    assert (world.records[0].ending, world.records[0].reason) == ("ID", "a defect")
+    assert "a defect in stage relay" in lines(log)
+    assert_next_works(world, world.client(frontend))

@@ -656,3 +656,25 @@ def test_the_first_half_close_is_told_once() -> None:
     relay.half_close()
     relay.half_close()
     assert owner.half_closed == 1
+
+
+def test_bytes_behind_urgent_data_do_not_wait_for_the_next_ones(link: Link, loop: "Loop") -> None:
+    """Seen: a read stops at urgent data, was taken for all there was, and the rest waited for another byte."""
+    link.start()
+    loop.settle()
+    link.client.send(b"aaaa")
+    link.client.send(b"!", socket.MSG_OOB)
+    link.client.send(b"bbbb")
+    loop.settle()
+    assert read(link.server) == b"aaaabbbb"
+
+
+def test_bytes_behind_passed_descriptors_do_not_wait_for_the_next_ones(links: Links, loop: "Loop") -> None:
+    """Seen: as with urgent data, over a Unix socket."""
+    link = links(socket.AF_UNIX)
+    link.start()
+    loop.settle()
+    socket.send_fds(link.client, [b"aaaa"], [link.client.fileno()])
+    link.client.send(b"bbbb")
+    loop.settle()
+    assert read(link.server) == b"aaaabbbb"

@@ -14,14 +14,18 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 EPOLLIN = 0x001
+EPOLLPRI = 0x002
 EPOLLOUT = 0x004
 EPOLLERR = 0x008
 EPOLLHUP = 0x010
 EPOLLRDHUP = 0x2000
 EPOLLET = 1 << 31
 
-READING = EPOLLIN | EPOLLRDHUP | EPOLLET
+READING = EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET
 READING_AND_WRITING = READING | EPOLLOUT
+READ_ON = EPOLLRDHUP | EPOLLPRI
+"""With these a read that was short does not mean that nothing is left: it stopped at an end of stream, or at urgent
+data, and what is behind is not reported again."""
 ENDED = EPOLLERR | EPOLLHUP | EPOLLRDHUP
 BATCH = 512
 """Most events taken from the kernel at once."""
@@ -68,6 +72,7 @@ class Poller:
         self._closing: list[SocketType] = []
         self._after_batch: list[Callable[[], None]] = []
         self._in_batch = False
+        self._interrupt: KeyboardInterrupt | None = None
 
     def watch(self, fd: int, watcher: Watcher, events: int) -> None:
         """Register the descriptor ``fd``; ``events`` as epoll_ctl takes them."""
@@ -114,8 +119,9 @@ class Poller:
                 if watcher is not None:
                     try:
                         watcher.on_events(event)
-                    except Exception:
-                        self._crashed(watcher)
+                    except BaseException as error:
+                        # Whatever it is, the others of this batch would never hear of their events again.
+                        self._crashed(watcher, error)
                 elif foreign is not None:
                     foreign(fd, event)
             if self.ready:
@@ -128,14 +134,17 @@ class Poller:
                 for sock in self._closing:
                     sock.close()
                 self._closing.clear()
+            interrupt, self._interrupt = self._interrupt, None
+            if interrupt is not None:
+                raise interrupt
 
     def _run_ready(self) -> None:
         ready, self.ready = self.ready, []
         for watcher in ready:
             try:
                 watcher.on_events(0)
-            except Exception:
-                self._crashed(watcher)
+            except BaseException as error:
+                self._crashed(watcher, error)
 
     def _run_after_batch(self) -> None:
         calls, self._after_batch = self._after_batch, []
@@ -145,8 +154,10 @@ class Poller:
             except Exception:
                 self._log.failure("a call at the end of a batch failed")
 
-    def _crashed(self, watcher: Watcher) -> None:
-        self._log.failure("{watcher} failed; it is closed", watcher=type(watcher).__name__)
+    def _crashed(self, watcher: Watcher, error: BaseException) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            self._interrupt = error
+        self._log.failure("a defect in {watcher}", watcher=type(watcher).__name__)
         try:
             watcher.on_crash()
         except Exception:

@@ -42,6 +42,7 @@ from twisted_lb.net.poll import (
     EPOLLIN,
     EPOLLOUT,
     EPOLLRDHUP,
+    READ_ON,
     READING,
     READING_AND_WRITING,
     Poller,
@@ -232,7 +233,7 @@ class Stream:
                 return
             # Without events this is the turn of what was cut short or paused, and whether an end of stream was
             # reported before that is not known here: read on until there is nothing.
-            if len(data) < READ_SIZE and events and not events & EPOLLRDHUP:
+            if len(data) < READ_SIZE and events and not events & READ_ON and self.sock.family != AF_UNIX:
                 return
         self.reported |= events
         self.poller.again(self)

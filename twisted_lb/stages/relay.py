@@ -15,12 +15,12 @@ import errno
 import os
 from dataclasses import dataclass
 from math import inf
-from socket import SHUT_WR, SO_ERROR, SO_LINGER, SOL_SOCKET
+from socket import AF_UNIX, SHUT_WR, SO_ERROR, SO_LINGER, SOL_SOCKET
 from typing import Protocol
 
 from twisted_lb.config.inherit import BackendTimers, FrontendTimers
 from twisted_lb.endings import Cause
-from twisted_lb.net.poll import ASIDE_BUDGET, EPOLLERR, EPOLLOUT, EPOLLRDHUP, READING_AND_WRITING
+from twisted_lb.net.poll import ASIDE_BUDGET, EPOLLERR, EPOLLOUT, EPOLLRDHUP, READ_ON, READING_AND_WRITING
 from twisted_lb.net.stream import RESET_ON_CLOSE, Stream
 
 # Looking a member up on its Enum is a call of a Python function on 3.11.
@@ -158,6 +158,7 @@ class StreamSide:
         "other",
         "pending",
         "poller",
+        "reads_on",
         "recv_into",
         "relay",
         "send",
@@ -177,6 +178,8 @@ class StreamSide:
         self.writable_watched = stream.writable_watched
         self.recv_into = sock.recv_into
         self.send = sock.send
+        # A Unix socket's read also stops behind bytes that came with descriptors, of which no event tells.
+        self.reads_on = sock.family == AF_UNIX
         self.window = 0
         self.pending: memoryview | None = None
         self.eof = False
@@ -189,7 +192,7 @@ class StreamSide:
         relay = self.relay
         if relay.owner is None:
             return
-        if events & EPOLLOUT and self.pending is not None and not self.flush():
+        if events & EPOLLOUT and self.pending is not None and (not self.flush() or events == EPOLLOUT):
             return
         other = self.other
         if self.eof or other.pending is not None:
@@ -234,7 +237,7 @@ class StreamSide:
                     self.window = window + 1
                 poller.again(self)
                 return
-            if events and not events & EPOLLRDHUP:
+            if events and not events & READ_ON and not self.reads_on:
                 return
             # The end of stream came together with these bytes, and its event will not come back: read on to it. Or
             # this is the turn of what was cut short (no events), and what was reported before that is not known here.

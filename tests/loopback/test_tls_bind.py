@@ -1,0 +1,61 @@
+"""A bind through Twisted's ``ssl:`` endpoint: what ends before the relay is closed, and costs nothing afterwards."""
+
+import contextlib
+import os
+import socket
+import ssl
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.interop.certificates import certificate
+
+pytestmark = pytest.mark.linux
+
+
+def connect(port: int) -> ssl.SSLSocket:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context.wrap_socket(socket.create_connection(("127.0.0.1", port), timeout=10))
+
+
+def sockets(pid: int) -> int:
+    """How many sockets a process has open."""
+    count = 0
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            count += os.readlink(link).startswith("socket:")
+    return count
+
+
+def test_a_client_that_is_refused_is_gone_whatever_it_goes_on_sending(
+    proxy: Any, free_port: Any, wait: Any, tmp_path: Path
+) -> None:
+    """Seen: Twisted's TLS waited for the client's goodbye, and all that it sent meanwhile was kept."""
+    pem = certificate("localhost", tmp_path / "both.pem")
+    port = free_port()
+    running = proxy(
+        {
+            "frontends": {
+                "tls": {
+                    "bind": [f"ssl:{port}:privateKey={pem}:interface=127.0.0.1"],
+                    "backend": "app",
+                    "validators": [{"use": "payload", "starts_with": "GOOD"}],
+                }
+            },
+            "backends": {"app": {"servers": {"a": "127.0.0.1:9"}}},
+        }
+    )
+    before = sockets(running.pid)
+    clients = [connect(port) for _ in range(5)]
+    for client in clients:
+        client.send(b"BAD!")
+    records = running.records(5)
+    assert {(record["ending"], record["stage"]) for record in records} == {("PR", "validation")}
+    wait(lambda: sockets(running.pid) == before, "the refused connections are closed")
+    with pytest.raises(OSError):  # noqa: PT011  which one depends on what the kernel says first
+        for _ in range(1000):
+            clients[0].send(b"x" * 16_000)
+    for client in clients:
+        client.close()
