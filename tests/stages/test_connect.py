@@ -11,6 +11,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.task import Clock
+from twisted.logger import LogEvent
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -218,6 +219,22 @@ def test_an_endpoint_that_is_cancelled_is_heard_of_no_more() -> None:
     world.connecting.start()
     world.connecting.cancel()
     assert cancelled == [opening]
+    assert world.owner.heard == 0
+
+
+@pytest.mark.parametrize("error", [RuntimeError, SystemExit])
+def test_an_endpoint_that_cannot_be_cancelled_is_logged_and_heard_of_no_more(
+    logged: list[LogEvent], error: type[BaseException]
+) -> None:
+    def fail_to_cancel(opening: object) -> None:
+        raise error
+
+    opening: Deferred[Any] = Deferred(fail_to_cancel)
+    world = World(EndpointTarget("x", Endpoint(lambda factory: opening)))
+    world.connecting.start()
+    world.connecting.cancel()
+    assert [(event["server"], event["log_failure"].type) for event in logged] == [("s0", error)]
+    opening.errback(Refused("refused"))
     assert world.owner.heard == 0
 
 

@@ -15,6 +15,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, U
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -157,6 +158,8 @@ class Connecting:
 class EndpointAttempt:
     """An attempt to connect through an ``IStreamClientEndpoint``."""
 
+    _log = Logger()
+
     def __init__(self, waiter: Connecting) -> None:
         self._waiter: Connecting | None = waiter
         self._connecting: Deferred[Any] | None = None
@@ -180,9 +183,14 @@ class EndpointAttempt:
 
     def drop(self) -> None:
         """Give the attempt up; nothing more is heard of it."""
-        self._waiter = None
-        if self._connecting is not None:
-            self._connecting.cancel()
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and self._connecting is not None:
+            try:
+                self._connecting.cancel()
+            except KeyboardInterrupt:
+                raise
+            except BaseException:
+                self._log.failure("server {server}: giving up a connection failed", server=waiter.server.name)
 
 
 @implementer(IHalfCloseableProtocol)
