@@ -278,8 +278,9 @@ def test_a_watcher_that_wants_to_exit_does_not_cost_others_their_events(loop: "L
 
     exits, counts = Exits(), Counts()
     pairs = [socket.socketpair() for _ in range(2)]
-    for (near, far), watcher in zip(pairs, (exits, counts), strict=True):
-        loop.poller.watch(near.fileno(), watcher, READING)
+    loop.poller.watch(pairs[0][0].fileno(), exits, READING)
+    loop.poller.watch(pairs[1][0].fileno(), counts, READING)
+    for _, far in pairs:
         far.send(b"x")
     loop.settle()
     assert exits.crashed
