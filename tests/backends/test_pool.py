@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from twisted.logger import LogEvent
 from zope.interface import implementer
 
 from twisted_lb.api import IBalancer, IServer
@@ -167,6 +168,22 @@ def test_a_slot_that_is_given_back_at_once_goes_to_the_next_without_recursion() 
     assert all(client.server is one for client in clients)
     assert one.connections == 0
     assert not pool.queue
+
+
+def test_one_that_cannot_use_its_slot_keeps_nobody_else_from_theirs(logged: list[LogEvent]) -> None:
+    class Broken(Client):
+        def slot_free(self, server: Server) -> None:
+            raise ValueError("boom")
+
+    one = server("a", maxconn=1)
+    pool = backend(one)
+    pool.choose(FACTS)
+    Broken(pool)
+    waiting = Client(pool)
+    one.maxconn = 3
+    pool.take_over()
+    assert waiting.server is one
+    assert [event["log_failure"].type for event in logged] == [ValueError]
 
 
 def test_weights_and_limits_count_once_they_are_settled() -> None:

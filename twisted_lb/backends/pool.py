@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from twisted_lb.api import IBalancer, IServer
@@ -70,6 +71,8 @@ class Load:
 
 class Backend:
     """One backend. ``load`` and ``queue``: see ``Load``; those of ``before``, if it takes the place of that one."""
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -158,7 +161,10 @@ class Backend:
                 server = min(free, key=_connections)
                 waiting = load.queue.popleft()
                 self.take(server)
-                waiting.slot_free(server)
+                try:
+                    waiting.slot_free(server)
+                except Exception:
+                    self._log.failure("backend {name}: a connection could not use its slot", name=self.name)
         finally:
             load.handing_out = False
 
