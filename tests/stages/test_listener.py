@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from twisted.logger import LogEvent
 
-from twisted_lb.net.listening import open_tcp
+from twisted_lb.net.listening import open_inherited, open_tcp
 from twisted_lb.net.stream import Stream
 from twisted_lb.stages.admission import Limit
 from twisted_lb.stages.listener import ACCEPT_BATCH, LOG_AGAIN_S, RETRY_S, StreamListener
@@ -191,6 +191,17 @@ def test_a_defect_in_one_session_leaves_the_listener_open(loop: "Loop", dial: Di
     assert len(frontend.streams) == 1
     assert [event["log_failure"].type for event in logged] == [ZeroDivisionError]
     one.stop()
+
+
+def test_an_inherited_socket_is_not_reported_any_more_once_its_listener_has_stopped(loop: "Loop", dial: Dial) -> None:
+    """Seen: a stopping process spun, since the descriptor that it was started with kept the socket in the epoll."""
+    with socket.create_server(("127.0.0.1", 0)) as inherited:
+        one = StreamListener(loop.poller, loop.clock, open_inherited(inherited.fileno(), 16), "fd:3", ())
+        one.accept = Frontend().accept
+        one.start()
+        one.stop()
+        dial(inherited.getsockname())
+        assert loop.poller.epoll.poll(0) == []
 
 
 class Failing:

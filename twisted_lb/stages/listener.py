@@ -142,6 +142,9 @@ class StreamListener:
             self._retry = None
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
+            if self._watched:
+                # By hand: closing alone does not end it while an inherited descriptor refers to the same socket.
+                self._poller.epoll.unregister(fd)
             self._poller.close(fd, self._sock)
 
     def getsockname(self) -> Any:
