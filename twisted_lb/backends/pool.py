@@ -1,6 +1,5 @@
 """A backend at run time: its servers, who is connected to them, and who waits for a slot."""
 
-from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -8,6 +7,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from twisted_lb.api import IBalancer, IServer
+from twisted_lb.backends.queue import Queue
 from twisted_lb.backends.target import Target
 from twisted_lb.config.inherit import BackendTimers
 from twisted_lb.errors import PluginError
@@ -65,7 +65,7 @@ class Load:
     def __init__(self, backend: "Backend") -> None:
         self.backend = backend
         self.connections = 0
-        self.queue: deque[Waiting] = deque()
+        self.queue: Queue[Waiting] = Queue()
         self.handing_out = False
 
 
