@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from twisted_lb.stages.admission import Limit
 
@@ -42,17 +43,27 @@ class EndpointListener(Factory):
         self.limits = limits
         self.name = name
         self._endpoint = endpoint
+        self._opening: Deferred[Any] | None = None
         self._port: Any = None
+        self._stopped = False
         self._paused = False
         self._held: deque[Arrival] = deque()
 
     def listen(self) -> "Deferred[Any]":
-        """Open the port; the result is of no interest, the failure is."""
+        """Open the port; the result is of no interest, the failure is: CancelledError if it is stopped meanwhile."""
         opening: Deferred[Any] = self._endpoint.listen(self)
-        return opening.addCallback(self._opened)
+        self._opening = opening
+        return opening.addBoth(self._opened)
 
-    def _opened(self, port: Any) -> None:
-        self._port = port
+    def _opened(self, port: Any) -> Any:
+        self._opening = None
+        if isinstance(port, Failure):
+            return port
+        if self._stopped:
+            port.stopListening()
+        else:
+            self._port = port
+        return None
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """See ``IProtocolFactory``."""
@@ -90,7 +101,10 @@ class EndpointListener(Factory):
             self._admit()
 
     def stop(self) -> None:
-        """Close the port, and whoever still waits for room."""
+        """Close the port, at once or as soon as it is open, and whoever still waits for room."""
+        self._stopped = True
+        if self._opening is not None:
+            self._opening.cancel()
         if self._port is not None:
             port, self._port = self._port, None
             port.stopListening()
