@@ -9,7 +9,8 @@ T = TypeVar("T")
 class Queue(Generic[T]):
     """First come, first served. Everything takes the same time however many wait: a full queue may leave at once.
 
-    Members are hashable, and nobody is in it twice. Not a plain dict, in which finding the first becomes slow when many before it have left.
+    Members are hashable, and nobody is in it twice. Not a plain dict: there, finding the first becomes slow when many
+    before it have left.
     """
 
     __slots__ = ("_members",)
