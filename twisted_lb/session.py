@@ -47,7 +47,7 @@ class Event(IntEnum):
 # Looking a member up on its Enum is a call of a Python function on 3.11, a dozen of them per connection.
 PASSED, FULL, ENDED = Event
 _ACCEPT, _BALANCE, _NORMAL_CAUSE = Stage.ACCEPT, Stage.BALANCE, Cause.NORMAL
-_PROXY_HEADER, _VALIDATION = _LOOKING = (Stage.PROXY_HEADER, Stage.VALIDATION)
+_PROXY_HEADER, _VALIDATION = Stage.PROXY_HEADER, Stage.VALIDATION
 _DIRECT, _REFUSED = Trust.DIRECT, Trust.REFUSED
 
 TRANSITIONS: Final[dict[tuple[Stage, Event], Stage]] = {
@@ -400,14 +400,20 @@ class Session:
         if self.stage is Stage.ACCESS_LOG:
             return
         self._peeked += data
-        if self.stage in _LOOKING and len(self._peeked) >= self._peek_at_least:
+        if self._looking() and len(self._peeked) >= self._peek_at_least:
             self._look()
+
+    def _looking(self) -> bool:
+        """Whether the current stage wants to see what the client sends."""
+        if self.stage is _PROXY_HEADER:
+            return self._questions is None  # policies are asked in this stage too, once the header has been taken
+        return self.stage is _VALIDATION
 
     def readConnectionLost(self) -> None:
         """See ``IHalfCloseableProtocol``. Before the relay, whoever ends without having said a thing has left."""
         if isinstance(self._relay, TransportRelay):
             self._relay.client.end_of_stream()
-        elif self.stage in _LOOKING or not self._peeked:
+        elif self._looking() or not self._peeked:
             self._client_left("left")
         else:
             self._client_ended = True

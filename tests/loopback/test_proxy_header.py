@@ -244,7 +244,8 @@ def test_a_bind_can_be_left_out(running: Any, ports: dict[str, int]) -> None:
 def test_a_policy_judges_whom_the_header_names(running: Any, ports: dict[str, int], record_of: Any) -> None:
     denied, allowed = fresh(IPV4), fresh((("192.0.2.77", 1), IPV4[1]))
     assert ask(ports["denied"], binary(*denied) + b"ping") == b""
-    assert record_of(running, source_port=denied[0][1])["stage"] == "policy"
+    record = record_of(running, source_port=denied[0][1])
+    assert (record["ending"], record["stage"], record["source"]) == ("PR", "proxy_header", denied[0][0])
     assert ask(ports["denied"], binary(*allowed) + b"ping") == b"ping"
 
 

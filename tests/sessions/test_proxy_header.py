@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from tests.sessions.proxied import (
     ASKED,
@@ -178,6 +179,29 @@ def test_a_client_that_a_policy_denies_gets_nowhere_behind_a_proxy_either(world:
     assert (record.ending, record.stage, record.source) == ("PR", asked, CLAIMED.host)
     assert not world.upstreams[0].peers
     assert not world.process.complaints, "a policy's denial is no broken header"
+
+
+@pytest.mark.parametrize("stage", [Stage.ADMISSION, Stage.POLICY])
+def test_what_a_client_says_while_a_policy_thinks_about_it_is_payload(world: "World", stage: Stage) -> None:
+    # Its end of stream was taken for that of a client that left within its header, what followed for another header.
+    answer: Deferred[Any] = Deferred()
+    policy = SimpleNamespace(stage=stage, decide=lambda facts: answer)
+    client = client_of(world, policies=[policy])
+    client.send(V2 + SAID)
+    session = next(iter(world.process.sessions))
+    session.dataReceived(b", and more")  # type: ignore[attr-defined]  # as over TLS, where a pause does not stop it all
+    client.finish()
+    assert world.records == []
+    answer.callback(ALLOW)
+    world.turn()
+    (served,) = world.upstreams[0].peers
+    assert served.read() == SAID + b", and more"
+    assert served.ended()
+    served.send(b"answer")
+    served.finish()
+    assert client.read() == b"answer"
+    assert client.ended()
+    assert world.endings() == ["--"]
 
 
 def test_a_direct_client_is_judged_by_its_own_address(world: "World") -> None:
