@@ -1,4 +1,7 @@
-"""``use = "trace"``: log each step of a connection's life at level ``debug``; for finding out, not for every day."""
+"""``use = "trace"``: log each step of a connection's life, and each change of a server's state, at level ``debug``.
+
+For finding out, not for every day.
+"""
 
 from collections.abc import Mapping
 
@@ -43,6 +46,12 @@ class Trace:
             source=str(facts.source),
             record=record,
             facts=facts,
+        )
+
+    def server_state_changed(self, backend: str, server: IServer, state: str, reason: str) -> None:
+        """Log which server went up or down, and why."""
+        self._log.debug(
+            "{backend}/{server.name} is {state}: {reason}", backend=backend, server=server, state=state, reason=reason
         )
 
 

@@ -1,7 +1,7 @@
 """From a configuration to what serves it: every problem at once, and what a reload keeps."""
 
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ from twisted_lb.assembly import SPARE_DESCRIPTORS, Assembly, assemble, fit_descr
 from twisted_lb.backends.target import EndpointTarget, SocketTarget
 from twisted_lb.config.load import load_dict
 from twisted_lb.errors import ConfigError
+from twisted_lb.plugin_host import PluginHost
 from twisted_lb.process import Process
+from twisted_lb_plugins.proxy_header_v1 import ProxyV1
 
 
 @pytest.fixture
@@ -165,3 +167,83 @@ def test_a_maxconn_that_does_not_fit_says_what_would(descriptor_limit: int) -> N
     assert f"the limit is {descriptor_limit}" in str(caught.value)
     assert "3 for listeners" in str(caught.value)
     assert fit_descriptors(10, 3) == 10
+    assert "2 for health checks" in problem_of(lambda: fit_descriptors(descriptor_limit, 3, 2))
+
+
+# Checks
+
+
+def problem_of(call: Callable[[], Any]) -> str:
+    with pytest.raises(ConfigError) as caught:
+        call()
+    return str(caught.value)
+
+
+def checked(process: Process, before: Assembly | None = None, /, **backend: Any) -> Assembly:
+    servers = {"a": "127.0.0.1:9001", "b": {"address": "[::1]:+1", "check": {"port": 80}}}
+    return build(process, before, backends={"app": {"servers": servers, "check": True, **backend}})
+
+
+def test_a_server_is_checked_where_connections_go_or_at_the_port_named(process: Process) -> None:
+    made = checked(process)
+    assert [str(check.target) for check in made.health["app"].checks] == ["127.0.0.1:9001", "[::1]:80"]
+    assert [str(server.target) for server in made.backends["app"].servers] == ["127.0.0.1:9001", "[::1]:+1"]
+    assert made.checks == 2
+
+
+def test_nothing_is_checked_unless_it_is_asked_for(process: Process) -> None:
+    assert build(process).checks == 0
+    assert checked(process, check=False).checks == 1, "the server that asks for it itself"
+
+
+@pytest.mark.parametrize(
+    ("settings", "headers"),
+    [
+        ({"send_proxy": "v1"}, [b"", b""]),
+        ({"send_proxy": "v1", "check_send_proxy": True}, [b"PROXY UNKNOWN\r\n"] * 2),
+    ],
+)
+def test_checks_say_a_header_only_if_they_are_told_to(
+    process: Process, settings: dict[str, Any], headers: list[bytes]
+) -> None:
+    assert [check.header for check in checked(process, **settings).health["app"].checks] == headers
+
+
+def test_a_codec_that_has_no_header_for_checks_is_named(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: object, header: object) -> bytes:
+        raise RuntimeError("oops")
+
+    monkeypatch.setattr(ProxyV1, "encode", broken)
+    said = problem_of(lambda: checked(process, send_proxy="v1", check_send_proxy=True))
+    assert "backends.app.servers.a: check_send_proxy: plugin \"proxy_header_v1\" PROXY codec 'v1' raised" in said
+
+
+def test_first_checks_are_spread_over_the_interval_across_all_backends(process: Process) -> None:
+    server = {"servers": {"a": "127.0.0.1:9001"}, "check": {"interval": "4s"}}
+    made = build(process, backends={"app": {**server}, "more": {**server}})
+    made.start_checks()
+    clock: Any = process.clock
+    assert [call.getTime() for call in clock.getDelayedCalls()] == [0, 2]
+    made.stop_checks()
+    assert clock.getDelayedCalls() == []
+
+
+def test_the_observers_of_all_frontends_of_a_backend_hear_of_its_servers_each_once(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = {"backend": "app", "observers": ["trace"]}
+    frontends = {"web": {"bind": "127.0.0.1:0", **one}, "more": {"bind": "127.0.0.2:0", **one}}
+    made = build(process, frontends=frontends)
+    assert {id(built.object) for built in made.health["app"].observers} == {
+        id(frontend.observers[0].object) for frontend in made.frontends.values()
+    }
+    shared = made.frontends["web"].observers[0]
+    monkeypatch.setattr(PluginHost, "build", _always(shared, PluginHost.build))
+    assert build(process, frontends=frontends).health["app"].observers == (shared,)
+
+
+def _always(observer: Any, build: Callable[..., Any]) -> Callable[..., Any]:
+    def one_observer(host: PluginHost, kind: Any, use: Any, where: str = "") -> Any:
+        return observer if kind == "observers" else build(host, kind, use, where)
+
+    return one_observer

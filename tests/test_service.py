@@ -232,3 +232,34 @@ def test_a_unix_path_is_gone_after_the_stop_unless_somebody_else_has_taken_it(ru
     running.balancer.stopService()
     assert not mine.exists()
     assert taken.exists()
+
+
+# Health checks
+
+
+def test_checks_begin_when_the_service_starts_and_end_when_it_stops(running: Running) -> None:
+    upstream, address = running.upstream()
+    running.config = config("127.0.0.1:0", address, of_backend={"check": True})
+    running.balancer.open()
+    assert running.check_timers() == 0
+    running.balancer.startService()
+    running.clock.advance(0)
+    checked, _ = upstream.accept()
+    checked.close()
+    running.turn(0.1)
+    client, served = running.connect(upstream)
+    running.balancer.stopService()
+    running.clock.advance(2)
+    running.turn()
+    upstream.settimeout(0.05)
+    with pytest.raises(TimeoutError):
+        upstream.accept()
+    end(running, client, served)
+    assert running.check_timers() == 0
+
+
+def test_checking_alone_begins_no_checks(running: Running) -> None:
+    _, address = running.upstream()
+    running.config = config("127.0.0.1:0", address, of_backend={"check": True})
+    running.balancer.check()
+    assert running.check_timers() == 0

@@ -4,11 +4,14 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from tests.whole import Config, Running, config, end, run
+from twisted_lb import assembly, binding
 
 
 @pytest.fixture
@@ -237,6 +240,48 @@ def test_a_reload_that_fails_leaves_shared_sockets_with_whom_they_belong_to(runn
     client.close()
 
 
+@pytest.fixture
+def opening(monkeypatch: pytest.MonkeyPatch) -> "Deferred[Any]":
+    """What the next endpoint that is listened on answers."""
+    answer: Deferred[Any] = Deferred()
+    endpoint = SimpleNamespace(listen=lambda factory: answer)
+    for module in (assembly, binding):
+        monkeypatch.setattr(module, "serverFromString", lambda reactor, text: endpoint, raising=False)
+    return answer
+
+
+def test_an_endpoint_of_a_reload_that_fails_later_is_given_up_alone(
+    running: Running, opening: "Deferred[Any]"
+) -> None:
+    """Seen: it ended the process."""
+    upstream, address = running.upstream()
+    running.start(config("127.0.0.1:0", address))
+    running.reload(config(["127.0.0.1:0", "tcp:1"], address))
+    opening.errback(RuntimeError("Tor is away"))
+    assert running.failures == []
+    assert "Tor is away" in running.log[-1]
+    assert [one.bind.address for one in running.balancer.bindings.values()] == ["127.0.0.1:0"]
+    end(running, *running.connect(upstream))
+
+
+def test_an_endpoint_that_a_reload_gave_up_may_fail(
+    running: Running, opening: "Deferred[Any]"
+) -> None:
+    _, address = running.upstream()
+    running.start(config(["127.0.0.1:0", "tcp:1"], address))
+    running.reload(config("127.0.0.1:0", address))
+    opening.errback(RuntimeError("Tor is away"))
+    assert running.failures == []
+
+
+def test_an_endpoint_of_the_start_that_fails_later_ends_the_process(
+    running: Running, opening: "Deferred[Any]"
+) -> None:
+    running.start(config(["127.0.0.1:0", "tcp:1"], "127.0.0.1:9"))
+    opening.errback(RuntimeError("Tor is away"))
+    assert ["Tor is away" in failure for failure in running.failures] == [True]
+
+
 def test_a_unix_path_that_gets_another_mode_keeps_its_socket(running: Running, tmp_path: Path) -> None:
     _, address = running.upstream()
     path = tmp_path / "web.sock"
@@ -249,3 +294,38 @@ def test_a_unix_path_that_gets_another_mode_keeps_its_socket(running: Running, t
     waiting.close()
     running.reload(config("127.0.0.1:0", address))
     assert not path.exists()
+
+
+# Health checks
+
+
+def test_a_server_that_is_down_stays_down_over_a_reload_and_its_checks_take_the_new_settings(running: Running) -> None:
+    upstream, address = running.upstream()
+    upstream.close()
+    running.start(config("127.0.0.1:0", address, of_backend={"check": {"fall": 1, "interval": "1s"}}))
+    (server,) = running.balancer.assembly.backends["app"].servers  # type: ignore[union-attr]
+    running.clock.advance(0)
+    running.until(lambda: not server.up, "a failed check")
+    running.reload(config("127.0.0.1:0", address, of_backend={"check": {"rise": 1, "interval": "9s"}}))
+    (kept,) = running.balancer.assembly.backends["app"].servers  # type: ignore[union-attr]
+    assert kept is server
+    assert not kept.up
+    host, port = address.split(":")
+    with socket.create_server((host, int(port))):
+        running.clock.advance(0)
+        running.until(lambda: kept.up, "a good check")
+    running.clock.advance(8)
+    assert running.check_timers() == 1, "the check before goes on"
+    running.reload(config("127.0.0.1:0", address))
+    assert running.check_timers() == 0
+
+
+def test_checks_of_a_server_that_is_removed_stop(running: Running) -> None:
+    (gone, gone_address), (_, address) = running.upstream(), running.upstream()
+    running.start(config("127.0.0.1:0", gone_address, of_backend={"check": True}))
+    running.reload(config("127.0.0.1:0", address))
+    running.clock.advance(10)
+    running.turn()
+    gone.settimeout(0.05)
+    with pytest.raises(TimeoutError):
+        gone.accept()

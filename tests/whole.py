@@ -14,6 +14,7 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, Logger, formatEvent
 
+from twisted_lb.backends.health import Check
 from twisted_lb.config.load import load_dict
 from twisted_lb.endings import Stage
 from twisted_lb.net.poll import Poller
@@ -108,6 +109,11 @@ class Running:
         self.until(lambda: len(lines()) >= count, f"{count} records")
         return [json.loads(line) for line in lines()]
 
+    def check_timers(self) -> int:
+        """How many timers of health checks are running."""
+        calls: Any = self.clock.getDelayedCalls()
+        return sum(isinstance(getattr(call.func, "__self__", None), Check) for call in calls)
+
     def close(self) -> None:
         for made in self._sockets:
             made.close()
@@ -117,6 +123,7 @@ class Running:
         assert stopped is None or stopped.called
         assert len(self.poller) == 0, "a descriptor is still watched"
         assert len(self.process.wheel) == 0
+        assert self.check_timers() == 0
         assert self.process.limit.count == 0
         self.poller.epoll.close()
 

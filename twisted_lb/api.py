@@ -160,7 +160,9 @@ class IAccessLog(Interface):
 
 
 class IObserver(Interface):
-    """Is told of a connection's life; one object per entry of a frontend's ``observers``. Answers are ignored."""
+    """Is told of a connection's life, and of servers that go up and down; one object per entry of a frontend's
+    ``observers``. Answers are ignored.
+    """
 
     def session_opened(facts: Any) -> None:
         """A connection was accepted."""
@@ -170,6 +172,11 @@ class IObserver(Interface):
 
     def session_closed(facts: Any, record: Any) -> None:
         """A connection ended; ``record`` is its ``SessionRecord``. Called exactly once per ``session_opened``."""
+
+    def server_state_changed(backend: str, server: Any, state: str, reason: str) -> None:
+        """``server`` (an ``IServer``) of the frontend's backend, whose name is ``backend``, has gone ``"up"`` or
+        ``"down"``; ``reason`` is for people. Called after the change; servers begin up.
+        """
 
 
 class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from twisted.internet.endpoints import clientFromString, serverFromString
 
+from twisted_lb.backends.health import Check, Health, Rhythm
 from twisted_lb.backends.pool import Backend, Server
 from twisted_lb.backends.target import EndpointTarget, SocketTarget, Target
 from twisted_lb.config import inherit, model
@@ -24,7 +25,7 @@ from twisted_lb.config.addresses import (
 )
 from twisted_lb.config.resolve import resolve
 from twisted_lb.config.tlvs import forwarded_types, own_tlvs
-from twisted_lb.errors import ConfigError
+from twisted_lb.errors import ConfigError, PluginError
 from twisted_lb.frontend import Frontend
 from twisted_lb.logs import LineBuffer, LineFile, standard_output
 from twisted_lb.net.listening import UnixOptions, owner_of
@@ -63,6 +64,7 @@ class Assembly:
         self.config = config
         self.frontends: dict[str, Frontend] = {}
         self.backends: dict[str, Backend] = {}
+        self.health: dict[str, Health] = {}
         self.binds: list[Entry] = []
         self.log_files: dict[str | None, LineFile] = {}
         self.maxconn: int | None = config.process.maxconn
@@ -79,6 +81,23 @@ class Assembly:
         for limit, maximum in ((self._process_limit, self.maxconn), *self._limits):
             limit.maximum = maximum
             limit.wake()
+
+    @property
+    def checks(self) -> int:
+        """How many servers are checked; each check takes a descriptor."""
+        return sum(len(health.checks) for health in self.health.values())
+
+    def start_checks(self) -> None:
+        """Begin to check servers: each for the first time at a moment of its own within its interval."""
+        number = 0
+        for health in self.health.values():
+            health.start(number, self.checks)
+            number += len(health.checks)
+
+    def stop_checks(self) -> None:
+        """Check no more; servers stay in the state that they are in."""
+        for health in self.health.values():
+            health.stop()
 
     def close_logs(self, besides: "Assembly | None" = None) -> None:
         """Close the log files but those that ``besides`` uses too."""
@@ -121,6 +140,7 @@ class _Assembler:
                 self.backend(host, name)
             for name in self.config.frontends:
                 self.frontend(host, name)
+            self.observe_health()
         if self.problems:
             self.made.close_logs(besides=self.before)
             raise ConfigError(*self.problems)
@@ -145,6 +165,7 @@ class _Assembler:
         before = self.before.backends.get(name)
         kept = {(server.name, str(server.target)): server for server in before.servers} if before else {}
         servers = []
+        checks = []
         for server_name, server_settings in settings.servers.items():
             with self.collected(f"backends.{name}.servers.{server_name}"):
                 target = target_of(server_settings.address, self.process.reactor)
@@ -152,8 +173,11 @@ class _Assembler:
                 servers.append(server)
                 sender = self.sender(host, name, server_settings)
                 self.made._servers.append((server, server_settings, sender))
+                check = self.check(name, server, server_settings, sender)
+                if check is not None:
+                    checks.append(check)
         for balancer in self.build(host, "balancers", [inherit.balance(config, name)]):
-            self.made.backends[name] = Backend(
+            made = self.made.backends[name] = Backend(
                 name,
                 servers,
                 balancer,
@@ -162,6 +186,32 @@ class _Assembler:
                 inherit.redispatch(config, name),
                 before,
             )
+            self.made.health[name] = Health(made, checks, self.process.blame)
+
+    def check(self, backend: str, server: Server, settings: model.Server, sender: Sender | None) -> Check | None:
+        of_backend = self.config.backends[backend]
+        check = inherit.check(of_backend, settings)
+        if check is None:
+            return None
+        header = b""
+        if sender is not None and inherit.check_send_proxy(of_backend, settings):
+            try:
+                header = sender.local()
+            except PluginError as error:
+                raise ConfigError(f'check_send_proxy: plugin "{error.plugin}" {error.what}') from None
+        target = server.target
+        if check.port is not None and isinstance(target, SocketTarget):
+            target = SocketTarget(target.family, (target.sockaddr[0], check.port, *target.sockaddr[2:]))
+        timeout_s = inherit.check_timeout(self.config, backend, check)
+        rhythm = Rhythm(check.interval, timeout_s, check.rise, check.fall)
+        return Check(server, target, header, rhythm, self.process.clock, self.process.poller, self.process.reactor)
+
+    def observe_health(self) -> None:
+        """Let the observers of each frontend hear of the servers of its backend."""
+        for frontend in self.made.frontends.values():
+            health = self.made.health[frontend.backend.name]
+            told = {id(observer.object) for observer in health.observers}  # one plugin may build one for all
+            health.observers += tuple(one for one in frontend.observers if id(one.object) not in told)
 
     def frontend(self, host: PluginHost, name: str) -> None:
         config, settings = self.config, self.config.frontends[name]
@@ -192,7 +242,7 @@ class _Assembler:
         return Limit()
 
     def sender(self, host: PluginHost, backend: str, server: model.Server) -> Sender | None:
-        settings = inherit.send_proxy(self.config, backend, server)
+        settings = inherit.send_proxy(self.config.backends[backend], server)
         if settings is None:
             return None
         forwarded = forwarded_types(settings)
@@ -259,22 +309,24 @@ def target_of(address: str, reactor: Any) -> Target:
     return SocketTarget(family, sockaddr, parsed.offset if parsed.port is None else None)
 
 
-def fit_descriptors(maxconn: int | None, listeners: int) -> int:
+def fit_descriptors(maxconn: int | None, listeners: int, checks: int = 0) -> int:
     """Raise this process's descriptor limit as far as it goes, and return the ``maxconn`` that fits.
 
-    A connection takes two descriptors. Raises: ConfigError if ``maxconn`` asks for more than there are.
+    A connection takes two descriptors, a listener and a checked server one. Raises: ConfigError if ``maxconn`` asks for
+    more than there are.
     """
-    spare = SPARE_DESCRIPTORS + listeners
+    spare = SPARE_DESCRIPTORS + listeners + checks
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard or hard == resource.RLIM_INFINITY:
         wanted = 2 * maxconn + spare if hard == resource.RLIM_INFINITY and maxconn else hard
         soft = _raise_soft_limit(wanted, hard) or soft
     fits = (soft - spare) // 2
     if fits < 1 or (maxconn is not None and maxconn > fits):
+        checked = f" {checks} for health checks," if checks else ""
         raise ConfigError(
             f"process.maxconn = {maxconn or 1} needs {2 * (maxconn or 1) + spare} descriptors (two for each connection,"
-            f" {listeners} for listeners, {SPARE_DESCRIPTORS} spare), but the limit is {soft}: lower it, or raise the"
-            " limit (ulimit -n; LimitNOFILE= under systemd; minfds under supervisord)"
+            f" {listeners} for listeners,{checked} {SPARE_DESCRIPTORS} spare), but the limit is"
+            f" {soft}: lower it, or raise the limit (ulimit -n; LimitNOFILE= under systemd; minfds under supervisord)"
         )
     return fits if maxconn is None else maxconn
 

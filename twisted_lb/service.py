@@ -24,7 +24,8 @@ Load = Callable[[], Config]
 class LoadBalancer(Service):
     """One load balancer. ``load``: reads the configuration, at the start and at each reload.
 
-    ``failed(problems)``: called if a listener turns out not to open after the start; it ends the process.
+    ``failed(problems)``: called if a listener of the start turns out not to open after it; it ends the process. One of
+    a reload is logged and given up.
     """
 
     _log = Logger(namespace="twisted_lb")
@@ -57,24 +58,34 @@ class LoadBalancer(Service):
         super().startService()  # type: ignore[no-untyped-call]
         for binding in self.bindings.values():
             self._start(binding)
+        assert self.assembly is not None
+        self.assembly.start_checks()
         self._log.info("serving on {binds}", binds=", ".join(self._spelt_binds()) or "nothing")
 
     def _spelt_binds(self) -> list[str]:
         return [binding.bind.address for binding in self.bindings.values()]
 
-    def _start(self, binding: Binding) -> None:
+    def _start(self, binding: Binding, fatal: bool = True) -> None:
         binding.start()
         for opening in binding.opening:
-            opening.addErrback(self._opening_failed)
+            opening.addErrback(self._opening_failed, binding, fatal)
 
-    def _opening_failed(self, reason: Failure) -> None:
-        self._failed([reason.getErrorMessage()])
+    def _opening_failed(self, reason: Failure, binding: Binding, fatal: bool) -> None:
+        key = next((key for key, one in self.bindings.items() if one is binding), None)
+        if key is None:
+            return  # given up meanwhile
+        if fatal:
+            self._failed([reason.getErrorMessage()])
+            return
+        self._log.error("{problem}; the others are served", problem=reason.getErrorMessage())
+        del self.bindings[key]
+        binding.stop()
 
     def _assemble(self, config: Config, before: Assembly | None) -> Assembly:
         assembly = assemble(config, self.process, before)
         try:
             listeners = sum(_count(entry.bind.address) for entry in assembly.binds)
-            assembly.maxconn = fit_descriptors(config.process.maxconn, listeners)
+            assembly.maxconn = fit_descriptors(config.process.maxconn, listeners, assembly.checks)
         except ConfigError:
             assembly.close_logs(besides=before)
             raise
@@ -111,6 +122,8 @@ class LoadBalancer(Service):
     def _take_over(self, assembly: Assembly, opened: dict[tuple[Key, int], Binding]) -> None:
         """From here on ``assembly`` rules; nothing can fail any more."""
         before, self.assembly = self.assembly, assembly
+        if before is not None:
+            before.stop_checks()
         going = {**self.bindings, **opened}
         assembly.commit()
         self.bindings = {}
@@ -145,7 +158,8 @@ class LoadBalancer(Service):
             return
         self._take_over(assembly, opened)
         for binding in opened.values():
-            self._start(binding)
+            self._start(binding, fatal=False)
+        assembly.start_checks()
         self.reopen_logs()
         self._log.info("reloaded; serving on {binds}", binds=", ".join(self._spelt_binds()))
 
@@ -166,6 +180,8 @@ class LoadBalancer(Service):
         for binding in self.bindings.values():
             binding.stop()
         self.bindings = {}
+        if self.assembly is not None:
+            self.assembly.stop_checks()
         if not self.process.sessions:
             self._close_logs()
             return None

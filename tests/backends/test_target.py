@@ -3,8 +3,10 @@
 import socket
 
 import pytest
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, UNIXClientEndpoint
+from twisted.internet.task import Clock
 
-from twisted_lb.backends.target import EndpointTarget, SocketTarget
+from twisted_lb.backends.target import EndpointTarget, SocketTarget, endpoint_of
 
 V4 = ("192.0.2.1", 9001)
 V6 = ("2001:db8::1", 9001, 0, 3)
@@ -56,3 +58,13 @@ def test_an_ipv6_address_keeps_its_scope() -> None:
 )
 def test_it_is_spelt_as_the_configuration_spells_it(target: object, text: str) -> None:
     assert str(target) == text
+
+
+def test_without_a_poller_the_endpoint_is_of_the_targets_family() -> None:
+    reactor = Clock()
+    for family, sockaddr, kind in (
+        (socket.AF_INET, ("192.0.2.1", 80), TCP4ClientEndpoint),
+        (socket.AF_INET6, ("2001:db8::1", 80, 0, 0), TCP6ClientEndpoint),
+        (socket.AF_UNIX, "/run/app.sock", UNIXClientEndpoint),
+    ):
+        assert type(endpoint_of(reactor, SocketTarget(family, sockaddr), sockaddr)) is kind

@@ -12,13 +12,16 @@ from twisted_lb.config.inherit import (
     access_log,
     backend_timers,
     balance,
+    check,
+    check_send_proxy,
+    check_timeout,
     frontend_timers,
     redispatch,
     retries,
     send_proxy,
 )
 from twisted_lb.config.load import load_dict
-from twisted_lb.config.model import AcceptProxy, Config, SendProxy
+from twisted_lb.config.model import AcceptProxy, Check, Config, SendProxy
 from twisted_lb.config.units import Duration
 
 
@@ -150,7 +153,66 @@ def test_the_header_that_a_server_gets(
     backend: dict[str, Any], server: dict[str, Any], expected: SendProxy | None
 ) -> None:
     config = loaded({}, {}, {"servers": {"a": {"address": "localhost", **server}}, **backend})
-    assert send_proxy(config, "app", config.backends["app"].servers["a"]) == expected
+    assert send_proxy(config.backends["app"], config.backends["app"].servers["a"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("backend", "server", "expected"),
+    [
+        ({}, {}, None),
+        ({"check": True}, {}, Check()),
+        ({"check": True}, {"check": False}, None),
+        ({}, {"check": True}, Check()),
+        ({"check": {"fall": 1}}, {}, Check(fall=1)),
+        ({"check": {"fall": 1}}, {"check": {"rise": 9}}, Check(rise=9)),
+    ],
+)
+def test_how_a_server_is_checked(backend: dict[str, Any], server: dict[str, Any], expected: Check | None) -> None:
+    config = loaded({}, {}, {"servers": {"a": {"address": "localhost:80", **server}}, **backend})
+    assert check(config.backends["app"], config.backends["app"].servers["a"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("connect", "settings", "expected"),
+    [
+        ("5s", {}, 2),
+        ("1s", {}, 1),
+        ("off", {}, 2),
+        ("1s", {"interval": "500ms"}, 0.5),
+        ("1s", {"timeout": "10s"}, 10),
+    ],
+)
+def test_a_check_may_take_as_long_as_connecting_but_at_most_its_interval_unless_it_says_otherwise(
+    connect: str, settings: dict[str, Any], expected: float
+) -> None:
+    backend = {"servers": {"a": "localhost:80"}, "check": settings, "timeouts": {"connect": connect}}
+    config = loaded({}, {}, backend)
+    found = check(config.backends["app"], config.backends["app"].servers["a"])
+    assert found is not None
+    assert check_timeout(config, "app", found) == expected
+
+
+@pytest.mark.parametrize(
+    ("backend", "server", "expected"),
+    [
+        ({"send_proxy": "v2"}, {}, False),
+        ({"send_proxy": "v2", "check_send_proxy": True}, {}, True),
+        ({"send_proxy": "v2", "check_send_proxy": True}, {"check_send_proxy": False}, False),
+        ({"send_proxy": "v2"}, {"check_send_proxy": True}, True),
+        ({"check_send_proxy": True}, {"send_proxy": "v1"}, True),
+    ],
+)
+def test_whether_checks_begin_with_a_header(backend: dict[str, Any], server: dict[str, Any], expected: bool) -> None:
+    one = {"address": "localhost:80", "check": True, **server}
+    config = loaded({}, {}, {"servers": {"a": one}, **backend})
+    assert check_send_proxy(config.backends["app"], config.backends["app"].servers["a"]) is expected
+
+
+def test_a_server_without_a_header_has_none_in_its_checks_either() -> None:
+    servers = {"a": {"address": "localhost:80", "send_proxy": False}, "b": "localhost:81"}
+    config = loaded({}, {}, {"servers": servers, "send_proxy": "v2", "check": True, "check_send_proxy": True})
+    backend = config.backends["app"]
+    assert [check_send_proxy(backend, server) for server in backend.servers.values()] == [False, True]
 
 
 @pytest.mark.parametrize(("others", "direct"), [(None, False), ("reject", False), ("direct", True)])

@@ -97,6 +97,10 @@ def accept(**accept_proxy: Any) -> dict[str, Any]:
     return frontend(accept_proxy=accept_proxy)
 
 
+def checked(address: str = "h:80", **check: Any) -> dict[str, Any]:
+    return backend(servers={"a": address}, check=check)
+
+
 def send(version: str, **more: Any) -> dict[str, Any]:
     """A right configuration whose backend has this ``send_proxy``."""
     return backend(send_proxy={"version": version, **more})
@@ -320,6 +324,33 @@ def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
             backend(servers={"a": {"address": "h", "send_proxy": {"version": "v2", "tlvs": {"x": "y"}}}}),
             'backends.app.servers.a.send_proxy.tlvs.x: "x" is no TLV that can be here',
         ),
+        (backend(check="yes"), "backends.app.check: expected true, false or a table, got a string"),
+        (checked(interval="0s"), "backends.app.check.interval: cannot be 0"),
+        (checked(interval=2), 'backends.app.check.interval: 2 has no unit: write "2s"'),
+        (checked(timeout="0s"), "backends.app.check.timeout: cannot be 0"),
+        (checked(timeout="off"), 'backends.app.check.timeout: "off" is not a duration'),
+        (checked(rise=0), "backends.app.check.rise: expected an integer >= 1, got 0"),
+        (checked(fal=1), 'backends.app.check.fal: unknown key; did you mean "fall"?'),
+        (checked(port=65536), "backends.app.check.port: expected an integer <= 65535, got 65536"),
+        (checked("unix:/a", port=80), 'backends.app.servers.a: check.port = 80 does not fit "unix:/a"'),
+        (checked("h"), 'backends.app.servers.a: the port of "h" depends on the client, and a check has none: write'),
+        (checked("h:+10"), 'backends.app.servers.a: the port of "h:+10" depends on the client, and a check has none'),
+        (
+            backend(servers={"a": {"address": "h", "check": True}}),
+            'backends.app.servers.a: the port of "h" depends on the client, and a check has none',
+        ),
+        (
+            backend(servers={"a": "h:80"}, check=True, check_send_proxy=True),
+            "backends.app.check_send_proxy: there is no send_proxy that would say which header",
+        ),
+        (
+            backend(servers={"a": "h:80"}, send_proxy="v1", check_send_proxy=True),
+            "backends.app.check_send_proxy: there is no check that could begin with a header",
+        ),
+        (
+            backend(servers={"a": {"address": "h:80", "check_send_proxy": True}}, check=True),
+            "backends.app.servers.a.check_send_proxy: there is no send_proxy that would say which header",
+        ),
         (backend(balance=["a"]), "backends.app.balance: expected a string or a table, got a list"),
     ],
 )
@@ -371,3 +402,18 @@ almost = st.fixed_dictionaries(
 def test_any_tables_are_a_config_or_a_config_error(data: dict[str, Any]) -> None:
     with suppress(ConfigError):
         assert isinstance(load_dict(data, "fuzz"), Config)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        checked("h", port=80),
+        checked("h:+10", port=80),
+        backend(servers={"a": {"address": "h", "check": False}, "b": "unix:/b"}, check=True),
+        backend(servers={"a": "h:80", "b": "h"}, send_proxy="v2"),
+    ],
+)
+def test_a_port_that_depends_on_the_client_suits_what_is_not_checked_or_is_checked_elsewhere(
+    data: dict[str, Any],
+) -> None:
+    assert load_dict(data, "lb.toml").backends["app"]

@@ -103,7 +103,7 @@ def test_every_example_loads_within_a_small_file(example: str) -> None:
     around = """
         frontends.web = { bind = "*:1", backend = "app" }
         frontends.games = { bind = "*:2", backend = "app" }
-        backends.app.servers.a = "localhost"
+        backends.app.servers.a = "localhost:80"
     """
     data = tomllib.loads(example)
     assert load_dict(merged(tomllib.loads(around.replace("        ", "")), data), "example")

@@ -44,6 +44,10 @@ class Witness:
         """Count it."""
         told["closed"] += 1
 
+    def server_state_changed(self, backend: str, server: IServer, state: str, reason: str) -> None:
+        """Count it."""
+        told[state] += 1
+
 
 def inventory() -> dict[str, Any]:
     """List what the process has: ``alive`` are the package's objects by type, reachable or not."""

@@ -30,6 +30,14 @@ def test_opening_routing_and_closing_are_logged_at_debug() -> None:
     assert {event["log_namespace"] for event in events} == {"twisted_lb_plugins.observer_trace.Trace"}
 
 
+def test_a_server_that_goes_down_is_logged_at_debug_with_the_reason() -> None:
+    with capturedLogs() as events:
+        build(Options()).server_state_changed("app", FakeServer("a"), "down", "{refused}")
+    assert [(formatEvent(event), event["log_level"]) for event in events] == [
+        ("app/a is down: {refused}", LogLevel.debug)
+    ]
+
+
 def test_a_blank_or_a_brace_in_a_path_does_not_break_the_line() -> None:
     with capturedLogs() as events:
         build(Options()).session_opened(make_facts("unix:/a {b}"))

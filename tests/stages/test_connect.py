@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, UNIXClientEndpoint
 from twisted.internet.error import ConnectionDone
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.interfaces import IHalfCloseableProtocol
@@ -23,7 +22,7 @@ from twisted_lb.endings import Cause
 from twisted_lb.errors import PluginError
 from twisted_lb.net.stream import Stream
 from twisted_lb.plugin_host import Built
-from twisted_lb.stages.connect import TURN_AROUND_S, Connecting, ServerProtocol, endpoint_of, retry_elsewhere
+from twisted_lb.stages.connect import TURN_AROUND_S, Connecting, ServerProtocol, retry_elsewhere
 from twisted_lb.testing import MemoryNetwork, make_facts
 
 if TYPE_CHECKING:
@@ -255,16 +254,6 @@ def test_an_endpoint_that_connects_although_it_was_cancelled_is_closed() -> None
     network.settle()
     assert not transports[0].connected
     assert world.owner.heard == 0
-
-
-def test_without_a_poller_the_endpoint_is_of_the_targets_family() -> None:
-    reactor = Clock()
-    for family, sockaddr, kind in (
-        (socket.AF_INET, ("192.0.2.1", 80), TCP4ClientEndpoint),
-        (socket.AF_INET6, ("2001:db8::1", 80, 0, 0), TCP6ClientEndpoint),
-        (socket.AF_UNIX, "/run/app.sock", UNIXClientEndpoint),
-    ):
-        assert type(endpoint_of(reactor, SocketTarget(family, sockaddr), sockaddr)) is kind
 
 
 # Again, and elsewhere

@@ -100,7 +100,11 @@ def access_log_failures(format_record: Callable[[Any], Any]) -> set[str]:
 
 def observer_failures(**methods: Callable[..., Any]) -> set[str]:
     quiet = dict.fromkeys(("session_opened", "session_closed"), lambda self, *_: None)
-    made = type("Made", (), quiet | {"session_routed": lambda self, facts, backend, server: None} | methods)
+    fixed = {
+        "session_routed": lambda self, facts, backend, server: None,
+        "server_state_changed": lambda self, backend, server, state, reason: None,
+    }
+    made = type("Made", (), quiet | fixed | methods)
     return failures(ObserverContract, make_observer=lambda self: implementer(IObserver)(made)())
 
 
@@ -362,3 +366,8 @@ def test_an_observer_that_expects_every_connection_to_be_routed_is_found_out() -
         session_closed=lambda self, facts, record: routed.remove(facts),
     )
     assert found == {"test_it_watches_a_connection_that_was_never_routed"}
+
+
+def test_an_observer_that_expects_a_connection_to_every_server_is_found_out() -> None:
+    found = observer_failures(server_state_changed=lambda self, backend, server, state, reason: {}[server.name])
+    assert found == {"test_it_hears_of_servers_that_no_connection_went_to"}

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Protocol
+from weakref import WeakSet
 
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -19,10 +20,11 @@ from twisted_lb.plugin_host import Built
 class Server:
     """One server of one backend. A reload that leaves its name and address alone keeps the object and its counters.
 
-    ``total``: connections ever opened to it. ``failures``: attempts to connect that came to nothing.
+    ``total``: connections ever opened to it. ``failures``: attempts to connect that came to nothing. ``up``: what its
+    checks found last, true without any. ``contrary``: how many checks in a row have said the opposite of ``up``.
     """
 
-    __slots__ = ("connections", "failures", "maxconn", "name", "sender", "target", "total", "weight")
+    __slots__ = ("connections", "contrary", "failures", "maxconn", "name", "sender", "target", "total", "up", "weight")
 
     def __init__(self, name: str, target: Target, weight: int = 1, maxconn: int = 0) -> None:
         self.name = name
@@ -34,6 +36,8 @@ class Server:
         self.connections = 0
         self.total = 0
         self.failures = 0
+        self.up = True
+        self.contrary = 0
 
     def __repr__(self) -> str:
         return f"<Server {self.name} {self.target}>"
@@ -57,13 +61,14 @@ class Load:
     """What a backend carries, and hands on to the one that takes its place at a reload.
 
     ``connections``: sessions that have chosen, or wait to choose, one of its servers. ``queue``: those that wait for a
-    slot, longest first. ``backend``: the one whose servers they get.
+    slot, longest first. ``backend``: the one whose servers they get. ``backends``: all that sessions may still use.
     """
 
-    __slots__ = ("backend", "connections", "handing_out", "queue")
+    __slots__ = ("backend", "backends", "connections", "handing_out", "queue")
 
     def __init__(self, backend: "Backend") -> None:
         self.backend = backend
+        self.backends: WeakSet[Backend] = WeakSet()
         self.connections = 0
         self.queue: Queue[Waiting] = Queue()
         self.handing_out = False
@@ -90,6 +95,7 @@ class Backend:
         self.retries = retries
         self.redispatch = redispatch
         self.load: Load = Load(self) if before is None else before.load
+        self.load.backends.add(self)
         self.queue = self.load.queue
         self._balancer = balancer.object
         self._blame = balancer.plugin
@@ -102,9 +108,15 @@ class Backend:
         self.settle()
         self._hand_out()
 
+    def server_changed(self) -> None:
+        """A server went up or down: choose accordingly from now on; those who wait get what slots there are."""
+        for backend in self.load.backends:
+            backend.settle()
+        self.load.backend._hand_out()
+
     def settle(self) -> None:
-        """Take note of the servers' weights and limits; to be called when they have changed."""
-        self._usable = tuple(server for server in self.servers if server.weight)
+        """Take note of the servers' states, weights and limits; to be called when they have changed."""
+        self._usable = tuple(server for server in self.servers if server.weight and server.up)
         self._unlimited = not any(server.maxconn for server in self._usable)
 
     def candidates(self, besides: Server | None = None) -> Sequence[Server]:
@@ -117,7 +129,7 @@ class Backend:
         return usable
 
     def choose(self, facts: Facts, besides: Server | None = None) -> Server | None:
-        """Let the balancer choose a server, and take a slot of it. ``None``: every usable server is full.
+        """Let the balancer choose a server, and take a slot of it. ``None``: every usable server is full, if any is.
 
         Raises PluginError if the balancer raises or answers anything but a candidate.
         """
@@ -137,7 +149,7 @@ class Backend:
 
     @property
     def usable(self) -> bool:
-        """Whether there is any server that could ever be chosen."""
+        """Whether there is any server that is up and may be chosen, be it full or not."""
         return bool(self._usable)
 
     def take(self, server: Server) -> None:

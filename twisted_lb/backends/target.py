@@ -4,6 +4,8 @@ import socket
 from dataclasses import dataclass
 from typing import Any
 
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, UNIXClientEndpoint
+
 
 @dataclass(frozen=True, slots=True)
 class SocketTarget:
@@ -47,3 +49,11 @@ class EndpointTarget:
 
 
 Target = SocketTarget | EndpointTarget
+
+
+def endpoint_of(reactor: Any, target: SocketTarget, sockaddr: Any) -> Any:
+    """The Twisted endpoint for a socket address, where there are no streams of ours."""
+    if target.family == socket.AF_UNIX:
+        return UNIXClientEndpoint(reactor, sockaddr)
+    endpoint = TCP6ClientEndpoint if target.family == socket.AF_INET6 else TCP4ClientEndpoint
+    return endpoint(reactor, sockaddr[0], sockaddr[1])

@@ -5,11 +5,13 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from twisted_lb.config.addresses import BindAddress, IpAddress, UnixPath, parse_bind, parse_server
+from twisted_lb.config import inherit
+from twisted_lb.config.addresses import BindAddress, IpAddress, IpServer, UnixPath, parse_bind, parse_server
 from twisted_lb.config.convert import INVALID, join
 from twisted_lb.config.hints import unknown_name
-from twisted_lb.config.model import AcceptProxy, AccessLogUse, Backend, Bind, Config, Frontend, SendProxy
+from twisted_lb.config.model import AcceptProxy, AccessLogUse, Backend, Bind, Check, Config, Frontend, SendProxy, Server
 from twisted_lb.config.tlvs import forwarded_types, own_tlvs
+from twisted_lb.config.units import Duration
 from twisted_lb.errors import ConfigError
 from twisted_lb.networks import Networks
 
@@ -70,9 +72,17 @@ def _check_backend(where: str, backend: Backend) -> Iterator[str]:
     for server_where, server in _entries(backend.servers, f"{where}.servers"):
         if server.address is not INVALID:
             yield from _parsed(parse_server, server.address, server_where)[1]
+            yield from _check_checked_port(server_where, server, inherit.check(backend, server))
         yield from _check_send_proxy(f"{server_where}.send_proxy", server.send_proxy)
+        yield from _check_check(f"{server_where}.check", server.check)
+        if server.check_send_proxy is True:
+            yield from _check_check_send_proxy(f"{server_where}.check_send_proxy", backend, [server])
     yield from _check_timeouts(f"{where}.timeouts", backend.timeouts)
     yield from _check_send_proxy(f"{where}.send_proxy", backend.send_proxy)
+    yield from _check_check(f"{where}.check", backend.check)
+    if backend.check_send_proxy is True:
+        servers = [server for _, server in _entries(backend.servers, "")]
+        yield from _check_check_send_proxy(f"{where}.check_send_proxy", backend, servers)
 
 
 def _parsed(parse: Callable[[S], T], text: S, where: str) -> tuple[T | None, list[str]]:
@@ -134,6 +144,40 @@ def _check_send_proxy(where: str, send: object) -> Iterator[str]:
             read(clean)
         except ConfigError as error:
             yield from (f"{where}.{problem}" for problem in error.problems)
+
+
+def _check_check(where: str, check: object) -> Iterator[str]:
+    if not isinstance(check, Check):
+        return
+    if not check.interval:
+        yield f"{where}.interval: cannot be 0: there would be one check after the other"
+    if isinstance(check.timeout, Duration) and not check.timeout:
+        yield f"{where}.timeout: cannot be 0: no server answers at once"
+
+
+def _check_checked_port(where: str, server: Server, check: Check | None) -> Iterator[str]:
+    """A check has no client whose port could be followed; a server without a port has none to replace."""
+    parsed = _parsed(parse_server, server.address, where)[0]
+    if parsed is None or check is None:
+        return
+    if isinstance(parsed, IpServer):
+        if parsed.port is None and check.port is None:
+            yield (
+                f'{where}: the port of "{server.address}" depends on the client, and a check has none:'
+                " write check = { port = N }, or check = false"
+            )
+    elif check.port is not None:
+        yield f'{where}: check.port = {check.port} does not fit "{server.address}", which has no port of that kind'
+
+
+def _check_check_send_proxy(where: str, backend: Backend, servers: list[Server]) -> Iterator[str]:
+    """A setting that could never have an effect is a mistake."""
+    if not servers:
+        return
+    if all(inherit.send_proxy(backend, server) is None for server in servers):
+        yield f"{where}: there is no send_proxy that would say which header"
+    elif not any(inherit.check(backend, server) and inherit.send_proxy(backend, server) for server in servers):
+        yield f"{where}: there is no check that could begin with a header"
 
 
 def _check_clashes(listeners: list[tuple[str, BindAddress]]) -> Iterator[str]:

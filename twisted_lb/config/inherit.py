@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from msgspec import UNSET, UnsetType
 
-from twisted_lb.config.model import AcceptProxy, AccessLogUse, Bind, Config, SendProxy, Server, Use
+from twisted_lb.config.model import AcceptProxy, AccessLogUse, Backend, Bind, Check, Config, SendProxy, Server, Use
 from twisted_lb.config.units import Duration
 
 _Setting = Duration | UnsetType | None
@@ -101,10 +101,32 @@ def accept_proxy(config: Config, frontend: str, bind: Bind) -> AcceptProxy | Non
     return setting
 
 
-def send_proxy(config: Config, backend: str, server: Server) -> SendProxy | None:
-    """Find which header ``server``, of the backend of that name, gets; ``None`` if none."""
-    setting = config.backends[backend].send_proxy if server.send_proxy is UNSET else server.send_proxy
+def send_proxy(backend: Backend, server: Server) -> SendProxy | None:
+    """Find which header ``server``, one of ``backend``'s, gets; ``None`` if none."""
+    setting = backend.send_proxy if server.send_proxy is UNSET else server.send_proxy
     return setting or None
+
+
+def check(backend: Backend, server: Server) -> Check | None:
+    """Find how ``server``, one of ``backend``'s, is checked; ``None`` if it is not."""
+    setting = backend.check if server.check is UNSET else server.check
+    if isinstance(setting, bool):
+        return Check() if setting else None
+    return setting
+
+
+def check_timeout(config: Config, backend: str, check: Check) -> float:
+    """How many seconds one check of a server of the backend of that name may take."""
+    if not isinstance(check.timeout, UnsetType):
+        return check.timeout
+    connect = backend_timers(config, backend).connect
+    return check.interval if connect is None else min(connect, check.interval)
+
+
+def check_send_proxy(backend: Backend, server: Server) -> bool:
+    """Whether checks of ``server``, one of ``backend``'s, begin with the header that connections to it begin with."""
+    wanted = backend.check_send_proxy if server.check_send_proxy is UNSET else server.check_send_proxy
+    return wanted and send_proxy(backend, server) is not None
 
 
 def _first(*settings: _Setting | float) -> float | None:

@@ -38,6 +38,7 @@ ZeroOrMore = Annotated[int, Meta(ge=0, le=2147483647)]
 HeaderSize = Annotated[Size, Meta(ge=16 + 216, le=16 + 65535)]
 Weight = Annotated[int, Meta(ge=0, le=256)]
 Redispatch = Annotated[int, Meta(ge=-1, le=2147483647)]
+Port = Annotated[int, Meta(ge=1, le=65535)]
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -166,6 +167,20 @@ class SendProxy(Section, frozen=True, kw_only=True):
     ] = []
 
 
+class Check(Section, frozen=True, kw_only=True):
+    """``check``: how a server's health is checked; HAProxy's ``inter``, ``rise``, ``fall`` and ``port``.
+
+    ``timeout``: unset means the lesser of the backend's ``timeouts.connect`` and ``interval``. ``port``: ``None`` for
+    the server's own.
+    """
+
+    interval: Duration = Duration(2)
+    rise: AtLeastOne = 2
+    fall: AtLeastOne = 3
+    timeout: Duration | UnsetType = UNSET
+    port: Port | None = None
+
+
 class Bind(Section, frozen=True, kw_only=True):
     """An entry of a frontend's ``bind``: an address, or a table with ``address`` and what differs for it."""
 
@@ -204,6 +219,8 @@ class Server(Section, frozen=True, kw_only=True):
     weight: Weight = 1
     maxconn: ZeroOrMore = 0
     send_proxy: Literal[False] | SendProxy | UnsetType = UNSET
+    check: bool | Check | UnsetType = UNSET
+    check_send_proxy: bool | UnsetType = UNSET
 
 
 class Backend(Section, frozen=True, kw_only=True):
@@ -215,6 +232,8 @@ class Backend(Section, frozen=True, kw_only=True):
     redispatch: Redispatch | UnsetType = UNSET
     timeouts: BackendTimeouts = BackendTimeouts()
     send_proxy: Literal[False] | SendProxy = False
+    check: bool | Check = False
+    check_send_proxy: bool = False
 
 
 class Config(Section, frozen=True, kw_only=True):

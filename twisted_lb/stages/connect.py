@@ -8,10 +8,9 @@ Source: HAProxy configuration.txt, "retries" and "option redispatch".
 """
 
 import socket
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, UNIXClientEndpoint
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.protocol import Protocol as TwistedProtocol
@@ -20,10 +19,11 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_lb.backends.pool import Backend, Server
-from twisted_lb.backends.target import SocketTarget
+from twisted_lb.backends.target import SocketTarget, endpoint_of
 from twisted_lb.endings import Cause
 from twisted_lb.errors import PluginError
 from twisted_lb.facts import Facts
+from twisted_lb.net.hang_up import hang_up
 from twisted_lb.net.poll import Poller
 from twisted_lb.net.stream import Stream
 from twisted_lb.stages.relay_transports import TransportSide
@@ -230,18 +230,9 @@ class ServerProtocol(TwistedProtocol):
         if self.side is not None:
             self.side.lost(reason)
 
-    def drop(self, reset: bool = False) -> None:
-        """Close at once, as ``Stream.drop``; what tells a reset from that is the transport's business."""
-        assert self.transport is not None
-        getattr(self.transport, "abortConnection", self.transport.loseConnection)()
-
-
-def endpoint_of(reactor: Any, target: SocketTarget, sockaddr: Any) -> Any:
-    """The Twisted endpoint for a socket address, where there are no streams of ours."""
-    if target.family == socket.AF_UNIX:
-        return UNIXClientEndpoint(reactor, sockaddr)
-    endpoint = TCP6ClientEndpoint if target.family == socket.AF_INET6 else TCP4ClientEndpoint
-    return endpoint(reactor, sockaddr[0], sockaddr[1])
+    def drop(self, reset: Literal[True] = True) -> None:
+        """Close at once, as ``Stream.drop`` with a reset: transports know no other way that does not wait."""
+        hang_up(self.transport)
 
 
 def retry_elsewhere(retry: int, retries: int, redispatch: int) -> bool:

@@ -348,6 +348,12 @@ class ObserverContract:
         observer.session_opened(facts := make_facts())
         observer.session_closed(facts, make_record(backend="app", server="<NOSRV>", ending="PR", stage="policy"))
 
+    def test_it_hears_of_servers_that_no_connection_went_to(self) -> None:
+        """One that goes down before anybody came, and one that says twice that it is up."""
+        observer, server = self.make_observer(), FakeServer("a")
+        for state in ("down", "up", "up"):
+            observer.server_state_changed("app", server, state, "3 checks in a row failed, the last: {refused}")
+
 
 def _decoded(codec: IProxyCodec, data: bytes) -> tuple[ProxyHeader, int]:
     answer = codec.decode(data)
