@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IAddress, IConsumer, IPushProducer, ITCP
 from twisted.internet.protocol import Protocol
 from zope.interface.verify import verifyObject
 
-from twisted_lb.endpoints.proxied_transport import IProxiedTransport, abort, address_of
+from twisted_lb.endpoints.proxied_transport import IProxiedTransport, address_of
 from twisted_lb.endpoints.proxy_protocol_server import ProxyProtocolServerEndpoint
 from twisted_lb.facts import SocketAddress
 
@@ -232,18 +232,6 @@ def test_a_protocol_can_be_replaced_by_another(shore: "Shore", served: Any, witn
     shore.send(shore.network.transports[0], b"hello")
     assert (served.received, other.received) == (b"", b"hello")
     assert other.seen[0][1][0].host == "192.0.2.10"
-
-
-def test_a_transport_that_cannot_be_aborted_is_closed() -> None:
-    class Plain:
-        closed = False
-
-        def loseConnection(self) -> None:
-            self.closed = True
-
-    transport = Plain()
-    abort(transport)
-    assert transport.closed
 
 
 def test_an_unconnected_protocol_has_none() -> None:

@@ -8,6 +8,7 @@ from zope.interface import Interface, alsoProvides, implementer, providedBy
 
 from twisted_lb.endpoints.passing import PassingProtocol
 from twisted_lb.facts import SocketAddress
+from twisted_lb.net.hang_up import hang_up
 from twisted_lb.wire.proxy_header import ProxyHeader
 
 
@@ -121,7 +122,7 @@ class ProxiedTransport:
     def abortConnection(self) -> None:
         """See ``IAbortingTransport``; a transport that has no such method is closed."""
         self._leaving = True
-        abort(self._real)
+        hang_up(self._real)
 
     # IPushProducer
 
@@ -176,8 +177,3 @@ class ProxiedTransport:
         data, self._early = self._early, b""
         if data and not self._leaving:
             self.protocol.dataReceived(data)
-
-
-def abort(transport: Any) -> None:
-    """Close a connection at once; one that cannot be aborted is closed the usual way."""
-    getattr(transport, "abortConnection", transport.loseConnection)()

@@ -15,9 +15,9 @@ from zope.interface import implementer
 from twisted_lb.api import IProxyCodec
 from twisted_lb.config.model import Use
 from twisted_lb.endpoints.passing import PassingFactory, PassingProtocol
-from twisted_lb.endpoints.proxied_transport import abort
 from twisted_lb.errors import ConfigError, WireError
 from twisted_lb.facts import SocketAddress
+from twisted_lb.net.hang_up import hang_up
 from twisted_lb.plugin_host import load_plugins
 from twisted_lb.wire.proxy_header import ProxyHeader, Tlv
 
@@ -80,7 +80,7 @@ class HeaderSender(PassingProtocol):
         except Exception:
             self.failure = Failure()
             self.wrapped = None
-            abort(transport)
+            hang_up(transport)
         else:
             self.wrapped.makeConnection(transport)
 

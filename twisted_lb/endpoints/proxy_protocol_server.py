@@ -23,9 +23,10 @@ from zope.interface import implementer
 
 from twisted_lb.config.model import Use
 from twisted_lb.endpoints.passing import PassingFactory, PassingProtocol
-from twisted_lb.endpoints.proxied_transport import ProxiedTransport, abort
+from twisted_lb.endpoints.proxied_transport import ProxiedTransport
 from twisted_lb.errors import ConfigError, WireError
 from twisted_lb.facts import SocketAddress
+from twisted_lb.net.hang_up import hang_up
 from twisted_lb.networks import Networks
 from twisted_lb.plugin_host import load_plugins
 from twisted_lb.stages.proxy_header import Reception, Trust, describe
@@ -98,7 +99,7 @@ class HeaderReceiver(PassingProtocol):
     def _leave(self) -> None:
         self._stop_waiting()
         self._buffer = None
-        abort(self._real)
+        hang_up(self._real)
 
     def _stop_waiting(self) -> None:
         if self._deadline is not None:
