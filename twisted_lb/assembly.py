@@ -5,7 +5,7 @@ A reload assembles anew and takes over from the assembly before what must go on 
 
 import resource
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -283,10 +283,15 @@ def check_bind(bind: model.Bind, reactor: Any) -> None:
         case UnixPath():
             owner_of(UnixOptions(None, bind.user, bind.group))
         case EndpointDescription(text):
-            try:
-                serverFromString(reactor, text)
-            except Exception as error:
-                raise ConfigError(f'"{text}" is no endpoint description that Twisted understands: {error}') from None
+            endpoint_from(serverFromString, reactor, text)
+
+
+def endpoint_from(read: Callable[[Any, str], Any], reactor: Any, text: str) -> Any:
+    """Let ``read``, of Twisted, make an endpoint of a description. Raises: ConfigError."""
+    try:
+        return read(reactor, text)
+    except Exception as error:  # each prefix may be a plugin's, which raises what it likes
+        raise ConfigError(f'"{text}" is no endpoint description that Twisted understands: {error}') from None
 
 
 def target_of(address: str, reactor: Any) -> Target:
@@ -301,10 +306,7 @@ def target_of(address: str, reactor: Any) -> Target:
         case UnixAbstract(name):
             return SocketTarget(socket.AF_UNIX, b"\0" + name.encode())
         case EndpointDescription(text):
-            try:
-                return EndpointTarget(text, clientFromString(reactor, text))
-            except Exception as error:
-                raise ConfigError(f'"{text}" is no endpoint description that Twisted understands: {error}') from None
+            return EndpointTarget(text, endpoint_from(clientFromString, reactor, text))
     family, sockaddr = resolve(parsed.host, parsed.port or 0)[0]
     return SocketTarget(family, sockaddr, parsed.offset if parsed.port is None else None)
 
