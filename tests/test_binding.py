@@ -185,6 +185,17 @@ def test_an_endpoint_that_fails_later_tells_who_waits(process: Process, endpoint
     assert "cannot listen on tcp:1" in failures[0].getErrorMessage()
 
 
+def test_an_endpoint_that_fails_after_it_was_given_up_is_of_no_interest(process: Process, endpoint: Endpoint) -> None:
+    """Seen: it was logged as an unhandled error."""
+    entry = Binding(process, Bind(address="tcp:1"))
+    entry.open()
+    (opening,) = entry.opening
+    entry.stop()
+    endpoint.opening.errback(Failure(CannotListenError("x", 1, OSError("taken"))))
+    assert opening.result is None
+    assert entry.opening == []
+
+
 @pytest.mark.parametrize("leave", ["readConnectionLost", "connectionLost"])
 def test_beyond_a_limit_an_endpoints_clients_wait_and_may_leave(
     process: Process, endpoint: Endpoint, leave: str

@@ -55,6 +55,10 @@ def key_of(bind: Bind) -> Key:
     return bind.address, bind.backlog, bind.mode, bind.user, bind.group
 
 
+def _of_no_interest(_: Failure) -> None:
+    """An endpoint that was given up could not listen either."""
+
+
 class EndpointSession(Session):
     """A session whose client came through a Twisted endpoint.
 
@@ -283,6 +287,9 @@ class Binding:
 
     def stop(self, besides: Container[Listener] = ()) -> None:
         """Close all of them but those that another entry goes on with."""
+        for opening in self.opening:
+            opening.addErrback(_of_no_interest)
+        self.opening.clear()
         kept = [listener for listener in self.listeners if listener in besides]
         for listener in self.listeners:
             if listener not in kept:

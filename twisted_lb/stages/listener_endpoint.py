@@ -50,20 +50,15 @@ class EndpointListener(Factory):
         self._held: deque[Arrival] = deque()
 
     def listen(self) -> "Deferred[Any]":
-        """Open the port; the result is of no interest, the failure is: CancelledError if it is stopped meanwhile."""
+        """Open the port; the result is of no interest, the failure is."""
         opening: Deferred[Any] = self._endpoint.listen(self)
-        self._opening = opening
-        return opening.addBoth(self._opened)
+        return opening.addCallback(self._opened)
 
-    def _opened(self, port: Any) -> Any:
-        self._opening = None
-        if isinstance(port, Failure):
-            return port
+    def _opened(self, port: Any) -> None:
         if self._stopped:
             port.stopListening()
         else:
             self._port = port
-        return None
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """See ``IProtocolFactory``."""
@@ -102,9 +97,8 @@ class EndpointListener(Factory):
 
     def stop(self) -> None:
         """Close the port, at once or as soon as it is open, and whoever still waits for room."""
+        # What is still opening is not cancelled: a Deferred that cannot be would swallow the port that comes later.
         self._stopped = True
-        if self._opening is not None:
-            self._opening.cancel()
         if self._port is not None:
             port, self._port = self._port, None
             port.stopListening()
