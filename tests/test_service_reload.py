@@ -250,9 +250,7 @@ def opening(monkeypatch: pytest.MonkeyPatch) -> "Deferred[Any]":
     return answer
 
 
-def test_an_endpoint_of_a_reload_that_fails_later_is_given_up_alone(
-    running: Running, opening: "Deferred[Any]"
-) -> None:
+def test_an_endpoint_of_a_reload_that_fails_later_is_given_up_alone(running: Running, opening: "Deferred[Any]") -> None:
     """Seen: it ended the process."""
     upstream, address = running.upstream()
     running.start(config("127.0.0.1:0", address))
@@ -264,9 +262,7 @@ def test_an_endpoint_of_a_reload_that_fails_later_is_given_up_alone(
     end(running, *running.connect(upstream))
 
 
-def test_an_endpoint_that_a_reload_gave_up_may_fail(
-    running: Running, opening: "Deferred[Any]"
-) -> None:
+def test_an_endpoint_that_a_reload_gave_up_may_fail(running: Running, opening: "Deferred[Any]") -> None:
     _, address = running.upstream()
     running.start(config(["127.0.0.1:0", "tcp:1"], address))
     running.reload(config("127.0.0.1:0", address))
@@ -274,12 +270,39 @@ def test_an_endpoint_that_a_reload_gave_up_may_fail(
     assert running.failures == []
 
 
-def test_an_endpoint_of_the_start_that_fails_later_ends_the_process(
-    running: Running, opening: "Deferred[Any]"
-) -> None:
+def test_an_endpoint_of_the_start_that_fails_later_ends_the_process(running: Running, opening: "Deferred[Any]") -> None:
     running.start(config(["127.0.0.1:0", "tcp:1"], "127.0.0.1:9"))
     opening.errback(RuntimeError("Tor is away"))
     assert ["Tor is away" in failure for failure in running.failures] == [True]
+
+
+def test_a_refused_reload_leaves_the_mode_of_a_unix_path_alone(running: Running, tmp_path: Path) -> None:
+    """Seen: what was private was open to everybody, by a configuration that was never in force."""
+    taken, address = running.upstream()
+    path = tmp_path / "web.sock"
+    running.start(config({"address": f"unix:{path}", "mode": "600"}, address))
+    running.reload(config([{"address": f"unix:{path}", "mode": "666"}, address], address))
+    assert [line for line in running.log if "reload refused" in line]
+    assert path.stat().st_mode & 0o777 == 0o600
+    running.reload(config({"address": f"unix:{path}", "user": "no-such-user"}, address))
+    assert [line for line in running.log if "no-such-user" in line]
+    assert path.stat().st_mode & 0o777 == 0o600
+    taken.close()
+
+
+def test_a_unix_path_whose_file_was_removed_is_opened_anew_with_its_next_mode(running: Running, tmp_path: Path) -> None:
+    """Seen: the reload failed, or gave the mode to a stranger's file."""
+    path = tmp_path / "web.sock"
+    running.start(config({"address": f"unix:{path}", "mode": "600"}, "127.0.0.1:9"))
+    path.unlink()
+    running.reload(config({"address": f"unix:{path}", "mode": "660"}, "127.0.0.1:9"))
+    assert path.stat().st_mode & 0o777 == 0o660
+    path.unlink()
+    path.write_text("precious")
+    mode = path.stat().st_mode
+    running.reload(config({"address": f"unix:{path}", "mode": "600"}, "127.0.0.1:9"))
+    assert [line for line in running.log if "another kind" in line]
+    assert path.stat().st_mode == mode
 
 
 def test_a_unix_path_that_gets_another_mode_keeps_its_socket(running: Running, tmp_path: Path) -> None:

@@ -27,10 +27,12 @@ from twisted_lb.net.listening import (
     apply,
     blamed_on,
     identity_of,
+    is_at,
     open_inherited,
     open_tcp,
     open_unix_abstract,
     open_unix_path,
+    owner_of,
     remove_unix_path,
 )
 from twisted_lb.net.stream import Stream
@@ -116,6 +118,7 @@ class Binding:
         self.listeners: list[Listener] = []
         self._held: Mapping[Held, StreamListener] = MappingProxyType({})
         self._unix: tuple[str, tuple[int, int]] | None = None
+        self._options: UnixOptions | None = None
 
     def open(self, held: Mapping[Held, StreamListener] = MappingProxyType({})) -> None:
         """Open all of them; those that are in ``held`` are shared with the entry that has them open already.
@@ -133,8 +136,9 @@ class Binding:
     def held(self) -> dict[Held, StreamListener]:
         """What another entry can go on with: sockets that are bound to an address, or to a path."""
         if self._unix is not None:
-            path, (listener,) = self._unix[0], self.listeners
-            return {(socket.AF_UNIX, path): listener} if isinstance(listener, StreamListener) else {}
+            (path, identity), (listener,) = self._unix, self.listeners
+            ours = isinstance(listener, StreamListener) and is_at(path, identity)
+            return {(socket.AF_UNIX, path): listener} if ours else {}  # type: ignore[dict-item]
         return {
             (one.family, one.getsockname()): one
             for one in self.listeners
@@ -187,11 +191,22 @@ class Binding:
         options = UnixOptions(mode, bind.user, bind.group)
         held = self._held.get((socket.AF_UNIX, path))
         if held is not None:
-            apply(path, options)
+            owner_of(options)
+            self._options = options
             self.listeners.append(held)
         else:
             self._add(open_unix_path(path, bind.backlog, options))
         self._unix = path, identity_of(path)
+
+    def take_over(self) -> None:
+        """Give a Unix path that is shared with another entry what this one says of it; until now it may be refused."""
+        if self._options is not None and self._unix is not None:
+            try:
+                apply(self._unix[0], self._options)
+            except OSError as error:
+                what = "{address} keeps its mode and owner: {reason}"
+                self._log.error(what, address=self.bind.address, reason=error.strerror)
+            self._options = None
 
     def _add(self, sock: socket.SocketType) -> None:
         poller = self.process.poller

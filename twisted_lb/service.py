@@ -129,6 +129,7 @@ class LoadBalancer(Service):
         self.bindings = {}
         for key, entry in _keyed(assembly.binds):
             binding = self.bindings[key] = going.pop(key)
+            binding.take_over()
             binding.serve(entry.frontend, entry.limit, entry.reception)
         staying = [listener for binding in self.bindings.values() for listener in binding.listeners]
         for binding in going.values():

@@ -128,6 +128,14 @@ def identity_of(path: str) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
+def is_at(path: str, identity: tuple[int, int]) -> bool:
+    """Whether ``path`` is there, and is still the file of that identity."""
+    try:
+        return identity_of(path) == identity
+    except OSError:
+        return False
+
+
 def remove_unix_path(path: str, identity: tuple[int, int]) -> None:
     """Remove ``path`` unless another file has taken its place."""
     with contextlib.suppress(OSError):
