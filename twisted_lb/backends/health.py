@@ -21,6 +21,7 @@ from twisted_lb.api import IObserver
 from twisted_lb.backends.pool import Backend, Server
 from twisted_lb.backends.target import SocketTarget, Target, endpoint_of
 from twisted_lb.errors import PluginError
+from twisted_lb.net.hang_up import hang_up
 from twisted_lb.net.poll import Poller
 from twisted_lb.net.stream import Stream
 from twisted_lb.plugin_host import Built
@@ -85,7 +86,7 @@ class Probe(Protocol):
         """See ``IProtocol``."""
         assert self.transport is not None
         if self._answer is None:
-            self._abort()
+            hang_up(self.transport)
             return
         if self._header:
             self.transport.write(self._header)
@@ -109,13 +110,9 @@ class Probe(Protocol):
         if stream is not None:
             stream.drop()
         elif self.transport is not None:
-            self._abort()
+            hang_up(self.transport)
         elif self._connecting is not None:
             self._connecting.cancel()
-
-    def _abort(self) -> None:
-        transport: Any = self.transport
-        getattr(transport, "abortConnection", transport.loseConnection)()
 
 
 class Check:
