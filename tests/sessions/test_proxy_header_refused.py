@@ -224,21 +224,24 @@ def test_what_a_codec_refuses_is_the_senders_fault(world: "World") -> None:
     assert world.process.complaints == {"frontend web": 1}
 
 
-def test_a_codec_that_is_never_satisfied_gets_max_header_at_most(world: "World") -> None:
+@pytest.mark.parametrize(("max_header", "most"), [(50, 50), (200, Odd.max_length)])
+def test_a_codec_that_is_never_satisfied_gets_no_more_than_a_header_may_have(
+    world: "World", max_header: int, most: int
+) -> None:
     asked: list[int] = []
 
     def decode(data: bytes) -> Any:
         asked.append(len(data))
         return NEED_MORE
 
-    client = client_of(world, reception(Odd(decode), max_header=200))
+    client = client_of(world, reception(Odd(decode), max_header=max_header))
     client.send(b"ODD")
     for _ in range(300):
         if world.records:
             break
         client.send(b"x")
     assert_refused(world, client, "PR", "proxy-header-too-long")
-    assert max(asked) == 200
+    assert max(asked) == most
 
 
 def test_a_codec_that_asks_for_more_than_max_header_is_told_no_at_once(world: "World") -> None:

@@ -322,6 +322,21 @@ def test_a_codec_that_cannot_encode_is_to_blame(answer: Any) -> None:
     assert caught.value.plugin == "proxy_header_test"
 
 
+@pytest.mark.parametrize(
+    ("longest", "came", "answer"),
+    [(3, 3, NeedMore(1)), (3, 3, NeedMore(4)), (9, 3, NeedMore(10)), (3, 4, (ProxyHeader(), 4))],
+)
+def test_a_header_longer_than_its_codec_allows_is_refused(
+    monkeypatch: pytest.MonkeyPatch, longest: int, came: int, answer: Any
+) -> None:
+    monkeypatch.setattr(Odd, "max_length", longest)
+    one = reception(codecs=[Built("x", "odd", Odd(answer))])
+    with pytest.raises(WireError, match=f"proxy-header-too-long at byte {longest}"):
+        one.read(b"ODD!"[:came])
+    monkeypatch.setattr(Odd, "max_length", 10)
+    assert one.read(b"ODD!"[:came]) == answer
+
+
 def test_an_interrupt_is_not_a_codec_s_fault() -> None:
     with pytest.raises(KeyboardInterrupt):
         sender(SendProxy(version="odd"), Built("x", "odd", Odd(KeyboardInterrupt()))).preface(make_facts())

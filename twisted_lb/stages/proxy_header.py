@@ -106,8 +106,8 @@ class Reception:
             length = max(answer.at_least, len(data) + 1)
         else:
             raise self._blame(codec, f"answered {answer!r} in decode")
-        if length > self._max_header:
-            raise WireError("proxy-header-too-long", self._max_header)
+        if length > self._max_header or length > codec.max_length:
+            raise WireError("proxy-header-too-long", min(self._max_header, codec.max_length))
         result: tuple[ProxyHeader, int] | NeedMore = answer
         return result
 
