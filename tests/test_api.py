@@ -1,11 +1,14 @@
 """The front desk: what plugins rely on stays as they know it."""
 
+import inspect
+
 import pytest
 from zope.interface.interface import InterfaceClass, Method
 
 from twisted_lb import api
 from twisted_lb.api import Options, SessionRecord, Supply
 
+SOURCE = inspect.getsource(api)
 INTERFACES = [
     value for value in vars(api).values() if isinstance(value, InterfaceClass) and value.__name__ != "Interface"
 ]
@@ -14,6 +17,11 @@ INTERFACES = [
 def test_all_of_it_can_be_imported_by_a_star() -> None:
     assert [name for name in api.__all__ if not hasattr(api, name)] == []
     assert {interface.__name__ for interface in INTERFACES} <= set(api.__all__)
+
+
+def test_all_that_it_defines_is_part_of_it() -> None:
+    own = {name for name in vars(api) if f"\n{name} = " in SOURCE or f"\nclass {name}(" in SOURCE} - {"T", "__all__"}
+    assert own <= set(api.__all__)
 
 
 @pytest.mark.parametrize("interface", INTERFACES, ids=lambda interface: interface.__name__)

@@ -29,6 +29,7 @@ __all__ = [
     "Allow",
     "Cause",
     "ConfigError",
+    "DecideAnswer",
     "Deny",
     "Ending",
     "Facts",
@@ -135,7 +136,7 @@ class IProxyCodec(Interface):
     """Reads and writes one version of the PROXY header; one object per use in the configuration. Keeps no state."""
 
     signature: bytes = Attribute("what every header of this version begins with, and nothing else does")
-    max_length: int = Attribute("the most bytes that a header of this version can have")
+    max_length: int = Attribute("the most bytes that a header of this version can have; more are refused")
 
     def decode(data: bytes) -> Any:
         """Decode the header at the front of ``data``, all that has come so far.
