@@ -1,5 +1,7 @@
 """Start, limits and stop of a whole load balancer; reloads are in ``test_service_reload.py``."""
 
+import errno
+import os
 import socket
 import stat
 from collections.abc import Iterator
@@ -7,9 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.logger import Logger, formatEvent
 
 from tests.whole import Config, Running, config, end, run
+from twisted_lb.binding import Binding
 from twisted_lb.errors import ConfigError
+from twisted_lb.net.stream import Stream
+from twisted_lb.session import Session
 
 
 @pytest.fixture
@@ -154,7 +160,6 @@ def test_a_graceful_stop_lets_live_connections_finish(running: Running) -> None:
     port = running.port()
     stopping = running.balancer.stopService()
     assert stopping is not None
-    assert running.balancer.stopping
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), timeout=5)
     running.clock.advance(29)
@@ -206,6 +211,50 @@ def test_a_connection_that_waits_in_the_queue_when_the_process_ends_is_ended_too
     running.balancer.stop_now()
     running.turn()
     assert sorted(record["ending"] for record in running.records(2)) in (["KD", "KQ"], ["KC", "KD"])
+
+
+def test_a_session_that_cannot_be_ended_keeps_no_other_from_it(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream, address = running.upstream()
+    running.start(config("127.0.0.1:0", address))
+    for _ in range(3):
+        running.connect(upstream)
+    calls, kill = [], Session.kill
+
+    def first_fails(session: Session, reason: str) -> None:
+        calls.append(session)
+        if len(calls) == 1:
+            raise RuntimeError("a defect")
+        kill(session, reason)
+
+    monkeypatch.setattr(Session, "kill", first_fails)
+    running.balancer.stopService()
+    running.balancer.stop_now()
+    assert running.process.sessions == {calls[0]}
+    monkeypatch.undo()
+    calls[0].kill("the end of the test")
+
+
+def test_a_connection_that_cannot_be_watched_is_reset_alone(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen with fs.epoll.max_user_watches used up: a KeyError, and the descriptor stayed open."""
+    upstream, address = running.upstream()
+    running.start(config("127.0.0.1:0", address))
+
+    def full(stream: Stream) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    said: list[str] = []
+    monkeypatch.setattr(Stream, "accepted", full)
+    observer: Any = lambda event: said.append(formatEvent(event))  # noqa: E731
+    monkeypatch.setattr(Binding, "_log", Logger(observer=observer))
+    unlucky = running.client()
+    running.turn(1)
+    assert said == ["a connection cannot be watched; it is reset"]
+    with pytest.raises(ConnectionResetError):
+        unlucky.recv(1)
+    monkeypatch.undo()
+    end(running, *running.connect(upstream))
 
 
 def test_a_stop_without_connections_is_done_at_once(running: Running) -> None:

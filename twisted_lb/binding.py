@@ -276,6 +276,11 @@ class Binding:
             stream.attach(session, half_close=True)
             try:
                 stream.accepted()
+            except OSError:
+                self._log.failure("a connection cannot be watched; it is reset")
+                stream.drop(reset=True)
+                return
+            try:
                 session.start()
             except Exception:
                 self._log.failure("a session could not start; it is ended")

@@ -201,12 +201,10 @@ class LoadBalancer(Service):
         if sessions:
             self._log.info("ending {count} connections", count=len(sessions))
         for session in sessions:
-            session.kill("the process stops")
-
-    @property
-    def stopping(self) -> bool:
-        """Whether it waits for connections to finish."""
-        return self._stopping is not None
+            try:
+                session.kill("the process stops")
+            except Exception:
+                self._log.failure("a session could not be ended; the others are")
 
     def _drained(self) -> None:
         if self._deadline is not None and self._deadline.active():
