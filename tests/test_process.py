@@ -5,6 +5,7 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, Logger, formatEvent
 
+from twisted_lb.endings import Cause
 from twisted_lb.errors import PluginError
 from twisted_lb.process import Process
 
@@ -12,7 +13,7 @@ from twisted_lb.process import Process
 class Someone:
     """A session."""
 
-    def kill(self, reason: str) -> None:
+    def kill(self, reason: str, cause: Cause = Cause.KILLED) -> None:
         """Nobody does."""
 
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from twisted_lb.endings import Cause
 from twisted_lb.errors import PluginError
 from twisted_lb.net.poll import Poller
 from twisted_lb.net.timers import TimerWheel
@@ -19,8 +20,8 @@ LOGGED_ONE_BY_ONE = 10
 class Mortal(Protocol):
     """A session, as far as the process deals with it."""
 
-    def kill(self, reason: str) -> None:
-        """End now."""
+    def kill(self, reason: str, cause: Cause = Cause.KILLED) -> None:
+        """End now; ``cause`` is for the record, as is ``reason``."""
 
 
 class Process:
