@@ -20,11 +20,11 @@ from twisted_lb.plugin_host import Built
 class Server:
     """One server of one backend. A reload that leaves its name and address alone keeps the object and its counters.
 
-    ``total``: connections ever opened to it. ``failures``: attempts to connect that came to nothing. ``up``: what its
-    checks found last, true without any. ``contrary``: how many checks in a row have said the opposite of ``up``.
+    ``failures``: attempts to connect that came to nothing. ``up``: what its checks found last, true without any.
+    ``contrary``: how many checks in a row have said the opposite of ``up``.
     """
 
-    __slots__ = ("connections", "contrary", "failures", "maxconn", "name", "sender", "target", "total", "up", "weight")
+    __slots__ = ("connections", "contrary", "failures", "maxconn", "name", "sender", "target", "up", "weight")
 
     def __init__(self, name: str, target: Target, weight: int = 1, maxconn: int = 0) -> None:
         self.name = name
@@ -34,7 +34,6 @@ class Server:
         self.sender: Preface | None = None
         """What it is told before the client's bytes; ``None`` for nothing."""
         self.connections = 0
-        self.total = 0
         self.failures = 0
         self.up = True
         self.contrary = 0
@@ -155,7 +154,6 @@ class Backend:
     def take(self, server: Server) -> None:
         """Count one connection to ``server``."""
         server.connections += 1
-        server.total += 1
 
     def give_back(self, server: Server) -> None:
         """One connection to ``server`` less; whoever waited longest in the queue gets the slot."""
