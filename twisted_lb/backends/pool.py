@@ -97,11 +97,12 @@ class Backend:
         self.load.backends.add(self)
         self.queue = self.load.queue
         self._balancer = balancer.object
-        self._blame = balancer.plugin
+        self._balancer_plugin = balancer.plugin
         self.settle()
 
     def take_over(self) -> None:
         """From now on those who wait get servers of this backend; also after servers or their limits have changed."""
+        # The one before still serves whoever chose it or retries, and may share servers, whose settings have changed.
         self.load.backend.settle()
         self.load.backend = self
         self.settle()
@@ -140,9 +141,9 @@ class Backend:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            raise PluginError(self._blame, f"raised {error!r} in choose") from error
+            raise PluginError(self._balancer_plugin, f"raised {error!r} in choose") from error
         if server not in candidates:
-            raise PluginError(self._blame, f"chose {server!r}, which is no candidate")
+            raise PluginError(self._balancer_plugin, f"chose {server!r}, which is no candidate")
         self.take(server)
         return server
 
