@@ -234,7 +234,7 @@ def failing(loop: "Loop", *errors: int) -> tuple[StreamListener, Failing]:
     return one, sock
 
 
-@pytest.mark.parametrize("code", [errno.ECONNABORTED, errno.EPROTO, errno.EPERM])
+@pytest.mark.parametrize("code", [errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.EHOSTUNREACH])
 def test_a_client_that_left_while_it_waited_is_passed_over(loop: "Loop", code: int, logged: list[LogEvent]) -> None:
     one, sock = failing(loop, code, code)
     one.on_events(1)
@@ -244,7 +244,17 @@ def test_a_client_that_left_while_it_waited_is_passed_over(loop: "Loop", code: i
 
 
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
-def test_running_out_is_logged_once_a_minute_and_retried(loop: "Loop", code: int, logged: list[LogEvent]) -> None:
+def test_running_out_says_what_to_do(loop: "Loop", code: int, logged: list[LogEvent]) -> None:
+    one, _ = failing(loop, code)
+    one.on_events(1)
+    assert "raise the descriptor limit" in logged[0]["advice"]
+    one.stop()
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.EINVAL, errno.ENOTSOCK])
+def test_what_cannot_be_accepted_is_logged_once_a_minute_and_retried(
+    loop: "Loop", code: int, logged: list[LogEvent]
+) -> None:
     one, sock = failing(loop, *[code] * 10)
     for tries in range(1, 5):
         one.on_events(1)
@@ -254,6 +264,7 @@ def test_running_out_is_logged_once_a_minute_and_retried(loop: "Loop", code: int
         loop.clock.advance(RETRY_S)
     assert [event["name"] for event in logged] == ["*:80"]
     assert os.strerror(code) in logged[0]["reason"]
+    assert bool(logged[0]["advice"]) == (code == errno.EMFILE)
     loop.clock.advance(LOG_AGAIN_S)
     one.on_events(1)
     assert len(logged) == 2

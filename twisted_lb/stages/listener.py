@@ -22,10 +22,25 @@ from twisted_lb.stages.admission import Limit
 ACCEPT_BATCH = 64
 """Most connections taken at once, so that a storm of them leaves turns to those that exist."""
 RETRY_S = 0.1
-"""How long a listener that ran out of descriptors or memory waits before it tries again."""
+"""How long a listener that cannot accept, for lack of descriptors or otherwise, waits before it tries again."""
 LOG_AGAIN_S = 60.0
-"""At most so often a listener says that it ran out."""
+"""At most so often a listener says that it cannot."""
 _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_OF_THE_CLIENT = {
+    errno.EINTR,
+    errno.ECONNABORTED,
+    errno.EPERM,
+    errno.EPROTO,
+    errno.ENETDOWN,
+    errno.ENOPROTOOPT,
+    errno.EHOSTDOWN,
+    getattr(errno, "ENONET", errno.ENETDOWN),  # Linux alone has it
+    errno.EHOSTUNREACH,
+    errno.EOPNOTSUPP,
+    errno.ENETUNREACH,
+    errno.ETIMEDOUT,
+}
+"""Concern one connection that waited in the backlog, not the listener: accept(2), "Error handling"."""
 _LEVEL_TRIGGERED = EPOLLIN
 
 Accept = Callable[[Stream, Any], None]
@@ -81,10 +96,10 @@ class StreamListener:
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno in _OUT_OF_RESOURCES:
-                    self._out_of_resources(error)
-                    return
-                continue  # the client left while it waited in the backlog: accept(2), "Error handling"
+                if error.errno in _OF_THE_CLIENT:
+                    continue
+                self._complain_and_pause(error)
+                return
             sock = socket.SocketType(family, socket.SOCK_STREAM, 0, fd)
             sock.setblocking(False)
             accept(Stream(poller, sock), peer)
@@ -101,15 +116,16 @@ class StreamListener:
                 limit.wait(self)
                 return
 
-    def _out_of_resources(self, error: OSError) -> None:
+    def _complain_and_pause(self, error: OSError) -> None:
         now = self._clock.seconds()
         if self._complained_at is None or now - self._complained_at > LOG_AGAIN_S:
             self._complained_at = now
+            advice = " (raise the descriptor limit or lower process.maxconn)"
             self._log.warn(
-                "{name} pauses accepting now and then: {reason}; clients wait in the backlog (raise the descriptor "
-                "limit or lower process.maxconn)",
+                "{name} pauses accepting now and then: {reason}; clients wait in the backlog{advice}",
                 name=self.name,
                 reason=error.strerror,
+                advice=advice if error.errno in _OUT_OF_RESOURCES else "",
             )
         self._pause()
         self._retry = self._clock.callLater(RETRY_S, self._try_again)
