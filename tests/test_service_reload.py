@@ -12,6 +12,8 @@ from twisted.internet.defer import Deferred
 
 from tests.whole import Config, Running, config, end, run
 from twisted_lb import assembly, binding
+from twisted_lb.assembly import Assembly
+from twisted_lb.tap import Application
 
 
 @pytest.fixture
@@ -169,6 +171,20 @@ def test_a_rotated_access_log_is_begun_anew(running: Running) -> None:
     running.balancer.reopen_logs()
     end(running, *running.connect(upstream))
     assert len(running.records(1)) == 1
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_signal_to_reload_begins_the_logs_anew_once(
+    running: Running, monkeypatch: pytest.MonkeyPatch, refused: bool
+) -> None:
+    """Seen: twice, if the new configuration was taken."""
+    running.start(config("127.0.0.1:0", "127.0.0.1:9"))
+    reopened: list[Assembly] = []
+    monkeypatch.setattr(Assembly, "reopen_logs", lambda assembly: reopened.append(assembly))
+    running.config = {} if refused else config("127.0.0.1:0", "127.0.0.1:9")
+    application = SimpleNamespace(balancer=running.balancer, _reopen_own_log=lambda: None)
+    Application._reload(application)  # type: ignore[arg-type]
+    assert reopened == [running.balancer.assembly]
 
 
 def test_a_log_that_cannot_be_begun_anew_keeps_no_other_from_it(running: Running) -> None:

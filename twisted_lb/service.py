@@ -141,11 +141,14 @@ class LoadBalancer(Service):
 
     # Reload
 
-    def reload(self) -> None:
-        """Put the configuration as it is now in force, or say why not and go on with the old one."""
+    def reload(self) -> bool:
+        """Put the configuration as it is now in force, its logs begun anew; or say why not and go on with the old one.
+
+        Returns: whether it is in force.
+        """
         if self._stopping is not None:
             self._log.warn("no reload: the process is stopping")
-            return
+            return False
         try:
             assembly = self._assemble(self.load(), self.assembly)
             opened = self._open_missing(assembly)
@@ -153,16 +156,17 @@ class LoadBalancer(Service):
             for problem in error.problems:
                 self._log.error("reload refused: {problem}", problem=problem)
             self._log.error("the configuration that was in force before stays in force")
-            return
+            return False
         except Exception:
             self._log.failure("reload failed; the configuration that was in force before stays in force")
-            return
+            return False
         self._take_over(assembly, opened)
         for binding in opened.values():
             self._start(binding, fatal=False)
         assembly.start_checks()
         self.reopen_logs()
         self._log.info("reloaded; serving on {binds}", binds=", ".join(self._spelt_binds()))
+        return True
 
     def reopen_logs(self) -> None:
         """Go on in new access log files, after the old ones were moved away."""

@@ -278,11 +278,15 @@ class Application(Service):
             self.balancer.stop_now()
 
     def _reload(self) -> None:
-        self.balancer.reload()
-        self._reopen_logs()
+        if not self.balancer.reload():
+            self.balancer.reopen_logs()  # the rotation that asked for it has taken place all the same
+        self._reopen_own_log()
 
     def _reopen_logs(self) -> None:
         self.balancer.reopen_logs()
+        self._reopen_own_log()
+
+    def _reopen_own_log(self) -> None:
         if self.log_file is not None:
             try:
                 self.log_file.reopen()

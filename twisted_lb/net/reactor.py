@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorTim
 from twisted.python import log
 from zope.interface import implementer
 
-from twisted_lb.net.poll import BATCH, EPOLLIN, Poller
+from twisted_lb.net.poll import BATCH, Poller
 
 _EPOCH = time.time() - time.monotonic()
 
@@ -133,4 +133,4 @@ def poller_of(reactor: Any) -> Poller:
     return nested.poller
 
 
-__all__ = ["EPOLLIN", "LBReactor", "MonotonicTime", "NestedPoller", "clock_of", "install", "poller_of"]
+__all__ = ["LBReactor", "MonotonicTime", "NestedPoller", "clock_of", "install", "poller_of"]
