@@ -20,8 +20,8 @@ LOGGED_ONE_BY_ONE = 10
 class Mortal(Protocol):
     """A session, as far as the process deals with it."""
 
-    def kill(self, reason: str, cause: Cause = Cause.KILLED) -> None:
-        """End now; ``cause`` is for the record, as is ``reason``."""
+    def kill(self, reason: str, cause: Cause = ...) -> None:
+        """End now; ``cause`` and ``reason`` are for the record. Without a cause the process wanted it so."""
 
 
 class Process:
