@@ -20,7 +20,7 @@ from twisted_lb.config.addresses import (
 )
 from twisted_lb.errors import ConfigError
 
-LONGEST_BIND_PATH = "/" + "b" * 94
+LONGEST_BIND_PATH = "/" + "b" * 106
 LONGEST_SERVER_PATH = "/" + "s" * 106
 
 
@@ -108,8 +108,8 @@ def test_every_form_of_a_server(text: str, address: ServerAddress) -> None:
         ("unix:", 'with an absolute path, or as "unix:@NAME"'),
         ("unix:@", "1 to 107 are possible"),
         (f"unix:@{'a' * 108}", "is 108 bytes long"),
-        (f"unix:{LONGEST_BIND_PATH}b", "is 96 bytes long; 1 to 95 are possible"),
-        ("unix:/" + "é" * 50, "is 101 bytes long"),
+        (f"unix:{LONGEST_BIND_PATH}b", "is 108 bytes long; 1 to 107 are possible"),
+        ("unix:/" + "é" * 54, "is 109 bytes long"),
         ("unix:/run/web.sock:mode=660", '"mode" does not belong in the address'),
         ("unix:/run\0", "NUL byte"),
         ("fd:", 'such as "fd:3"'),

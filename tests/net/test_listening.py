@@ -1,11 +1,14 @@
 """Listening sockets of every kind: what they are bound to, what they refuse, and what they leave behind."""
 
+import contextlib
 import errno
+import fcntl
 import os
 import pwd
 import resource
 import socket
 import stat
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +18,7 @@ from typing import Any
 import pytest
 
 from twisted_lb.errors import ConfigError
+from twisted_lb.net import listening
 from twisted_lb.net.listening import (
     UnixOptions,
     blamed_on,
@@ -181,6 +185,54 @@ def test_a_live_path_whose_backlog_is_full_is_refused_too(keep: Keep, tmp_path: 
             break
     with pytest.raises(OSError, match="in use"):
         open_unix_path(path, 16, PLAIN)
+
+
+@pytest.mark.parametrize("length", [95, 96, 107])
+def test_a_path_may_have_107_bytes(keep: Keep, length: int) -> None:
+    """Seen: its temporary name was too long from 96 bytes on."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        path = f"{folder}/".ljust(length, "s")
+        listener = keep(open_unix_path(path, 16, UnixOptions(mode=0o600)))
+        assert reaches(listener, path)
+        assert os.listdir(folder) == [os.path.basename(path)]
+        assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+
+
+def test_of_two_at_one_stale_path_one_is_refused(keep: Keep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen: both looked before either had renamed; the first then listened where nobody could reach it."""
+    path, looked = str(tmp_path / "s"), threading.Barrier(2)
+    outcomes: list[Any] = []
+    look = listening._refuse_to_replace
+
+    def slow(path: str) -> None:
+        look(path)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            looked.wait(0.2)  # for the other one, which must not have come so far
+
+    def start() -> None:
+        try:
+            outcomes.append(keep(open_unix_path(path, 16, PLAIN)))
+        except OSError as error:
+            outcomes.append(error.errno)
+
+    monkeypatch.setattr(listening, "_refuse_to_replace", slow)
+    both = [threading.Thread(target=start) for _ in range(2)]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join()
+    assert outcomes.count(errno.EADDRINUSE) == 1
+
+
+def test_one_who_keeps_the_folder_locked_does_not_keep_us_from_opening(
+    keep: Keep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listening, "LOCK_S", 0.02)
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    path = str(tmp_path / "s")
+    assert reaches(keep(open_unix_path(path, 16, PLAIN)), path)
+    os.close(descriptor)
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "fifo", "symlink"])

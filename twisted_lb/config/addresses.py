@@ -14,10 +14,8 @@ from twisted_lb.errors import ConfigError
 
 ANY_IPV4 = "0.0.0.0"
 
-# sun_path holds 108 bytes with the NUL that ends a path or begins an abstract name. A listener binds PATH.PID.tmp and
-# renames it, so its path must leave room for the largest process id that Linux gives, 4194304.
 MAX_UNIX_BYTES = 107
-TEMPORARY_SUFFIX_BYTES = len(".4194304.tmp")
+"""sun_path holds 108 bytes with the NUL that ends a path or begins an abstract name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +85,7 @@ def parse_bind(text: str) -> BindAddress:
     Raises: ConfigError with one problem that quotes the text, whatever the text is.
     """
     if text.startswith("unix:"):
-        return _unix(text, MAX_UNIX_BYTES - TEMPORARY_SUFFIX_BYTES)
+        return _unix(text)
     if text.startswith("fd:"):
         if not re.fullmatch(r"[0-9]{1,9}", text[3:]):
             raise ConfigError(f'"{text}": an inherited socket is written as "fd:N", such as "fd:3"')
@@ -126,14 +124,14 @@ def _could_be_endpoint(text: str) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9_-]*:", text) is not None
 
 
-def _unix(text: str, limit_bytes: int) -> UnixPath | UnixAbstract | EndpointDescription:
+def _unix(text: str) -> UnixPath | UnixAbstract | EndpointDescription:
     rest = text.removeprefix("unix:")
     if rest.startswith(("address=", "path=")):
         return EndpointDescription(text)
     if "\0" in rest:
         raise ConfigError(f'"{text!r}": a Unix socket\'s name cannot hold a NUL byte')
     if rest.startswith("@"):
-        _check_length(text, rest[1:], MAX_UNIX_BYTES)
+        _check_length(text, rest[1:])
         return UnixAbstract(rest[1:])
     if not rest.startswith("/"):
         raise ConfigError(
@@ -142,14 +140,14 @@ def _unix(text: str, limit_bytes: int) -> UnixPath | UnixAbstract | EndpointDesc
     # Twisted's own "unix:/PATH:mode=660" would else make a file of that whole name.
     if option := re.search(r":([A-Za-z]+)=", rest):
         raise ConfigError(f'"{text}": "{option[1]}" does not belong in the address; write a table with "address"')
-    _check_length(text, rest, limit_bytes)
+    _check_length(text, rest)
     return UnixPath(rest)
 
 
-def _check_length(text: str, name: str, limit_bytes: int) -> None:
+def _check_length(text: str, name: str) -> None:
     length = len(name.encode("utf-8", "surrogatepass"))
-    if not 1 <= length <= limit_bytes:
-        raise ConfigError(f'"{text}": the name is {length} bytes long; 1 to {limit_bytes} are possible')
+    if not 1 <= length <= MAX_UNIX_BYTES:
+        raise ConfigError(f'"{text}": the name is {length} bytes long; 1 to {MAX_UNIX_BYTES} are possible')
 
 
 def _split(text: str) -> tuple[str, str | None]:

@@ -2,16 +2,22 @@
 
 import contextlib
 import errno
+import fcntl
 import grp
 import os
 import pwd
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from twisted_lb.config.addresses import MAX_UNIX_BYTES
 from twisted_lb.errors import ConfigError
+
+LOCK_S = 1.0
+"""How long a process waits for another one that opens a Unix path in the same folder; that takes far less than 1 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +61,47 @@ def open_unix_path(path: str, backlog: int, options: UnixOptions) -> socket.Sock
     """A listening socket at ``path``. A stale socket there is replaced by renaming over it, so that there is no moment
     without one; a live one, or a file of another kind, is an error. Raises OSError.
     """
-    _refuse_to_replace(path)
+    with _folder_locked(os.path.dirname(path)) as folder:
+        _refuse_to_replace(path)
+        return _open_and_rename(path, _beside(path, folder), backlog, options)
+
+
+@contextlib.contextmanager
+def _folder_locked(folder: str) -> Iterator[int]:
+    """Keep other processes from looking at a path and replacing it at the same time as this one; the descriptor.
+
+    Whoever may read the folder may lock it too, so that one who never lets go is not waited for.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:
+        descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)  # cannot be locked, and can be used
+    try:
+        deadline = time.monotonic() + LOCK_S
+        while not _locked(descriptor) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True  # not to be had here, however long one waits
+    return True
+
+
+def _beside(path: str, folder: int) -> str:
+    """A temporary name in the same folder, through the folder's descriptor if a socket's name cannot be as long."""
+    beside = f"{path}.{os.getpid()}.tmp"
+    return beside if len(os.fsencode(beside)) <= MAX_UNIX_BYTES else f"/proc/self/fd/{folder}/.{os.getpid()}.tmp"
+
+
+def _open_and_rename(path: str, beside: str, backlog: int, options: UnixOptions) -> socket.SocketType:
     sock = socket.SocketType(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     beside = f"{path}.{os.getpid()}.tmp"
     try:
