@@ -19,6 +19,7 @@ from twisted_lb.endings import NORMAL, Cause, Ending, Stage
 from twisted_lb.errors import PluginError
 from twisted_lb.facts import Facts
 from twisted_lb.frontend import Frontend
+from twisted_lb.net.hang_up import hang_up
 from twisted_lb.net.stream import Stream
 from twisted_lb.process import Process
 from twisted_lb.stages.access_log import record_of
@@ -488,8 +489,8 @@ class Session:
         client = self.client
         if type(client) is Stream:
             client.drop(reset)
-        elif (reset or ISSLTransport.providedBy(client)) and hasattr(client, "abortConnection"):
-            client.abortConnection()  # over TLS the other way would wait for the client, for ever if need be
+        elif reset or ISSLTransport.providedBy(client):
+            hang_up(client)
         else:
             client.loseConnection()
         self._finish(Ending(cause, stage, reason, plugin))

@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_lb.endings import Cause
+from twisted_lb.net.hang_up import hang_up
 from twisted_lb.stages.relay import Relay, RelayOwner
 
 
@@ -142,7 +143,7 @@ class TransportSide:
         """Close this side at once, with a RST where the transport knows how."""
         if not self.gone:
             self.transport.unregisterProducer()
-            getattr(self.transport, "abortConnection", self.transport.loseConnection)()
+            hang_up(self.transport)
 
 
 class TransportRelay(Relay):
