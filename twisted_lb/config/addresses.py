@@ -106,7 +106,7 @@ def parse_server(text: str) -> ServerAddress:
     Raises: ConfigError with one problem that quotes the text, whatever the text is.
     """
     if text.startswith("unix:"):
-        return _unix(text, MAX_UNIX_BYTES)
+        return _unix(text)
     if text.startswith("fd:"):
         raise ConfigError(f'"{text}": only a bind can use an inherited socket')
     if _could_be_endpoint(text) and text.partition(":")[0].lower() in client_prefixes():

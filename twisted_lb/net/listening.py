@@ -103,7 +103,6 @@ def _beside(path: str, folder: int) -> str:
 
 def _open_and_rename(path: str, beside: str, backlog: int, options: UnixOptions) -> socket.SocketType:
     sock = socket.SocketType(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-    beside = f"{path}.{os.getpid()}.tmp"
     try:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(beside)

@@ -15,7 +15,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from twisted_lb.stages.admission import Limit
 
@@ -43,7 +42,6 @@ class EndpointListener(Factory):
         self.limits = limits
         self.name = name
         self._endpoint = endpoint
-        self._opening: Deferred[Any] | None = None
         self._port: Any = None
         self._stopped = False
         self._paused = False
