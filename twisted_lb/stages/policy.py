@@ -4,7 +4,7 @@ Stage: admission (entries that need no more than the addresses) and policy.
 In: a frontend's ``policies``, and the facts.
 Out: ``Allow`` or ``Deny``, at once or through ``policies_answered``.
 Never: lets a connection on because a policy failed.
-Source: DESIGN "fail closed"; ``api.IPolicy``.
+Source: ``api.IPolicy``; docs/explanation/robustness.md, on failing closed.
 """
 
 import inspect
