@@ -15,6 +15,7 @@ from twisted_lb.stages.proxy_header import Reception, Sender, Trust, describe
 from twisted_lb.testing import make_facts
 from twisted_lb.verdicts import ALLOW, Deny, NeedMore
 from twisted_lb.wire.proxy_header import ProxyHeader, Tlv, TlvType
+from twisted_lb.wire.proxy_tlvs import Ssl
 from twisted_lb_plugins.proxy_header_v1 import ProxyV1
 from twisted_lb_plugins.proxy_header_v2 import ProxyV2
 
@@ -74,6 +75,34 @@ def test_a_header_without_addresses_is_kept_and_replaces_nothing(data: bytes) ->
     assert reception().take(data, facts) == (ALLOW, len(data))
     assert (facts.source, facts.destination) == before
     assert facts.proxy_header is not None
+
+
+def test_what_tlvs_say_is_learnt_and_the_first_of_a_type_counts() -> None:
+    vpce = Tlv(0xEA, b"\x01vpce-0123")
+    said = (
+        Tlv(0x02, b"a.example"),
+        vpce,
+        Tlv(0x02, b"b.example"),
+        Tlv(0xE4, b"\0\1"),
+        Ssl(1, 0, (Tlv(0x21, b"TLSv1.3"),)).encode(),
+    )
+    header = V2.object.encode(ProxyHeader(source=CLAIMED, destination=ASKED, tlvs=said))
+    facts = make_facts()
+    assert reception().take(header, facts) == (ALLOW, len(header))
+    assert facts.learnt == {
+        "proxy.authority": "a.example",
+        "proxy.aws.vpce_id": "vpce-0123",
+        "proxy.0xE4": b"\0\1",
+        "proxy.ssl.client": 1,
+        "proxy.ssl.verify": 0,
+        "proxy.ssl.version": "TLSv1.3",
+    }
+
+
+def test_a_template_passes_on_what_a_header_said() -> None:
+    facts = make_facts(learnt={"proxy.unique_id": b"id-7", "proxy.authority": "a.example"})
+    text = "{learnt.proxy.unique_id} {learnt.proxy.authority} {learnt.proxy.nothing}"
+    assert tlvs_sent(facts, tlvs={"0xE4": text}) == {0xE4: b"id-7 a.example "}
 
 
 def test_facts_stay_as_they_were_until_a_header_is_whole_and_good() -> None:

@@ -23,7 +23,10 @@ from twisted_lb.plugin_host import Built
 from twisted_lb.verdicts import ALLOW, Deny, NeedMore, Verdict
 from twisted_lb.wire.proxy_causes import explain
 from twisted_lb.wire.proxy_header import ProxyHeader, Tlv, recognise
+from twisted_lb.wire.proxy_tlvs import fields_of
 
+LEARNT_FROM_HEADER = "proxy."
+"""What the names begin with under which ``Facts.learnt`` has what a header's TLVs say: ``proxy.authority``."""
 SHOWN = 32
 """Bytes of a broken header that the log shows."""
 
@@ -81,6 +84,8 @@ class Reception:
             return answer, 0
         header, used = answer
         facts.proxy_header = header
+        for name, value in fields_of(header.tlvs):
+            facts.learnt.setdefault(LEARNT_FROM_HEADER + name, value)
         if header.source is not None and header.destination is not None:
             facts.source, facts.destination = header.source, header.destination
         return ALLOW, used
@@ -207,7 +212,8 @@ def tlv_bytes(kind: int, value: TlvValue, facts: Facts) -> bytes | None:
 
 def _field(facts: Facts, name: str) -> object:
     if name.startswith(LEARNT):
-        return facts.learnt.get(name.removeprefix(LEARNT), "")
+        learnt = facts.learnt.get(name.removeprefix(LEARNT), "")
+        return learnt.decode("utf-8", "backslashreplace") if isinstance(learnt, bytes) else learnt
     base, _, port = name.partition("_")
     value = getattr(facts, base)
     if isinstance(value, SocketAddress):
