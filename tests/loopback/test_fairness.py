@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.loopback.traffic import MIB, NOISE, config_of, listen, median
-from twisted_lb.net.poll import WINDOWS
 
 if TYPE_CHECKING:
     from tests.loopback.conftest import FreePort, StartProxy, Wait
@@ -23,11 +22,9 @@ BULKS = 4
 MESSAGES = 200
 PAUSE_S = 0.01
 """Between two messages; the bulk transfers have the proxy for themselves then."""
-MOST_MEDIAN_S = 0.05
-ROUNDS = 2 * BULKS * WINDOWS[-1]
-"""Bytes that pass in bulk while a message and its answer each wait for one turn of every bulk transfer."""
-SLACK = 4
-"""How many times that a median may be: the kernel's buffers take some without a turn of the proxy's."""
+MOST_MEDIAN_S = 0.5
+"""A hundred times what it takes, as the machine may be busy with something else; who is starved waits for seconds. That
+a message waits for one turn of each bulk transfer, and how long a turn is, ``tests/stages/test_relay.py`` counts."""
 
 
 class Bulk:
@@ -81,7 +78,7 @@ class Bulk:
 
 
 @pytest.mark.linux
-def test_small_messages_wait_for_no_more_than_a_turn_of_each_bulk_transfer(
+def test_small_messages_are_not_starved_by_bulk_transfers(
     proxy: "StartProxy", free_port: "FreePort", wait: "Wait"
 ) -> None:
     port, server_port = free_port(), free_port()
@@ -122,5 +119,4 @@ def test_small_messages_wait_for_no_more_than_a_turn_of_each_bulk_transfer(
     )
     assert beside > 100 * MIB, "the bulk transfers did not keep the proxy busy"
     assert median(latencies) < MOST_MEDIAN_S
-    assert median(passed) <= SLACK * ROUNDS
     assert min(shares) > max(shares) / 10, "one bulk transfer starves another"
