@@ -5,11 +5,29 @@ Source: HAProxy configuration.txt, "timeout client-fin", "timeout queue", "timeo
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, UnsetType, structs
 
-from twisted_lb.config.model import AcceptProxy, AccessLogUse, Backend, Bind, Check, Config, SendProxy, Server, Use
+from twisted_lb.config.model import (
+    AcceptProxy,
+    AccessLogUse,
+    Backend,
+    Bind,
+    Check,
+    Config,
+    ConnectTcp,
+    Frontend,
+    ListenTcp,
+    SendProxy,
+    Server,
+    Source,
+    Tcp,
+    Use,
+)
 from twisted_lb.config.units import Duration
+
+T = TypeVar("T", bound=Tcp)
 
 _Setting = Duration | UnsetType | None
 
@@ -127,6 +145,34 @@ def check_send_proxy(backend: Backend, server: Server) -> bool:
     """Whether checks of ``server``, one of ``backend``'s, begin with the header that connections to it begin with."""
     wanted = backend.check_send_proxy if server.check_send_proxy is UNSET else server.check_send_proxy
     return wanted and send_proxy(backend, server) is not None
+
+
+def listen_tcp(frontend: Frontend, bind: Bind) -> ListenTcp:
+    """Find the socket options of ``bind``, one of ``frontend``'s: key by key its own, else the frontend's."""
+    return frontend.tcp if isinstance(bind.tcp, UnsetType) else _overlaid(frontend.tcp, bind.tcp)
+
+
+def connect_tcp(backend: Backend, server: Server) -> ConnectTcp:
+    """Find the socket options of connections to ``server``, one of ``backend``'s: key by key."""
+    return backend.tcp if isinstance(server.tcp, UnsetType) else _overlaid(backend.tcp, server.tcp)
+
+
+def source(backend: Backend, server: Server) -> Source | None:
+    """Find the address that ``server``, one of ``backend``'s, sees connections come from; ``None``: the kernel chooses."""
+    setting = backend.source if isinstance(server.source, UnsetType) else server.source
+    return setting or None
+
+
+def namespace(backend: Backend, server: Server) -> str | None:
+    """Find the network namespace that ``server``, one of ``backend``'s, is reached in; ``*`` for the client's."""
+    setting = backend.namespace if isinstance(server.namespace, UnsetType) else server.namespace
+    return setting or None
+
+
+def _overlaid(below: T, above: T) -> T:
+    """Take each field from ``above`` that is set there, the others from ``below``."""
+    own = {key: value for key, value in structs.asdict(above).items() if not isinstance(value, UnsetType)}
+    return structs.replace(below, **own)
 
 
 def _first(*settings: _Setting | float) -> float | None:

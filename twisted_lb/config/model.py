@@ -34,9 +34,15 @@ FileMode = Annotated[
 
 AtLeastOne = Annotated[int, Meta(ge=1, le=2147483647)]
 ZeroOrMore = Annotated[int, Meta(ge=0, le=2147483647)]
+SocketBuffer = Annotated[Size, Meta(ge=1, le=2147483647)]
 # From the longest block of addresses of a v2 header, two Unix paths, to the longest header that v2 can express.
 HeaderSize = Annotated[Size, Meta(ge=16 + 216, le=16 + 65535)]
 Weight = Annotated[int, Meta(ge=0, le=256)]
+NamespaceName = Annotated[str, Meta(min_length=1, extra={"expected": "the name or the path of a network namespace"})]
+"""``NAME`` stands for ``/run/netns/NAME``; what begins with a slash is a path."""
+InterfaceName = Annotated[
+    str, Meta(pattern=r"^[^\s/]{1,15}(?![\s\S])", extra={"expected": "the name of a network interface"})
+]
 Redispatch = Annotated[int, Meta(ge=-1, le=2147483647)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 
@@ -131,11 +137,87 @@ class Defaults(Section, frozen=True, kw_only=True):
     redispatch: Redispatch = -1
 
 
+class Keepalive(Section, frozen=True, kw_only=True):
+    """``keepalive``: when the kernel asks a silent peer whether it is still there; unset: as the kernel is set.
+
+    Source: tcp(7), ``TCP_KEEPIDLE``, ``TCP_KEEPINTVL``, ``TCP_KEEPCNT``.
+    """
+
+    idle: Duration | UnsetType = UNSET
+    interval: Duration | UnsetType = UNSET
+    count: Annotated[int, Meta(ge=1, le=127)] | UnsetType = UNSET
+
+
+class Tcp(Section, frozen=True, kw_only=True):
+    """``tcp``: options of sockets, on either side. Unset: inherited key by key, in the end as the kernel is set.
+
+    ``nodelay``: on unless it is set. ``max_segment``: bytes; negative: so many less than the path has room for. ``mark``, ``tos``, ``priority``: as
+    ``SO_MARK``, ``IP_TOS`` (``IPV6_TCLASS``) and ``SO_PRIORITY`` take them. ``fin_wait``: how long a closed connection
+    may wait for the other side's FIN. ``md5_key``: the secret of RFC 2385.
+    Source: tcp(7), socket(7), ip(7).
+    """
+
+    nodelay: bool | UnsetType = UNSET
+    quickack: bool | UnsetType = UNSET
+    keepalive: bool | Keepalive | UnsetType = UNSET
+    user_timeout: Duration | UnsetType = UNSET
+    congestion: Annotated[str, Meta(min_length=1, max_length=15)] | UnsetType = UNSET
+    max_segment: Annotated[int, Meta(ge=-32767, le=32767)] | UnsetType = UNSET
+    receive_buffer: SocketBuffer | UnsetType = UNSET
+    send_buffer: SocketBuffer | UnsetType = UNSET
+    notsent_lowat: SocketBuffer | UnsetType = UNSET
+    window_clamp: SocketBuffer | UnsetType = UNSET
+    mark: Annotated[int, Meta(ge=0, le=0xFFFFFFFF)] | UnsetType = UNSET
+    tos: Annotated[int, Meta(ge=0, le=255)] | UnsetType = UNSET
+    priority: Annotated[int, Meta(ge=0, le=15)] | UnsetType = UNSET
+    fin_wait: Duration | UnsetType = UNSET
+    reset_on_close: bool | UnsetType = UNSET
+    md5_key: Annotated[str, Meta(min_length=1, max_length=80)] | UnsetType = UNSET
+    multipath: bool | UnsetType = UNSET
+    busy_poll: Duration | UnsetType = UNSET
+
+
+class ListenTcp(Tcp, frozen=True, kw_only=True):
+    """``tcp`` of a frontend or a bind: of its listening sockets, and of the connections that they accept.
+
+    ``defer_accept``: how long the kernel waits for the client's first bytes before it hands the connection over.
+    ``fast_open``: the length of the queue of connections whose SYN carried data; ``true``: the backlog's.
+    """
+
+    defer_accept: Duration | UnsetType = UNSET
+    fast_open: bool | Annotated[int, Meta(ge=1, le=65535)] | UnsetType = UNSET
+    save_syn: bool | UnsetType = UNSET
+    reuse_port: bool | UnsetType = UNSET
+
+
+class ConnectTcp(Tcp, frozen=True, kw_only=True):
+    """``tcp`` of a backend or a server: of the connections to it.
+
+    ``fast_open``: what there is to say at once goes with the SYN.
+    """
+
+    fast_open: bool | UnsetType = UNSET
+
+
+class Source(Section, frozen=True, kw_only=True):
+    """``source``: the address that servers see connections come from; an address, or a table with ``address``.
+
+    ``address``: see ``parse_source``; ``None`` for the kernel's choice. ``transparent``: it need not be one of ours.
+    """
+
+    short_form: ClassVar[str] = "address"
+
+    address: str | None = None
+    transparent: bool = False
+    interface: InterfaceName | None = None
+
+
 class AcceptProxy(Section, frozen=True, kw_only=True):
     """``accept_proxy``: which PROXY headers clients must send, and who must.
 
     ``versions``: names of the codecs that plugins supply. ``from_``: the networks whose clients must send a header, as
     ``Networks.parse`` takes them; empty: every client must. ``others``: as the file has it, see ``direct``.
+    ``namespaces``: the network namespaces that a header may choose.
     """
 
     versions: Annotated[list[str], Meta(min_length=1)] = msgspec.field(default_factory=lambda: ["v1", "v2"])
@@ -143,6 +225,7 @@ class AcceptProxy(Section, frozen=True, kw_only=True):
     others: Literal["reject", "direct"] | None = None
     timeout: Duration = Duration(3)
     max_header: HeaderSize = Size(4096)
+    namespaces: list[NamespaceName] = []
 
     @property
     def direct(self) -> bool:
@@ -193,6 +276,11 @@ class Bind(Section, frozen=True, kw_only=True):
     user: str | None = None
     group: str | None = None
     accept_proxy: bool | AcceptProxy | UnsetType = UNSET
+    transparent: bool = False
+    original_dst: bool = False
+    interface: InterfaceName | None = None
+    namespace: NamespaceName | None = None
+    tcp: ListenTcp | UnsetType = UNSET
 
 
 class Frontend(Section, frozen=True, kw_only=True):
@@ -208,6 +296,7 @@ class Frontend(Section, frozen=True, kw_only=True):
     observers: list[Observer] = []
     access_log: AccessLog | UnsetType = UNSET
     accept_proxy: bool | AcceptProxy = False
+    tcp: ListenTcp = ListenTcp()
 
 
 class Server(Section, frozen=True, kw_only=True):
@@ -221,6 +310,9 @@ class Server(Section, frozen=True, kw_only=True):
     send_proxy: Literal[False] | SendProxy | UnsetType = UNSET
     check: bool | Check | UnsetType = UNSET
     check_send_proxy: bool | UnsetType = UNSET
+    source: Literal[False] | Source | UnsetType = UNSET
+    namespace: Literal[False] | NamespaceName | UnsetType = UNSET
+    tcp: ConnectTcp | UnsetType = UNSET
 
 
 class Backend(Section, frozen=True, kw_only=True):
@@ -234,6 +326,9 @@ class Backend(Section, frozen=True, kw_only=True):
     send_proxy: Literal[False] | SendProxy = False
     check: bool | Check = False
     check_send_proxy: bool = False
+    source: Literal[False] | Source = False
+    namespace: Literal[False] | NamespaceName = False
+    tcp: ConnectTcp = ConnectTcp()
 
 
 class Config(Section, frozen=True, kw_only=True):
