@@ -158,7 +158,7 @@ def connect_tcp(backend: Backend, server: Server) -> ConnectTcp:
 
 
 def source(backend: Backend, server: Server) -> Source | None:
-    """Find the address that ``server``, one of ``backend``'s, sees connections come from; ``None``: the kernel chooses."""
+    """Find where connections to ``server``, one of ``backend``'s, come from; ``None``: the kernel chooses."""
     setting = backend.source if isinstance(server.source, UnsetType) else server.source
     return setting or None
 

@@ -151,9 +151,9 @@ class Keepalive(Section, frozen=True, kw_only=True):
 class Tcp(Section, frozen=True, kw_only=True):
     """``tcp``: options of sockets, on either side. Unset: inherited key by key, in the end as the kernel is set.
 
-    ``nodelay``: on unless it is set. ``max_segment``: bytes; negative: so many less than the path has room for. ``mark``, ``tos``, ``priority``: as
-    ``SO_MARK``, ``IP_TOS`` (``IPV6_TCLASS``) and ``SO_PRIORITY`` take them. ``fin_wait``: how long a closed connection
-    may wait for the other side's FIN. ``md5_key``: the secret of RFC 2385.
+    ``nodelay``: on unless it is set. ``max_segment``: bytes; negative: so many less than the path has room for.
+    ``mark``, ``tos``, ``priority``: as ``SO_MARK``, ``IP_TOS`` (``IPV6_TCLASS``) and ``SO_PRIORITY`` take them.
+    ``fin_wait``: how long a closed connection may wait for the other side's FIN. ``md5_key``: the secret of RFC 2385.
     Source: tcp(7), socket(7), ip(7).
     """
 
