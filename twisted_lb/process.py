@@ -9,6 +9,7 @@ from twisted.logger import Logger
 
 from twisted_lb.endings import Cause
 from twisted_lb.errors import PluginError
+from twisted_lb.net.namespace import Namespaces
 from twisted_lb.net.poll import Poller
 from twisted_lb.net.timers import TimerWheel
 from twisted_lb.stages.admission import Limit
@@ -40,6 +41,7 @@ class Process:
         self.poller = poller
         self.wheel = TimerWheel(clock)
         self.limit = Limit()
+        self.namespaces = Namespaces()
         self.sessions: set[Mortal] = set()
         self.plugin_failures: Counter[str] = Counter()
         self.complaints: Counter[str] = Counter()
