@@ -7,26 +7,32 @@ Never: refuses a connection.
 Source: HAProxy configuration.txt, "maxconn".
 """
 
+from collections import OrderedDict
 from typing import Protocol
 
 
 class Pausable(Protocol):
     """A listener that can stop accepting for a while."""
 
-    def resume(self) -> None:
-        """There may be room again; called at most once per pause."""
+    def resume(self, by: "Limit | None" = None) -> bool:
+        """There may be room again, says ``by``.
+
+        Returns: whether it will call ``by.wake_next()`` itself, when it has seen whether any client waits for it; if
+            not, the next listener is resumed at once. Called for one that is not paused (any more), it does nothing.
+        """
 
 
 class Limit:
     """A count with a most; ``maximum`` is ``None`` for no limit."""
 
-    __slots__ = ("_paused", "count", "maximum")
+    __slots__ = ("_waiting", "_waking", "count", "maximum")
 
     def __init__(self, maximum: int | None = None) -> None:
         self.maximum = maximum
         self.count = 0
         """Connections now."""
-        self._paused: list[Pausable] = []
+        self._waiting: OrderedDict[Pausable, None] = OrderedDict()
+        self._waking = False
 
     def room(self, wanted: int) -> int:
         """How many of ``wanted`` more connections fit."""
@@ -35,17 +41,34 @@ class Limit:
         return min(wanted, self.maximum - self.count)
 
     def give_back(self) -> None:
-        """One connection less; wakes the listeners that wait for room."""
+        """One connection less; wakes the listener that has waited longest for room."""
         self.count -= 1
-        if self._paused and (self.maximum is None or self.count < self.maximum):
-            self.wake()
+        if self._waiting:
+            self.wake_next()
 
     def wait(self, listener: Pausable) -> None:
-        """Call ``listener.resume()`` when there is room."""
-        self._paused.append(listener)
+        """Call ``listener.resume(self)`` when there is room and its turn has come."""
+        self._waiting[listener] = None
+
+    def wake_next(self) -> None:
+        """Resume one listener, if there is room and one waits: a thousand that wait for one place would find it taken.
+
+        Whoever is resumed and leaves room calls this again, so that there is never room while one waits in vain.
+        """
+        if self._waking:
+            return  # a connection ended while a listener was being resumed: the loop below sees that place too
+        self._waking = True
+        try:
+            for _ in range(len(self._waiting)):
+                if self.room(1) < 1:
+                    return
+                listener, _ = self._waiting.popitem(last=False)
+                if listener.resume(self):
+                    return
+        finally:
+            self._waking = False
 
     def wake(self) -> None:
-        """Resume every listener that waits; also after ``maximum`` has been raised."""
-        paused, self._paused = self._paused, []
-        for listener in paused:
-            listener.resume()
+        """Resume as many listeners as there are places; to be called when ``maximum`` has been raised."""
+        for _ in range(self.room(len(self._waiting))):
+            self.wake_next()

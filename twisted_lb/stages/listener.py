@@ -69,6 +69,7 @@ class StreamListener:
         self.family = sock.family
         self._paused = True
         self._watched = False
+        self._woken_by: Limit | None = None
         self._retry: IDelayedCall | None = None
         self._complained_at: float | None = None
 
@@ -84,6 +85,11 @@ class StreamListener:
 
     def on_events(self, events: int) -> None:
         """See ``Watcher``."""
+        self._take()
+        if not events:
+            self._pass_on()
+
+    def _take(self) -> None:
         if self._paused or self.accept is None or self._fd < 0:
             return
         room = ACCEPT_BATCH
@@ -108,6 +114,13 @@ class StreamListener:
 
     def on_crash(self) -> None:
         """See ``Watcher``; a defect in one session's start does not close the listener."""
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Others may wait for the room that is left."""
+        limit, self._woken_by = self._woken_by, None
+        if limit is not None:
+            limit.wake_next()
 
     def _wait_for_room(self) -> None:
         for limit in self.limits:
@@ -145,11 +158,16 @@ class StreamListener:
             self._paused = True
             self._poller.modify(self._fd, 0)
 
-    def resume(self) -> None:
+    def resume(self, by: Limit | None = None) -> bool:
         """Accept again; see ``Pausable``."""
-        if self._paused and self._watched and self._fd >= 0 and self._retry is None:
-            self._paused = False
-            self._poller.modify(self._fd, _LEVEL_TRIGGERED)
+        if not self._paused or not self._watched or self._fd < 0 or self._retry is not None:
+            return False
+        self._paused = False
+        self._poller.modify(self._fd, _LEVEL_TRIGGERED)
+        if by is not None:
+            self._woken_by = by
+            self._poller.again(self)  # no event would tell that nobody waits in the backlog
+        return True
 
     def stop(self) -> None:
         """Close the socket; what waits in its backlog and was never accepted is refused by the kernel."""

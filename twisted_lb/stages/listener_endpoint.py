@@ -85,13 +85,14 @@ class EndpointListener(Factory):
     def _full(self) -> Limit | None:
         return next((limit for limit in self.limits if limit.room(1) < 1), None)
 
-    def resume(self) -> None:
-        """There may be room again; see ``Pausable``."""
+    def resume(self, by: Limit | None = None) -> bool:
+        """There may be room again; see ``Pausable``. Whether clients wait at the port is not known here, nor later."""
         if self._paused:
             self._paused = False
             if hasattr(self._port, "resumeProducing"):
                 self._port.resumeProducing()
             self._admit()
+        return False
 
     def stop(self) -> None:
         """Close the port, at once or as soon as it is open, and whoever still waits for room."""
