@@ -2,7 +2,7 @@
 
 import pytest
 
-from twisted_lb.errors import ConfigError, LbError, PluginError, WireError
+from twisted_lb.errors import ConfigError, LbError, PluginError, WireError, shown
 
 
 def test_a_configuration_error_keeps_every_problem_and_shows_one_on_each_line() -> None:
@@ -21,6 +21,15 @@ def test_a_plugin_error_names_the_plugin() -> None:
     error = PluginError("policy_x", "raised ValueError()")
     assert (error.plugin, error.what) == ("policy_x", "raised ValueError()")
     assert str(error) == "plugin 'policy_x' raised ValueError()"
+
+
+def test_what_a_plugin_gave_is_shown_even_if_its_repr_raises() -> None:
+    class Unspeakable:
+        def __repr__(self) -> str:
+            raise SystemExit
+
+    assert shown("text") == "'text'"
+    assert shown(Unspeakable()) == "<Unspeakable whose repr raises>"
 
 
 @pytest.mark.parametrize("error", [ConfigError("x"), WireError("x"), PluginError("x", "y")])

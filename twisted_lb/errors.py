@@ -41,3 +41,13 @@ class PluginError(LbError):
         super().__init__(f"plugin {plugin!r} {what}")
         self.plugin = plugin
         self.what = what
+
+
+def shown(value: object) -> str:
+    """``repr(value)`` for a message about what a plugin raised or answered, also when that repr raises."""
+    try:
+        return repr(value)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return f"<{type(value).__name__} whose repr raises>"

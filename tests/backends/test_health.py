@@ -7,7 +7,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost, ConnectionRefusedError
 from twisted.internet.task import Clock
-from twisted.logger import LogLevel, capturedLogs, formatEvent
+from twisted.logger import LogEvent, LogLevel, capturedLogs, formatEvent
 from twisted.python.failure import Failure
 
 from twisted_lb.backends.health import Check, Health, Rhythm
@@ -312,7 +312,14 @@ def test_changes_are_logged_and_the_last_server_going_is_an_error(one: World) ->
     ]
 
 
-@pytest.mark.parametrize("failure", [RuntimeError("oops"), SystemExit("oops")])
+class UnspeakableError(Exception):
+    """Its repr raises too."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize("failure", [RuntimeError("oops"), SystemExit("oops"), UnspeakableError()])
 def test_observers_hear_of_each_change_once_and_one_that_raises_is_blamed(one: World, failure: BaseException) -> None:
     broken, sound = Observer(failure), Observer()
     built: Any = (Built("broken", "x", broken), Built("sound", "y", sound))
@@ -336,6 +343,30 @@ def test_a_stop_leaves_neither_a_timer_nor_an_attempt(one: World) -> None:
     one.endpoints["a"].attempts[-1].refuse()
     one.health.stop()
     assert one.clock.getDelayedCalls() == []
+
+
+def fail_to_cancel(_: object) -> None:
+    raise RuntimeError
+
+
+def test_an_attempt_that_cannot_be_given_up_is_followed_by_the_next_one(one: World, logged: list[LogEvent]) -> None:
+    """Seen: a canceller that raised ended the checks of its server for good."""
+    one.endpoints["a"].attempts[0].answer._canceller = fail_to_cancel
+    one.clock.advance(RHYTHM.timeout_s)
+    one.clock.advance(RHYTHM.interval_s - RHYTHM.timeout_s)
+    assert len(one.endpoints["a"].attempts) == 2
+    assert [event["log_failure"].type for event in logged] == [RuntimeError]
+
+
+def test_an_attempt_that_cannot_be_given_up_keeps_a_stop_from_nothing(logged: list[LogEvent]) -> None:
+    world = World("a", "b", rhythm=Rhythm(interval_s=2.0, timeout_s=1.9, rise=1, fall=1)).start()
+    world.clock.advance(1.5)
+    first, second = (world.endpoints[name].attempts[0] for name in "ab")
+    first.answer._canceller = fail_to_cancel
+    world.health.stop()
+    assert second.cancelled
+    assert world.clock.getDelayedCalls() == []
+    assert [event["log_failure"].type for event in logged] == [RuntimeError]
 
 
 def test_a_stop_closes_a_connection_that_is_still_open(one: World) -> None:

@@ -138,6 +138,20 @@ def test_a_balancer_that_answers_anything_but_a_candidate_is_to_blame(answer: ob
         backend(server("a"), balancer=Balancer(lambda candidates: answer)).choose(FACTS)
 
 
+def test_a_balancer_s_answer_is_not_asked_whether_it_is_equal_to_a_candidate() -> None:
+    """Seen: an answer that says it is equal to everything was taken for a server."""
+
+    class Equal:
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        def __hash__(self) -> int:
+            return 0
+
+    with pytest.raises(PluginError, match="no candidate"):
+        backend(server("a"), balancer=Balancer(lambda candidates: Equal())).choose(FACTS)
+
+
 def test_a_balancer_may_not_choose_a_full_server() -> None:
     full = server("full", maxconn=1)
     full.connections = 1

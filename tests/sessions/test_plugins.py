@@ -26,6 +26,23 @@ def raises(*_: Any) -> Any:
     raise OopsError("oops")
 
 
+class HostileError(Exception):
+    """What the worst of plugins raises or answers: nothing may be asked of it."""
+
+    def _refuse(self, *_: object) -> Any:
+        raise OopsError("do not ask")
+
+    __repr__ = __str__ = __eq__ = __hash__ = __bool__ = __len__ = _refuse
+
+
+def raises_hostile(*_: Any) -> Any:
+    raise HostileError
+
+
+def answers_hostile(*_: Any) -> Any:
+    return HostileError()
+
+
 async def as_coroutine(answer: Any) -> Any:
     if isinstance(answer, Exception):
         raise answer
@@ -89,6 +106,8 @@ class Once:
     "bad",
     [
         raises,
+        raises_hostile,
+        answers_hostile,
         lambda candidates, facts: None,
         lambda candidates, facts: "a",
         lambda candidates, facts: candidates,
@@ -136,6 +155,9 @@ def test_a_balancer_that_fails_during_a_redispatch(world: "World", log: list[Log
     "bad",
     [
         raises,
+        raises_hostile,
+        answers_hostile,
+        lambda facts: fail(HostileError()),
         lambda facts: None,
         lambda facts: True,
         lambda facts: NEED_MORE,
@@ -229,7 +251,15 @@ def test_an_answer_that_waits_for_another_one_is_heard_in_the_end(world: "World"
 
 
 @pytest.mark.parametrize(
-    "bad", [raises, lambda data, facts: None, lambda data, facts: True, lambda data, facts: succeed(ALLOW)]
+    "bad",
+    [
+        raises,
+        raises_hostile,
+        answers_hostile,
+        lambda data, facts: None,
+        lambda data, facts: True,
+        lambda data, facts: succeed(ALLOW),
+    ],
 )
 def test_a_validator_that_raises_or_answers_nonsense(world: "World", log: list[LogEvent], bad: Any) -> None:
     frontend = world.frontend(world.backend(world.upstream()), validators=[Once(bad)])
@@ -275,7 +305,7 @@ def test_a_validator_is_not_asked_again_before_as_much_has_come_as_it_needs(worl
 # Access logs and observers
 
 
-@pytest.mark.parametrize("bad", [raises, lambda record: "text", lambda record: None])
+@pytest.mark.parametrize("bad", [raises, raises_hostile, answers_hostile, lambda record: "text", lambda record: None])
 def test_an_access_log_that_raises_or_answers_nonsense_loses_its_record_alone(
     world: "World", log: list[LogEvent], bad: Any
 ) -> None:

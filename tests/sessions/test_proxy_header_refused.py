@@ -168,6 +168,13 @@ def raises(error: type[BaseException]) -> Callable[[bytes], Any]:
     return decode
 
 
+class Unspeakable:
+    """Its repr raises."""
+
+    def __repr__(self) -> str:
+        raise LookupError
+
+
 HEADER = ProxyHeader(source=CLAIMED, destination=ASKED)
 
 
@@ -191,6 +198,8 @@ HEADER = ProxyHeader(source=CLAIMED, destination=ASKED)
         lambda data: WireError("odd"),
         lambda data: Deferred(),
         lambda data: SimpleNamespace(),
+        lambda data: Unspeakable(),
+        lambda data: (HEADER, Unspeakable()),
     ],
 )
 def test_a_codec_that_raises_or_answers_nonsense_lets_nobody_in(

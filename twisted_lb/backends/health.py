@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from twisted_lb.api import IObserver
 from twisted_lb.backends.pool import Backend, Server
 from twisted_lb.backends.target import SocketTarget, Target, endpoint_of
-from twisted_lb.errors import PluginError
+from twisted_lb.errors import PluginError, shown
 from twisted_lb.net.hang_up import hang_up
 from twisted_lb.net.poll import Poller
 from twisted_lb.net.stream import Stream
@@ -42,6 +42,8 @@ class Probe(Protocol):
 
     ``answer(problem)``: ``None`` if the connection came about and took the header, else what went wrong.
     """
+
+    _log = Logger()
 
     def __init__(self, header: bytes, answer: Callable[[str | None], None]) -> None:
         self._header = header
@@ -112,7 +114,12 @@ class Probe(Protocol):
         elif self.transport is not None:
             hang_up(self.transport)
         elif self._connecting is not None:
-            self._connecting.cancel()
+            try:
+                self._connecting.cancel()
+            except KeyboardInterrupt:
+                raise
+            except BaseException:
+                self._log.failure("giving up a check's connection failed")
 
 
 class Check:
@@ -239,5 +246,5 @@ class Health:
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
-                what = f"raised {error!r} in server_state_changed"
+                what = f"raised {shown(error)} in server_state_changed"
                 self._blame(PluginError(observer.plugin, what), f"backend {name}")

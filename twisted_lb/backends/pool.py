@@ -11,7 +11,7 @@ from twisted_lb.api import IBalancer, IServer
 from twisted_lb.backends.queue import Queue
 from twisted_lb.backends.target import Target
 from twisted_lb.config.inherit import BackendTimers
-from twisted_lb.errors import PluginError
+from twisted_lb.errors import PluginError, shown
 from twisted_lb.facts import Facts
 from twisted_lb.plugin_host import Built
 
@@ -137,13 +137,14 @@ class Backend:
         if not candidates:
             return None
         try:
-            server: Server = self._balancer.choose(candidates, facts)
+            server: object = self._balancer.choose(candidates, facts)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            raise PluginError(self._balancer_plugin, f"raised {error!r} in choose") from error
-        if server not in candidates:
-            raise PluginError(self._balancer_plugin, f"chose {server!r}, which is no candidate")
+            raise PluginError(self._balancer_plugin, f"raised {shown(error)} in choose") from error
+        # The type first: ``in`` would ask anything else whether it is equal.
+        if type(server) is not Server or server not in candidates:
+            raise PluginError(self._balancer_plugin, f"chose {shown(server)}, which is no candidate")
         self.take(server)
         return server
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from twisted_lb.api import IAccessLog, SessionRecord
 from twisted_lb.backends.pool import Backend, Server
 from twisted_lb.endings import Ending, Stage
-from twisted_lb.errors import PluginError
+from twisted_lb.errors import PluginError, shown
 from twisted_lb.facts import Facts
 from twisted_lb.logs import LineBuffer
 from twisted_lb.plugin_host import Built
@@ -36,11 +36,12 @@ class AccessLog:
             raise
         except BaseException as error:
             raise PluginError(
-                self._format.plugin, f"access log {self._format.name!r} raised {error!r} in format"
+                self._format.plugin, f"access log {self._format.name!r} raised {shown(error)} in format"
             ) from error
         if not isinstance(line, bytes):
             raise PluginError(
-                self._format.plugin, f"access log {self._format.name!r} answered {line!r} in format, which is no bytes"
+                self._format.plugin,
+                f"access log {self._format.name!r} answered {shown(line)} in format, which is no bytes",
             )
         self._lines.write(line)
 

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_lb.api import IPolicy
-from twisted_lb.errors import PluginError
+from twisted_lb.errors import PluginError, shown
 from twisted_lb.facts import Facts
 from twisted_lb.plugin_host import Built
 from twisted_lb.verdicts import ALLOW, Allow, Deny
@@ -36,7 +36,7 @@ def decide(policy: Built[IPolicy], facts: Facts) -> "Decision | Deferred[Any]":
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise PluginError(policy.plugin, f"policy {policy.name!r} raised {error!r} in decide") from error
+        raise PluginError(policy.plugin, f"policy {policy.name!r} raised {shown(error)} in decide") from error
     if isinstance(answer, Deferred):
         results: list[Any] = []
         if not answer.called or answer.paused:  # paused: it waits for another Deferred
@@ -54,9 +54,9 @@ def settle(policy: Built[IPolicy], result: Any) -> Decision:
     if isinstance(result, Allow | Deny):
         return result
     if isinstance(result, Failure):
-        raise PluginError(policy.plugin, f"policy {policy.name!r} raised {result.value!r} in decide")
+        raise PluginError(policy.plugin, f"policy {policy.name!r} raised {shown(result.value)} in decide")
     raise PluginError(
-        policy.plugin, f"policy {policy.name!r} answered {result!r} in decide, which is neither Allow nor Deny"
+        policy.plugin, f"policy {policy.name!r} answered {shown(result)} in decide, which is neither Allow nor Deny"
     )
 
 

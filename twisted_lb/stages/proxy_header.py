@@ -16,7 +16,7 @@ from uuid import uuid4
 from twisted_lb.api import IProxyCodec
 from twisted_lb.config.templates import LEARNT, render
 from twisted_lb.config.tlvs import Computed, TlvValue
-from twisted_lb.errors import PluginError, WireError
+from twisted_lb.errors import PluginError, WireError, shown
 from twisted_lb.facts import Facts, SocketAddress
 from twisted_lb.networks import Networks
 from twisted_lb.plugin_host import Built
@@ -104,13 +104,13 @@ class Reception:
         except (WireError, KeyboardInterrupt):
             raise
         except BaseException as error:
-            raise self._blame(codec, f"raised {error!r} in decode") from error
+            raise self._blame(codec, f"raised {shown(error)} in decode") from error
         if _is_header(answer, len(data)):
             length = answer[1]
         elif isinstance(answer, NeedMore):
             length = max(answer.at_least, len(data) + 1)
         else:
-            raise self._blame(codec, f"answered {answer!r} in decode")
+            raise self._blame(codec, f"answered {shown(answer)} in decode")
         if length > self._max_header or length > codec.max_length:
             raise WireError("proxy-header-too-long", min(self._max_header, codec.max_length))
         result: tuple[ProxyHeader, int] | NeedMore = answer
@@ -178,9 +178,9 @@ class Sender:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            raise self._blame(f"raised {error!r} in encode") from error
+            raise self._blame(f"raised {shown(error)} in encode") from error
         if not isinstance(encoded, bytes):
-            raise self._blame(f"answered {encoded!r} in encode, which is no bytes")
+            raise self._blame(f"answered {shown(encoded)} in encode, which is no bytes")
         return encoded
 
     def _blame(self, what: str) -> PluginError:

@@ -10,7 +10,7 @@ Source: ``api.IValidator``.
 from collections.abc import Sequence
 
 from twisted_lb.api import IValidator
-from twisted_lb.errors import PluginError
+from twisted_lb.errors import PluginError, shown
 from twisted_lb.facts import Facts
 from twisted_lb.plugin_host import Built
 from twisted_lb.verdicts import ALLOW, Allow, Deny, NeedMore, Verdict
@@ -30,7 +30,9 @@ def validate(validators: Sequence[Built[IValidator]], data: bytes, facts: Facts)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            raise PluginError(validator.plugin, f"validator {validator.name!r} raised {error!r} in validate") from error
+            raise PluginError(
+                validator.plugin, f"validator {validator.name!r} raised {shown(error)} in validate"
+            ) from error
         match verdict:
             case Allow():
                 continue
@@ -41,6 +43,6 @@ def validate(validators: Sequence[Built[IValidator]], data: bytes, facts: Facts)
             case _:
                 raise PluginError(
                     validator.plugin,
-                    f"validator {validator.name!r} answered {verdict!r} in validate, which is no verdict",
+                    f"validator {validator.name!r} answered {shown(verdict)} in validate, which is no verdict",
                 )
     return ALLOW
