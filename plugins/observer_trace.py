@@ -51,7 +51,11 @@ class Trace:
     def server_state_changed(self, backend: str, server: IServer, state: str, reason: str) -> None:
         """Log which server went up or down, and why."""
         self._log.debug(
-            "{backend}/{server.name} is {state}: {reason}", backend=backend, server=server, state=state, reason=reason
+            "{backend}/{server.name} is {state}: {reason} ({server.failures} attempts to connect failed so far)",
+            backend=backend,
+            server=server,
+            state=state,
+            reason=reason,
         )
 
 

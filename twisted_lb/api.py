@@ -93,6 +93,7 @@ class IServer(Interface):
     weight: int = Attribute("1..256; servers of weight 0 are never candidates")
     connections: int = Attribute("connections open or being opened to it now")
     maxconn: int = Attribute("most connections at once, 0 for no limit")
+    failures: int = Attribute("attempts to connect to it that came to nothing, since it exists")
 
 
 class IBalancer(Interface):

@@ -32,9 +32,9 @@ def test_opening_routing_and_closing_are_logged_at_debug() -> None:
 
 def test_a_server_that_goes_down_is_logged_at_debug_with_the_reason() -> None:
     with capturedLogs() as events:
-        build(Options()).server_state_changed("app", FakeServer("a"), "down", "{refused}")
+        build(Options()).server_state_changed("app", FakeServer("a", failures=3), "down", "{refused}")
     assert [(formatEvent(event), event["log_level"]) for event in events] == [
-        ("app/a is down: {refused}", LogLevel.debug)
+        ("app/a is down: {refused} (3 attempts to connect failed so far)", LogLevel.debug)
     ]
 
 

@@ -34,6 +34,7 @@ class FakeServer:
     weight: int = 1
     connections: int = 0
     maxconn: int = 0
+    failures: int = 0
 
 
 def make_facts(
