@@ -15,7 +15,7 @@ from tests.whole import Config, Running, config, end, run
 from twisted_lb.binding import Binding
 from twisted_lb.errors import ConfigError
 from twisted_lb.net.stream import Stream
-from twisted_lb.session import Session
+from twisted_lb.tcp_session import TcpSession
 
 
 @pytest.fixture
@@ -220,15 +220,15 @@ def test_a_session_that_cannot_be_ended_keeps_no_other_from_it(
     running.start(config("127.0.0.1:0", address))
     for _ in range(3):
         running.connect(upstream)
-    calls, kill = [], Session.kill
+    calls, kill = [], TcpSession.kill
 
-    def first_fails(session: Session, reason: str) -> None:
+    def first_fails(session: TcpSession, reason: str) -> None:
         calls.append(session)
         if len(calls) == 1:
             raise RuntimeError("a defect")
         kill(session, reason)
 
-    monkeypatch.setattr(Session, "kill", first_fails)
+    monkeypatch.setattr(TcpSession, "kill", first_fails)
     running.balancer.stopService()
     running.balancer.stop_now()
     assert running.process.sessions == {calls[0]}

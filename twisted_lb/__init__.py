@@ -20,6 +20,7 @@ The map of this package; imports only ever point up this list, and a connection 
 - ``frontend``     what a frontend's connections are asked, and where they go
 - ``process``      what all sessions of the process share
 - ``session``      the order of the rooms
+- ``tcp_session``  what TCP mode does in them
 - ``assembly``     from the configuration to the objects that serve
 - ``binding``      one open ``bind`` entry: its listening sockets
 - ``service``      start, reload, graceful stop

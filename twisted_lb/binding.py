@@ -37,11 +37,11 @@ from twisted_lb.net.listening import (
 )
 from twisted_lb.net.stream import Stream
 from twisted_lb.process import Process
-from twisted_lb.session import Session
 from twisted_lb.stages.admission import Limit
 from twisted_lb.stages.listener import Accept, StreamListener
 from twisted_lb.stages.listener_endpoint import EndpointListener
 from twisted_lb.stages.proxy_header import Reception
+from twisted_lb.tcp_session import TcpSession
 
 Listener = StreamListener | EndpointListener
 Held = tuple[int, Any]
@@ -61,7 +61,7 @@ def _of_no_interest(_: Failure) -> None:
     """An endpoint that was given up could not listen either."""
 
 
-class EndpointSession(Session):
+class EndpointSession(TcpSession):
     """A session whose client came through a Twisted endpoint.
 
     ``arrived(session)``: called with the client's transport paused, to ``start`` it now or when there is room.
@@ -272,7 +272,7 @@ class Binding:
         def accept(stream: Stream, peer: Any) -> None:
             destination = SocketAddress.from_sockaddr(stream.sock.getsockname()) if local is None else local
             facts = Facts(SocketAddress.from_sockaddr(peer), destination, name, bind)
-            session = Session(process, frontend, limits, stream, facts, reception)
+            session = TcpSession(process, frontend, limits, stream, facts, reception)
             stream.attach(session, half_close=True)
             try:
                 stream.accepted()

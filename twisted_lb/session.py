@@ -1,13 +1,13 @@
 """One connection's walk through the stages; the only file that knows their order.
 
 ``TRANSITIONS`` is that order. A stage answers its entry with an event, or with ``None`` when it has to wait (whatever
-it waits for then calls ``advance``) or has ended the connection.
+it waits for then calls ``advance``) or has ended the connection. What TCP mode does with the stages that depend on the
+protocol stands in ``tcp_session``.
 """
 
 from collections.abc import Callable
 from enum import IntEnum
-from math import inf
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, ISSLTransport
 from twisted.logger import Logger
@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_lb.backends.pool import Server
-from twisted_lb.endings import NORMAL, Cause, Ending, Stage
+from twisted_lb.endings import Cause, Ending, Stage
 from twisted_lb.errors import PluginError
 from twisted_lb.facts import Facts
 from twisted_lb.frontend import Frontend
@@ -27,9 +27,6 @@ from twisted_lb.stages.admission import Limit
 from twisted_lb.stages.connect import Connecting, ServerProtocol
 from twisted_lb.stages.policy import Questions
 from twisted_lb.stages.proxy_header import Reception, Trust
-from twisted_lb.stages.relay import StreamRelay
-from twisted_lb.stages.relay_transports import TransportRelay
-from twisted_lb.stages.validation import validate
 from twisted_lb.verdicts import Allow, Deny, NeedMore
 
 if TYPE_CHECKING:
@@ -47,8 +44,7 @@ class Event(IntEnum):
 
 # Looking a member up on its Enum is a call of a Python function on 3.11, a dozen of them per connection.
 PASSED, FULL, ENDED = Event
-_ACCEPT, _BALANCE, _NORMAL_CAUSE = Stage.ACCEPT, Stage.BALANCE, Cause.NORMAL
-_PROXY_HEADER, _VALIDATION = Stage.PROXY_HEADER, Stage.VALIDATION
+_ACCEPT, _PROXY_HEADER, _BALANCE = Stage.ACCEPT, Stage.PROXY_HEADER, Stage.BALANCE
 _DIRECT, _REFUSED = Trust.DIRECT, Trust.REFUSED
 
 TRANSITIONS: Final[dict[tuple[Stage, Event], Stage]] = {
@@ -73,23 +69,24 @@ TRANSITIONS: Final[dict[tuple[Stage, Event], Stage]] = {
 """From which stage which event leads where; what is not here cannot happen."""
 
 
+Steps = list[dict[Event, tuple[Stage, Callable[[Any], Event | None]]]]
+"""``TRANSITIONS`` and what enters each stage, in the form that is looked up seven times per connection."""
+
+
 @implementer(IHalfCloseableProtocol)
 class Session:
-    """The protocol of one client's transport, from accept to the access log.
+    """The protocol of one client's transport, from accept to the access log, but for what depends on the mode.
 
     ``timer_slot`` belongs to the timer wheel: there is at most one deadline at a time, that of the current stage.
     """
 
     __slots__ = (
-        "_client_ended",
         "_connecting",
         "_limits",
-        "_peek_at_least",
         "_peeked",
         "_preface",
         "_questions",
         "_reception",
-        "_relay",
         "_server_transport",
         "_stage_since",
         "_started",
@@ -109,6 +106,7 @@ class Session:
     )
 
     _log = Logger()
+    _steps: ClassVar[Steps]
 
     def __init__(
         self,
@@ -131,11 +129,8 @@ class Session:
         self._reception = reception
         self._questions: Questions | None = None
         self._peeked = self._preface = b""
-        self._peek_at_least = 0
-        self._client_ended = False
         self._connecting: Connecting | None = None
         self._server_transport: Stream | ServerProtocol | None = None
-        self._relay: StreamRelay | TransportRelay | None = None
         self.retries = 0
         self.redispatched = False
         self.queued_behind = 0
@@ -154,7 +149,7 @@ class Session:
     def advance(self, event: Event | None) -> None:
         """Leave the current stage with ``event`` and walk on until a stage has to wait."""
         while event is not None:
-            self.stage, enter = _STEPS[self.stage][event]
+            self.stage, enter = self._steps[self.stage][event]
             try:
                 event = enter(self)
             except Exception:
@@ -162,7 +157,7 @@ class Session:
                 self.kill("a defect", Cause.INTERNAL)
                 return
 
-    # Admission, PROXY header, validation, policy
+    # Admission, PROXY header, policy
 
     def _enter_admission(self) -> Event | None:
         if self._reception is not None:
@@ -182,43 +177,27 @@ class Session:
         self.client.resumeProducing()
         return None
 
-    def _enter_validation(self) -> Event | None:
-        if not self.frontend.validators:
-            return PASSED
-        self._arm(self.frontend.timers.inspect)
-        self.client.resumeProducing()
-        if self._peeked:
-            self._look()
-        return None
-
-    def _look(self) -> None:
-        """Let the current stage look at what the client sent so far."""
-        used = 0
+    def _look_for_header(self) -> None:
+        """Let the reception look at what the client sent so far; a header is refused at its first wrong byte."""
+        assert self._reception is not None
         try:
-            if self.stage is _VALIDATION:
-                verdict = validate(self.frontend.validators, self._peeked, self.facts)
-            else:
-                assert self._reception is not None
-                verdict, used = self._reception.take(self._peeked, self.facts)
+            verdict, used = self._reception.take(self._peeked, self.facts)
         except PluginError as error:
             self._end_blaming(error)
             return
         match verdict:
-            case NeedMore(at_least):
-                # A header is looked at as it comes: it is refused at its first wrong byte.
-                self._peek_at_least = at_least if self.stage is _VALIDATION else 0
+            case NeedMore():
+                return
             case Deny(reason):
-                broken_header = self.stage is _PROXY_HEADER
-                if broken_header:
-                    self.process.complain(f"frontend {self.frontend.name}", f"{self.facts.peer}: {reason}")
-                self._end(Cause.PROXY, reason, reset=broken_header)
+                self.process.complain(f"frontend {self.frontend.name}", f"{self.facts.peer}: {reason}")
+                self._end(Cause.PROXY, reason, reset=True)
             case _:
-                self._peeked, self._peek_at_least = self._peeked[used:], 0
+                self._peeked = self._peeked[used:]
                 self.client.pauseProducing()
-                if self.stage is Stage.PROXY_HEADER:
-                    self.advance(self._ask_policies(self.frontend.at_admission))
-                else:
-                    self.advance(PASSED)
+                self.advance(self._ask_policies(self.frontend.at_admission))
+
+    def _enter_validation(self) -> Event | None:
+        raise NotImplementedError
 
     def _enter_policy(self) -> Event | None:
         return self._ask_policies(len(self.frontend.policies))
@@ -331,62 +310,10 @@ class Session:
         self.redispatched = connecting.redispatched
         self.connect_ms = self._since(self._stage_since)
 
-    # Relay
-
     def _enter_relay(self) -> Event | None:
-        process, client, server = self.process, self.client, self.server
-        attempt = self._server_transport
-        for observer in self.frontend.observers:
-            self._tell(observer.plugin, observer.object.session_routed, self.facts, self.backend.name, server)
-        peeked, self._peeked = self._peeked, b""
-        now = process.clock.seconds()
-        connect_s = self.backend.timers.connect
-        if connect_s is None or connect_s > self.frontend.idle.shortest:
-            self._watch_relay()
-        # Else the deadline for connecting, no longer due, is as good a moment for the first look.
-        if type(client) is Stream and type(attempt) is Stream:
-            client.poller.now = now
-            stream_relay = self._relay = StreamRelay(self, client, attempt)
-            stream_relay.start(self._preface, peeked, client.reported, attempt.reported)
-        else:
-            self._start_transport_relay(attempt, peeked)
-        self._server_transport = None
-        return None
+        raise NotImplementedError
 
-    def _start_transport_relay(self, attempt: Any, peeked: bytes) -> None:
-        protocol = attempt
-        if isinstance(attempt, Stream):
-            protocol = ServerProtocol()
-            attempt.attach(protocol, half_close=True)
-            protocol.makeConnection(attempt)  # type: ignore[no-untyped-call]
-        relay = self._relay = TransportRelay(self, self.process.clock, self.client, protocol.transport)
-        protocol.relay_through(relay.server)
-        relay.start(self._preface, peeked)
-        if self._client_ended and self._relay is relay:
-            relay.client.end_of_stream()
-
-    def _watch_relay(self) -> None:
-        """Look again in as long as a side may be idle at least."""
-        shortest_s = self.frontend.idle.shortest
-        self._arm(None if shortest_s == inf else shortest_s)
-
-    def _relay_due(self, now: float) -> None:
-        assert self._relay is not None
-        delay_s = self._relay.look(now, self.frontend.idle)
-        if delay_s is not None:
-            self._arm(delay_s)
-
-    def relay_half_closed(self) -> None:
-        """See ``RelayOwner``."""
-        idle = self.frontend.idle
-        if idle.client_fin < idle.client or idle.server_fin < idle.server:
-            self._watch_relay()
-
-    def relay_ended(self, cause: Cause, reason: str) -> None:
-        """See ``RelayOwner``."""
-        self._finish(NORMAL if cause is _NORMAL_CAUSE else Ending(cause, Stage.RELAY, reason))
-
-    # The client's transport, up to the relay; over other transports than ours also during it.
+    # The client's transport
 
     def makeConnection(self, transport: Any) -> None:
         """See ``IProtocol``. Begins nothing: whoever accepted the connection calls ``start``."""
@@ -395,39 +322,24 @@ class Session:
 
     def dataReceived(self, data: bytes) -> None:
         """See ``IProtocol``."""
-        if isinstance(self._relay, TransportRelay):
-            self._relay.client.data(data)
-            return
-        if self.stage is Stage.ACCESS_LOG:
-            return
         self._peeked += data
-        if self._looking() and len(self._peeked) >= self._peek_at_least:
-            self._look()
+        if self._reading_header():
+            self._look_for_header()
 
-    def _looking(self) -> bool:
-        """Whether the current stage wants to see what the client sends."""
-        if self.stage is _PROXY_HEADER:
-            return self._questions is None  # policies are asked in this stage too, once the header has been taken
-        return self.stage is _VALIDATION
+    def _reading_header(self) -> bool:
+        # Policies are asked in this stage too, once the header has been taken.
+        return self.stage is _PROXY_HEADER and self._questions is None
 
     def readConnectionLost(self) -> None:
-        """See ``IHalfCloseableProtocol``. Before the relay, whoever ends without having said a thing has left."""
-        if isinstance(self._relay, TransportRelay):
-            self._relay.client.end_of_stream()
-        elif self._looking() or not self._peeked:
-            self._client_left("left")
-        else:
-            self._client_ended = True
+        """See ``IHalfCloseableProtocol``."""
+        self._client_left("left")
 
     def writeConnectionLost(self) -> None:
         """See ``IHalfCloseableProtocol``; it was we who closed that half."""
 
     def connectionLost(self, reason: Failure) -> None:
         """See ``IProtocol``."""
-        if isinstance(self._relay, TransportRelay):
-            self._relay.client.lost(reason)
-        else:
-            self._client_left(reason.getErrorMessage())
+        self._client_left(reason.getErrorMessage())
 
     def _client_left(self, reason: str) -> None:
         self._end(Cause.CLIENT, reason)
@@ -437,8 +349,6 @@ class Session:
     def timer_due(self, now: float) -> None:
         """See ``Timed``."""
         match self.stage:
-            case Stage.RELAY:
-                self._relay_due(now)
             case Stage.CONNECT:
                 assert self._connecting is not None
                 self._connecting.due()
@@ -446,8 +356,6 @@ class Session:
                 self._end(Cause.SERVER_TIMEOUT, "no slot within timeouts.queue")
             case Stage.PROXY_HEADER if self._questions is None:
                 self._end(Cause.CLIENT_TIMEOUT, "no whole PROXY header within accept_proxy.timeout")
-            case Stage.VALIDATION:
-                self._end(Cause.CLIENT_TIMEOUT, "too little said within timeouts.inspect")
             case _:
                 assert self._questions is not None
                 self._end_blaming(self._questions.overrun())
@@ -462,10 +370,7 @@ class Session:
 
     def kill(self, reason: str, cause: Cause = Cause.KILLED) -> None:
         """See ``Mortal``."""
-        if self._relay is not None:
-            self._relay.end(cause, reason)
-        else:
-            self._end(cause, reason, reset=True)
+        self._end(cause, reason, reset=True)
 
     def _end_blaming(self, error: PluginError) -> Event | None:
         self.process.blame(error, f"frontend {self.frontend.name}")
@@ -506,9 +411,6 @@ class Session:
                 self._record(ending)
             except Exception:
                 self._log.failure("a record is lost")
-        relay, self._relay = self._relay, None
-        if relay is not None:
-            relay.forget()
         # They refer to this session: without this all would live until the garbage collector comes by.
         self.client = self._questions = None
         if reached_backend:
@@ -523,12 +425,12 @@ class Session:
     @property
     def bytes_in(self) -> int:
         """How many bytes the client sent, as far as they were read."""
-        return len(self._peeked) if self._relay is None else self._relay.client.bytes_in
+        return len(self._peeked)
 
     @property
     def bytes_out(self) -> int:
         """How many bytes the server sent, as far as they were read."""
-        return 0 if self._relay is None else self._relay.server.bytes_in
+        return 0
 
     def _record(self, ending: Ending) -> None:
         frontend = self.frontend
@@ -554,22 +456,28 @@ class Session:
         return int((self.process.clock.seconds() - moment) * 1000)
 
 
-_ENTER: dict[Stage, Callable[[Session], Event | None]] = {
-    Stage.ADMISSION: Session._enter_admission,
-    Stage.PROXY_HEADER: Session._enter_proxy_header,
-    Stage.VALIDATION: Session._enter_validation,
-    Stage.POLICY: Session._enter_policy,
-    Stage.BALANCE: Session._enter_balance,
-    Stage.QUEUE: Session._enter_queue,
-    Stage.CONNECT: Session._enter_connect,
-    Stage.RELAY: Session._enter_relay,
+_ENTER: dict[Stage, str] = {
+    Stage.ADMISSION: "_enter_admission",
+    Stage.PROXY_HEADER: "_enter_proxy_header",
+    Stage.VALIDATION: "_enter_validation",
+    Stage.POLICY: "_enter_policy",
+    Stage.BALANCE: "_enter_balance",
+    Stage.QUEUE: "_enter_queue",
+    Stage.CONNECT: "_enter_connect",
+    Stage.RELAY: "_enter_relay",
 }
-# The same as TRANSITIONS and _ENTER, in the form that is looked up seven times per connection.
-_STEPS: list[dict[Event, tuple[Stage, Callable[[Session], Event | None]]]] = [
-    {
-        event: (to_stage, _ENTER[to_stage])
-        for (from_stage, event), to_stage in TRANSITIONS.items()
-        if from_stage is stage and to_stage in _ENTER
-    }
-    for stage in Stage
-]
+
+
+def steps_of(session_class: type[Session]) -> Steps:
+    """Work out the steps of a kind of session."""
+    return [
+        {
+            event: (to_stage, getattr(session_class, _ENTER[to_stage]))
+            for (from_stage, event), to_stage in TRANSITIONS.items()
+            if from_stage is stage and to_stage in _ENTER
+        }
+        for stage in Stage
+    ]
+
+
+Session._steps = steps_of(Session)

@@ -31,9 +31,9 @@ from twisted_lb.net.poll import Poller
 from twisted_lb.net.stream import Stream
 from twisted_lb.plugin_host import Built
 from twisted_lb.process import Process
-from twisted_lb.session import Session
 from twisted_lb.stages.admission import Limit
 from twisted_lb.stages.proxy_header import Reception
+from twisted_lb.tcp_session import TcpSession
 from twisted_lb.testing import MemoryNetwork, MemoryTransport
 
 ROOM_BYTES = 100_000
@@ -307,7 +307,7 @@ class World:
             ours, theirs = socket.socketpair()
             ours.setblocking(False)
             stream = Stream(self.poller, ours)
-            session = Session(self.process, frontend, self.limits, stream, facts, reception)
+            session = TcpSession(self.process, frontend, self.limits, stream, facts, reception)
             stream.attach(session, half_close=True)
             stream.accepted()
             peer: Peer = Sockets(self, theirs)

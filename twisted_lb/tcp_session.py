@@ -1,0 +1,196 @@
+"""TCP mode: what a session does with bytes that it need not understand.
+
+A frontend's validators look at the first of them; then they are relayed, socket to socket where both ends are ours.
+"""
+
+from math import inf
+from typing import Any
+
+from twisted.python.failure import Failure
+
+from twisted_lb.endings import NORMAL, Cause, Ending, Stage
+from twisted_lb.errors import PluginError
+from twisted_lb.facts import Facts
+from twisted_lb.frontend import Frontend
+from twisted_lb.net.stream import Stream
+from twisted_lb.process import Process
+from twisted_lb.session import PASSED, Event, Session, steps_of
+from twisted_lb.stages.admission import Limit
+from twisted_lb.stages.connect import ServerProtocol
+from twisted_lb.stages.proxy_header import Reception
+from twisted_lb.stages.relay import StreamRelay
+from twisted_lb.stages.relay_transports import TransportRelay
+from twisted_lb.stages.validation import validate
+from twisted_lb.verdicts import Deny, NeedMore
+
+# Looking a member up on its Enum is a call of a Python function on 3.11.
+_VALIDATION, _RELAY, _NORMAL = Stage.VALIDATION, Stage.RELAY, Cause.NORMAL
+
+
+class TcpSession(Session):
+    """A session of a frontend in TCP mode."""
+
+    __slots__ = ("_client_ended", "_peek_at_least", "_relay")
+
+    def __init__(
+        self,
+        process: Process,
+        frontend: Frontend,
+        limits: tuple[Limit, ...],
+        client: Any,
+        facts: Facts,
+        reception: Reception | None = None,
+    ) -> None:
+        super().__init__(process, frontend, limits, client, facts, reception)
+        self._peek_at_least = 0
+        self._client_ended = False
+        self._relay: StreamRelay | TransportRelay | None = None
+
+    # Validation
+
+    def _enter_validation(self) -> Event | None:
+        if not self.frontend.validators:
+            return PASSED
+        self._arm(self.frontend.timers.inspect)
+        self.client.resumeProducing()
+        if self._peeked:
+            self._look()
+        return None
+
+    def _look(self) -> None:
+        """Let the validators look at what the client sent so far."""
+        try:
+            verdict = validate(self.frontend.validators, self._peeked, self.facts)
+        except PluginError as error:
+            self._end_blaming(error)
+            return
+        match verdict:
+            case NeedMore(at_least):
+                self._peek_at_least = at_least
+            case Deny(reason):
+                self._end(Cause.PROXY, reason)
+            case _:
+                self._peek_at_least = 0
+                self.client.pauseProducing()
+                self.advance(PASSED)
+
+    # Relay
+
+    def _enter_relay(self) -> Event | None:
+        process, client, server = self.process, self.client, self.server
+        attempt = self._server_transport
+        for observer in self.frontend.observers:
+            self._tell(observer.plugin, observer.object.session_routed, self.facts, self.backend.name, server)
+        peeked, self._peeked = self._peeked, b""
+        now = process.clock.seconds()
+        connect_s = self.backend.timers.connect
+        if connect_s is None or connect_s > self.frontend.idle.shortest:
+            self._watch_relay()
+        # Else the deadline for connecting, no longer due, is as good a moment for the first look.
+        if type(client) is Stream and type(attempt) is Stream:
+            client.poller.now = now
+            stream_relay = self._relay = StreamRelay(self, client, attempt)
+            stream_relay.start(self._preface, peeked, client.reported, attempt.reported)
+        else:
+            self._start_transport_relay(attempt, peeked)
+        self._server_transport = None
+        return None
+
+    def _start_transport_relay(self, attempt: Any, peeked: bytes) -> None:
+        protocol = attempt
+        if isinstance(attempt, Stream):
+            protocol = ServerProtocol()
+            attempt.attach(protocol, half_close=True)
+            protocol.makeConnection(attempt)  # type: ignore[no-untyped-call]
+        relay = self._relay = TransportRelay(self, self.process.clock, self.client, protocol.transport)
+        protocol.relay_through(relay.server)
+        relay.start(self._preface, peeked)
+        if self._client_ended and self._relay is relay:
+            relay.client.end_of_stream()
+
+    def _watch_relay(self) -> None:
+        """Look again in as long as a side may be idle at least."""
+        shortest_s = self.frontend.idle.shortest
+        self._arm(None if shortest_s == inf else shortest_s)
+
+    def _relay_due(self, now: float) -> None:
+        assert self._relay is not None
+        delay_s = self._relay.look(now, self.frontend.idle)
+        if delay_s is not None:
+            self._arm(delay_s)
+
+    def relay_half_closed(self) -> None:
+        """See ``RelayOwner``."""
+        idle = self.frontend.idle
+        if idle.client_fin < idle.client or idle.server_fin < idle.server:
+            self._watch_relay()
+
+    def relay_ended(self, cause: Cause, reason: str) -> None:
+        """See ``RelayOwner``."""
+        self._finish(NORMAL if cause is _NORMAL else Ending(cause, Stage.RELAY, reason))
+
+    # The client's transport, up to the relay; over other transports than ours also during it.
+
+    def dataReceived(self, data: bytes) -> None:
+        """See ``IProtocol``."""
+        if isinstance(self._relay, TransportRelay):
+            self._relay.client.data(data)
+        elif self.stage is _VALIDATION:
+            self._peeked += data
+            if len(self._peeked) >= self._peek_at_least:
+                self._look()
+        elif self.stage is not Stage.ACCESS_LOG:
+            super().dataReceived(data)
+
+    def readConnectionLost(self) -> None:
+        """See ``IHalfCloseableProtocol``. Before the relay, whoever ends without having said a thing has left."""
+        if isinstance(self._relay, TransportRelay):
+            self._relay.client.end_of_stream()
+        elif self.stage is _VALIDATION or self._reading_header() or not self._peeked:
+            self._client_left("left")
+        else:
+            self._client_ended = True
+
+    def connectionLost(self, reason: Failure) -> None:
+        """See ``IProtocol``."""
+        if isinstance(self._relay, TransportRelay):
+            self._relay.client.lost(reason)
+        else:
+            self._client_left(reason.getErrorMessage())
+
+    # Timers, endings
+
+    def timer_due(self, now: float) -> None:
+        """See ``Timed``."""
+        if self.stage is _RELAY:
+            self._relay_due(now)
+        elif self.stage is _VALIDATION:
+            self._end(Cause.CLIENT_TIMEOUT, "too little said within timeouts.inspect")
+        else:
+            super().timer_due(now)
+
+    def kill(self, reason: str, cause: Cause = Cause.KILLED) -> None:
+        """See ``Mortal``."""
+        if self._relay is not None:
+            self._relay.end(cause, reason)
+        else:
+            super().kill(reason, cause)
+
+    def _finish(self, ending: Ending) -> None:
+        super()._finish(ending)
+        relay, self._relay = self._relay, None
+        if relay is not None:
+            relay.forget()
+
+    @property
+    def bytes_in(self) -> int:
+        """How many bytes the client sent, as far as they were read."""
+        return len(self._peeked) if self._relay is None else self._relay.client.bytes_in
+
+    @property
+    def bytes_out(self) -> int:
+        """How many bytes the server sent, as far as they were read."""
+        return 0 if self._relay is None else self._relay.server.bytes_in
+
+
+TcpSession._steps = steps_of(TcpSession)
