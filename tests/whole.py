@@ -136,10 +136,10 @@ def config(bind: Any, *servers: Any, **more: Any) -> Config:
 
 
 def end(running: Running, client: socket.socket, served: socket.socket) -> None:
-    sessions = len(running.process.sessions)
+    sessions = set(running.process.sessions)
     client.close()
     served.close()
-    running.until(lambda: len(running.process.sessions) < sessions, "the end of the session")
+    running.until(lambda: not sessions <= running.process.sessions, "the end of the session")
 
 
 def run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:

@@ -1,0 +1,27 @@
+"""How TCP mode fills the stages. What each of them does to a connection is in ``tests/sessions``."""
+
+import pytest
+
+from twisted_lb.endings import Stage
+from twisted_lb.session import TRANSITIONS, Event, Session
+from twisted_lb.tcp_session import TcpSession
+
+
+@pytest.mark.parametrize("stage", [Stage.VALIDATION, Stage.RELAY])
+def test_what_depends_on_the_mode_is_filled_in_here_alone(stage: Stage) -> None:
+    for (before, event), to_stage in TRANSITIONS.items():
+        if to_stage is stage:
+            assert TcpSession._steps[before][event] != Session._steps[before][event]
+
+
+def test_every_transition_but_the_last_has_something_to_enter() -> None:
+    for (before, event), to_stage in TRANSITIONS.items():
+        if event is not Event.ENDED:
+            assert TcpSession._steps[before][event][0] is to_stage
+
+
+def test_a_walk_never_goes_back_to_a_stage_that_it_has_left() -> None:
+    session = TcpSession.__new__(TcpSession)
+    session.stage = Stage.RELAY
+    with pytest.raises(KeyError):
+        session.advance(Event.PASSED)
