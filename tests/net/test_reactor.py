@@ -1,5 +1,6 @@
 """The poller's turns: in our own reactor, and nested into any other."""
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -12,12 +13,14 @@ import pytest
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.pollreactor import PollReactor
+from twisted.internet.protocol import ClientFactory
 from twisted.internet.selectreactor import SelectReactor
 from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
 from twisted_lb.net.poll import READING, Poller
 from twisted_lb.net.reactor import LBReactor, MonotonicTime, NestedPoller, clock_of, poller_of
+from twisted_lb.net.stream import Stream
 
 
 class Spy:
@@ -190,6 +193,81 @@ def test_the_clock_of_any_other_reactor_is_monotonic_too(monkeypatch: pytest.Mon
     call.cancel()
     ours = LBReactor()
     assert clock_of(ours) is ours
+
+
+class Trigger:
+    """A watcher that does something at its first event."""
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        self.act = act
+
+    def on_events(self, events: int) -> None:
+        self.act()
+
+    def on_crash(self) -> None:
+        raise AssertionError
+
+
+class Waiter:
+    """Notes how attempts to connect went."""
+
+    def __init__(self) -> None:
+        self.connected: list[Stream] = []
+        self.failed: list[OSError] = []
+
+    def stream_connected(self, stream: Stream) -> None:
+        self.connected.append(stream)
+
+    def stream_failed(self, stream: Stream, error: OSError) -> None:
+        self.failed.append(error)
+
+
+@pytest.fixture
+def silent() -> Iterator[Any]:
+    """An address that never answers: a backlog that is full."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(3):
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(listener.getsockname())
+        yield listener.getsockname()
+
+
+@pytest.mark.parametrize("refused", [True, False])
+@pytest.mark.parametrize("reactor", [LBReactor], indirect=True)
+def test_an_event_of_a_transport_that_was_given_up_is_not_taken_for_a_stream_that_got_its_number(
+    reactor: Any, pair: tuple[socket.socket, socket.socket], silent: Any, refused: bool
+) -> None:
+    """Seen: Twisted closes at once what is given up while it connects; a stream that began to connect in the same batch
+    of events got the number, was told that it had an event, and was taken for connected.
+    """
+    poller = poller_of(reactor)
+    waiter = Waiter()
+    streams: list[Stream] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        if refused:
+            listener.close()
+
+        def give_up_and_connect() -> None:
+            number = attempt.transport.fileno()
+            attempt.stopConnecting()
+            sock = socket.SocketType(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            assert sock.fileno() == number, "the number is free, and the lowest"
+            streams.append(Stream(poller, sock))
+            streams[0].connect(silent, waiter)
+
+        poller.watch(pair[0].fileno(), Trigger(give_up_and_connect), READING)
+        pair[1].send(b"x")
+        attempt = reactor.connectTCP("127.0.0.1", port, ClientFactory())
+        reactor.runUntilCurrent()
+        reactor.doIteration(1)
+        assert streams
+        assert (waiter.connected, waiter.failed) == ([], [])
+        streams[0].drop()
 
 
 def test_the_private_name_that_we_use_is_still_twisteds() -> None:

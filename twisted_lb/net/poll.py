@@ -52,7 +52,8 @@ class Watcher(Protocol):
 class Poller:
     """The epoll, the watchers, and the work that waits for the end of a batch.
 
-    ``now``: the clock's seconds when the current batch began. ``windows``: memory shared by all reads of one process.
+    ``now``: the clock's seconds when the current batch began. ``batch``: how many there have been.
+    ``windows``: memory shared by all reads of one process.
     ``watchers``: who owns which descriptor. ``aside``: bytes that were read and not taken by the other side yet.
     ``wake``: called when there is something to do between batches, by whoever would not look otherwise.
     """
@@ -62,6 +63,7 @@ class Poller:
     def __init__(self, clock: IReactorTime, epoll: "select.epoll | None" = None) -> None:
         self.epoll = select.epoll() if epoll is None else epoll
         self.now: float = clock.seconds()
+        self.batch = 0
         memory = memoryview(bytearray(WINDOWS[-1]))
         self.windows = tuple(memory[:size] for size in WINDOWS)
         self.aside = 0
@@ -111,6 +113,7 @@ class Poller:
     def dispatch(self, events: Sequence[tuple[int, int]], foreign: Callable[[int, int], None] | None = None) -> None:
         """Work off one batch. ``foreign(fd, events)`` gets what has no watcher here."""
         self.now = self._seconds()
+        self.batch += 1
         self._in_batch = True
         watcher_of = self.watchers.get
         try:

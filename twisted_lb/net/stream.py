@@ -74,6 +74,7 @@ class Stream:
     """
 
     __slots__ = (
+        "_began_in",
         "_half_close",
         "_lost",
         "_paused",
@@ -128,6 +129,7 @@ class Stream:
     def connect(self, sockaddr: Any, waiter: ConnectWaiter) -> None:
         """Begin to connect; ``waiter`` is told once, never from within this call."""
         self._waiter = waiter
+        self._began_in = self.poller.batch
         self.writable_watched = True
         code = self.sock.connect_ex(sockaddr)
         if code in (0, errno.EINPROGRESS):
@@ -200,6 +202,9 @@ class Stream:
             assert isinstance(error, OSError)
             self.drop()
             waiter.stream_failed(self, error)
+            return
+        if self._began_in == self.poller.batch:
+            # An event of whoever had this number before: Twisted closes at once what is given up while it connects.
             return
         if events & (EPOLLERR | EPOLLHUP):
             code = self.sock.getsockopt(SOL_SOCKET, SO_ERROR)
