@@ -17,7 +17,7 @@ from twisted.logger import LogEvent
 
 from twisted_lb.config.inherit import BackendTimers, FrontendTimers
 from twisted_lb.endings import Cause
-from twisted_lb.net.poll import ASIDE_BUDGET, EPOLLIN, WINDOWS
+from twisted_lb.net.poll import ASIDE_BUDGET, EPOLLIN, EPOLLRDHUP, WINDOWS
 from twisted_lb.net.stream import Stream
 from twisted_lb.stages.relay import IdleTimers, Relay, StreamRelay
 
@@ -328,6 +328,7 @@ class Bulk:
         assert link.owner.relay is not None
         self.client, self.server = link.owner.relay.client, link.owner.relay.server
         self.takes: Callable[[int], int] = lambda size: size
+        self.gives: Callable[[int], int] = lambda size: size
         self.client.recv_into = self._recv_into  # type: ignore[assignment]
         self.server.send = self._send  # type: ignore[assignment]
 
@@ -336,7 +337,8 @@ class Bulk:
 
     def _recv_into(self, view: memoryview) -> int:
         self.reads.append(len(view))
-        return len(view)
+        assert len(self.reads) < 1000, "it never comes to an end"
+        return self.gives(len(view))
 
 
 def test_a_bulk_transfer_moves_a_bounded_part_each_turn_and_small_messages_go_between(
@@ -353,6 +355,28 @@ def test_a_bulk_transfer_moves_a_bounded_part_each_turn_and_small_messages_go_be
         loop.turn()
         assert len(bulk.reads) == before + 1, "one window in each turn, and one turn in each batch"
         assert read(small.server) == b"ping", f"in turn {turn}"
+
+
+@pytest.mark.parametrize("events", [0, EPOLLIN | EPOLLRDHUP])
+def test_one_that_sends_as_fast_as_it_is_read_leaves_turns_to_others(loop: "Loop", links: Links, events: int) -> None:
+    """Seen: no read filled its window, none found nothing, and one turn moved 56 MiB while the others waited."""
+    bulk = Bulk(links())
+    bulk.gives = lambda size: size - 1
+    for _ in range(10):
+        before = len(bulk.reads)
+        bulk.client.on_events(events)
+        assert len(bulk.reads) - before <= 2
+        assert list(loop.poller.ready) == [bulk.client], "it has its next turn after the others"
+        loop.poller.ready.clear()
+
+
+def test_events_that_come_again_and_again_do_not_add_up_to_more_turns(loop: "Loop", links: Links) -> None:
+    """Seen: with each event of a transfer that was waiting for its turn already it had one turn more in each batch."""
+    bulk = Bulk(links())
+    for _ in range(10):
+        before = len(bulk.reads)
+        loop.poller.dispatch([(bulk.client.fd, EPOLLIN)])
+        assert len(bulk.reads) - before <= 2, "one for the event, and one for what was cut short"
 
 
 def test_the_window_grows_with_the_transfer_and_shrinks_when_the_reader_is_slow(loop: "Loop", links: Links) -> None:

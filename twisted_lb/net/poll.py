@@ -67,7 +67,7 @@ class Poller:
         memory = memoryview(bytearray(WINDOWS[-1]))
         self.windows = tuple(memory[:size] for size in WINDOWS)
         self.aside = 0
-        self.ready: list[Watcher] = []
+        self.ready: dict[Watcher, None] = {}
         self.wake: Callable[[], None] | None = None
         self._seconds = clock.seconds
         self.watchers: dict[int, Watcher] = {}
@@ -86,8 +86,9 @@ class Poller:
         self.epoll.modify(fd, events)
 
     def again(self, watcher: Watcher) -> None:
-        """Call ``watcher.on_events(0)`` after the events of this batch (or of the next one)."""
-        self.ready.append(watcher)
+        """Call ``watcher.on_events(0)`` once after the events of this batch (or of the next one)."""
+        # A dict: who asks again at each event, its turn still to come, must not have one turn more in each batch.
+        self.ready[watcher] = None
         if self.wake is not None and not self._in_batch:
             self.wake()
 
@@ -142,7 +143,7 @@ class Poller:
                 raise interrupt
 
     def _run_ready(self) -> None:
-        ready, self.ready = self.ready, []
+        ready, self.ready = self.ready, {}
         for watcher in ready:
             try:
                 watcher.on_events(0)

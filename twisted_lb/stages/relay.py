@@ -200,6 +200,7 @@ class StreamSide:
                 self.check_error()
             return
         poller = self.poller
+        read_on = False
         while True:
             window = self.window
             if window and poller.aside > ASIDE_BUDGET:
@@ -241,6 +242,11 @@ class StreamSide:
                 return
             # The end of stream came together with these bytes, and its event will not come back: read on to it. Or
             # this is the turn of what was cut short (no events), and what was reported before that is not known here.
+            if read_on:
+                # Whoever sends as fast as we read would keep this loop busy for ever: the rest at the next turn.
+                poller.again(self)
+                return
+            read_on = True
 
     def on_crash(self) -> None:
         """See ``Watcher``."""
