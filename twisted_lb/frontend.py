@@ -9,7 +9,7 @@ from twisted_lb.endings import Stage
 from twisted_lb.plugin_host import Built
 from twisted_lb.stages.access_log import AccessLog
 from twisted_lb.stages.admission import Limit
-from twisted_lb.stages.relay import IdleTimers
+from twisted_lb.stages.relay_timers import IdleTimers
 
 
 class Frontend:

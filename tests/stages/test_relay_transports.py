@@ -12,7 +12,7 @@ from zope.interface import alsoProvides, implementer
 
 from twisted_lb.endings import Cause
 from twisted_lb.stages.connect import ServerProtocol
-from twisted_lb.stages.relay import IdleTimers
+from twisted_lb.stages.relay_timers import IdleTimers
 from twisted_lb.stages.relay_transports import TransportRelay, can_half_close
 from twisted_lb.testing import MemoryNetwork, MemoryTransport
 from twisted_lb.testing.transports import READ_SIZE, WRITE_LIMIT

@@ -4,143 +4,24 @@ Stage: relay.
 In: a client's and a server's connection, and the client's bytes that earlier stages looked at.
 Out: ``relay_ended(cause, reason)`` once, with both connections closed.
 Never: reads from one side while the other has not taken what was read before. Never turns a reset into a clean end.
-Source: docs/explanation/performance.md for the techniques; HAProxy configuration.txt for the timers.
+Source: docs/explanation/performance.md for the techniques.
 
 ``StreamRelay`` moves bytes from socket to socket between two streams of ours. ``relay_transports.TransportRelay`` does
-the same between any two Twisted transports. One contract suite runs on both.
+the same between any two Twisted transports. One contract suite runs on both; ``relay_timers`` has their timers.
 """
 
 import contextlib
 import errno
 import os
-from dataclasses import dataclass
-from math import inf
 from socket import AF_UNIX, SHUT_WR, SO_ERROR, SO_LINGER, SOL_SOCKET
-from typing import Protocol
 
-from twisted_lb.config.inherit import BackendTimers, FrontendTimers
 from twisted_lb.endings import Cause
 from twisted_lb.net.poll import ASIDE_BUDGET, EPOLLERR, EPOLLOUT, EPOLLRDHUP, READ_ON, READING_AND_WRITING
 from twisted_lb.net.stream import RESET_ON_CLOSE, Stream
+from twisted_lb.stages.relay_timers import Relay, RelayOwner
 
 # Looking a member up on its Enum is a call of a Python function on 3.11.
 _CLIENT, _SERVER, _NORMAL = Cause.CLIENT, Cause.SERVER, Cause.NORMAL
-
-
-class RelayOwner(Protocol):
-    """Who wants to know when a relay is over."""
-
-    def relay_ended(self, cause: Cause, reason: str) -> None:
-        """Both connections are closed."""
-
-    def relay_half_closed(self) -> None:
-        """The first of the two sides has sent all; other timers count from now on."""
-
-
-class Side(Protocol):
-    """One side of a relay, as far as the timers look at it."""
-
-    eof: bool
-    """It has sent all it will send."""
-    bytes_in: int
-    """Bytes that it has sent."""
-    blocked_since: float
-    """When it stopped taking what it was sent; 0 while it takes everything."""
-
-
-@dataclass(frozen=True, slots=True)
-class IdleTimers:
-    """How long each side may be idle during the relay, in seconds; ``inf`` for ever.
-
-    ``client_fin`` and ``server_fin`` count once a side has sent all. ``shortest``: of the four.
-    """
-
-    client: float
-    server: float
-    client_fin: float
-    server_fin: float
-    shortest: float
-
-    @classmethod
-    def of(cls, frontend: FrontendTimers, backend: BackendTimers) -> "IdleTimers":
-        """Work out which of the settings counts when: ``tunnel`` replaces both, and the fin timers replace that."""
-        client, server = (inf if span is None else span for span in (frontend.client, backend.server))
-        if backend.tunnel is not None:
-            client = server = backend.tunnel
-        client_fin = client if frontend.client_fin is None else frontend.client_fin
-        server_fin = server if backend.server_fin is None else backend.server_fin
-        return cls(client, server, client_fin, server_fin, min(client, server, client_fin, server_fin))
-
-
-class Relay:
-    """What both kinds have in common: the two sides, and when which timer is due.
-
-    ``last``: when a byte last moved, in the clock's seconds. ``half_closed``: a side has sent all.
-    """
-
-    __slots__ = ("half_closed", "last", "owner")
-    client: Side
-    server: Side
-
-    def __init__(self, owner: RelayOwner, now: float) -> None:
-        self.owner: RelayOwner | None = owner
-        self.last = now
-        self.half_closed = False
-
-    def next_deadline(self, timers: IdleTimers) -> tuple[float, Cause] | None:
-        """When which side times out if nothing moves until then; ``None`` for never.
-
-        A side's read timer does not run while the other side does not take what there is: then it is we who refuse to
-        read. A side that does not take has a write timer of the same length.
-        """
-        if self.half_closed:
-            client_s, server_s = timers.client_fin, timers.server_fin
-        else:
-            client_s, server_s = timers.client, timers.server
-        due: tuple[float, Cause] | None = None
-        for side, other, timeout_s, cause in (
-            (self.client, self.server, client_s, Cause.CLIENT_TIMEOUT),
-            (self.server, self.client, server_s, Cause.SERVER_TIMEOUT),
-        ):
-            if timeout_s == inf or ((side.eof or other.blocked_since) and not side.blocked_since):
-                continue
-            deadline = (side.blocked_since or self.last) + timeout_s
-            if due is None or deadline < due[0]:
-                due = deadline, cause
-        return due
-
-    def look(self, now: float, timers: IdleTimers) -> float | None:
-        """End if a side has been idle for too long.
-
-        Returns: in how many seconds to look again, ``None`` when there is nothing more to look at. Never later than the
-            shortest timer: what keeps one from running can end at any moment without anybody being told.
-        """
-        due = self.next_deadline(timers)
-        if due is not None and due[0] <= now:
-            self.end(due[1], "idle for too long")
-            return None
-        delay_s = timers.shortest if due is None else min(due[0] - now, timers.shortest)
-        return None if delay_s == inf else delay_s
-
-    def half_close(self) -> None:
-        """From now on the timers for half-closed connections count."""
-        if not self.half_closed and self.owner is not None:
-            self.half_closed = True
-            self.owner.relay_half_closed()
-
-    def end(self, cause: Cause, reason: str = "", reset: bool = True) -> None:
-        """Close both sides, with a RST unless ``reset`` is false, and tell the owner; once."""
-        owner, self.owner = self.owner, None
-        if owner is not None:
-            self._close(reset)
-            owner.relay_ended(cause, reason)
-
-    def _close(self, reset: bool) -> None:
-        raise NotImplementedError
-
-    def forget(self) -> None:
-        """Let go of the two sides, which refer to this relay; their counters have been read."""
-        del self.client, self.server
 
 
 class StreamSide:

@@ -23,7 +23,7 @@ from zope.interface import implementer
 
 from twisted_lb.endings import Cause
 from twisted_lb.net.hang_up import hang_up
-from twisted_lb.stages.relay import Relay, RelayOwner
+from twisted_lb.stages.relay_timers import Relay, RelayOwner
 
 
 @implementer(IPushProducer)
