@@ -5,7 +5,7 @@ it waits for then calls ``advance``) or has ended the connection. What TCP mode 
 protocol stands in ``tcp_session``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from twisted_lb.backends.pool import Server
 from twisted_lb.endings import Cause, Ending, Stage
-from twisted_lb.errors import PluginError
+from twisted_lb.errors import PluginError, shown
 from twisted_lb.facts import Facts
 from twisted_lb.frontend import Frontend
 from twisted_lb.net.hang_up import hang_up
@@ -40,10 +40,16 @@ class Event(IntEnum):
     FULL = 1
     """Every usable server has all the connections that it may have."""
     ENDED = 2
+    AGAIN = 3
+    """HTTP: this request has been answered, and another one may follow."""
+    LATER = 4
+    """HTTP: there is an answer, but the client has to wait for it."""
+    RETRY = 5
+    """HTTP: a connection that was used before turned out to be gone, and another one may serve."""
 
 
 # Looking a member up on its Enum is a call of a Python function on 3.11, a dozen of them per connection.
-PASSED, FULL, ENDED = Event
+PASSED, FULL, ENDED, AGAIN, LATER, RETRY = Event
 _ACCEPT, _PROXY_HEADER, _BALANCE = Stage.ACCEPT, Stage.PROXY_HEADER, Stage.BALANCE
 _DIRECT, _REFUSED = Trust.DIRECT, Trust.REFUSED
 
@@ -66,7 +72,26 @@ TRANSITIONS: Final[dict[tuple[Stage, Event], Stage]] = {
     (Stage.CONNECT, Event.ENDED): Stage.ACCESS_LOG,
     (Stage.RELAY, Event.ENDED): Stage.ACCESS_LOG,
 }
-"""From which stage which event leads where; what is not here cannot happen."""
+"""From which stage which event leads where in TCP mode; what is not here cannot happen."""
+
+HTTP_TRANSITIONS: Final[dict[tuple[Stage, Event], Stage]] = {
+    **TRANSITIONS,
+    (Stage.VALIDATION, Event.AGAIN): Stage.VALIDATION,
+    (Stage.POLICY, Event.AGAIN): Stage.VALIDATION,
+    (Stage.POLICY, Event.LATER): Stage.TARPIT,
+    (Stage.TARPIT, Event.AGAIN): Stage.VALIDATION,
+    (Stage.TARPIT, Event.ENDED): Stage.ACCESS_LOG,
+    (Stage.BALANCE, Event.AGAIN): Stage.VALIDATION,
+    (Stage.QUEUE, Event.AGAIN): Stage.VALIDATION,
+    (Stage.CONNECT, Event.PASSED): Stage.RESPONSE,
+    (Stage.CONNECT, Event.AGAIN): Stage.VALIDATION,
+    (Stage.RESPONSE, Event.PASSED): Stage.RELAY,
+    (Stage.RESPONSE, Event.AGAIN): Stage.VALIDATION,
+    (Stage.RESPONSE, Event.RETRY): Stage.CONNECT,
+    (Stage.RESPONSE, Event.ENDED): Stage.ACCESS_LOG,
+    (Stage.RELAY, Event.AGAIN): Stage.VALIDATION,
+}
+"""In HTTP mode each request walks anew from validation on, until the connection ends."""
 
 
 Steps = list[dict[Event, tuple[Stage, Callable[[Any], Event | None]]]]
@@ -403,8 +428,7 @@ class Session:
 
     def _finish(self, ending: Ending) -> None:
         process = self.process
-        reached_backend = self.stage >= _BALANCE
-        self.stage = TRANSITIONS[self.stage, ENDED]
+        before, self.stage = self.stage, TRANSITIONS[self.stage, ENDED]
         process.wheel.disarm(self)
         if self.frontend.recorded:
             try:
@@ -413,14 +437,18 @@ class Session:
                 self._log.failure("a record is lost")
         # They refer to this session: without this all would live until the garbage collector comes by.
         self.client = self._questions = None
-        if reached_backend:
+        self._leave_backend(before)
+        for limit in self._limits:
+            limit.give_back()
+        process.session_ended(self)
+
+    def _leave_backend(self, stage: Stage) -> None:
+        """Give back what was taken of the backend up to ``stage``."""
+        if stage >= _BALANCE:
             self.backend.load.connections -= 1
         server = self.server
         if server is not None:
             self.backend.give_back(server)
-        for limit in self._limits:
-            limit.give_back()
-        process.session_ended(self)
 
     @property
     def bytes_in(self) -> int:
@@ -449,7 +477,7 @@ class Session:
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 raise
-            what = f"raised {error!r} in {getattr(call, '__name__', call)}"
+            what = f"raised {shown(error)} in {getattr(call, '__name__', call)}"
             self.process.blame(PluginError(plugin, what), f"frontend {self.frontend.name}")
 
     def _since(self, moment: float) -> int:
@@ -461,19 +489,23 @@ _ENTER: dict[Stage, str] = {
     Stage.PROXY_HEADER: "_enter_proxy_header",
     Stage.VALIDATION: "_enter_validation",
     Stage.POLICY: "_enter_policy",
+    Stage.TARPIT: "_enter_tarpit",
     Stage.BALANCE: "_enter_balance",
     Stage.QUEUE: "_enter_queue",
     Stage.CONNECT: "_enter_connect",
+    Stage.RESPONSE: "_enter_response",
     Stage.RELAY: "_enter_relay",
 }
 
 
-def steps_of(session_class: type[Session]) -> Steps:
+def steps_of(
+    session_class: type[Session], transitions: Mapping[tuple[Stage, Event], Stage] = TRANSITIONS
+) -> Steps:
     """Work out the steps of a kind of session."""
     return [
         {
             event: (to_stage, getattr(session_class, _ENTER[to_stage]))
-            for (from_stage, event), to_stage in TRANSITIONS.items()
+            for (from_stage, event), to_stage in transitions.items()
             if from_stage is stage and to_stage in _ENTER
         }
         for stage in Stage

@@ -327,6 +327,8 @@ def test_an_access_log_that_raises_or_answers_nonsense_loses_its_record_alone(
 class Observer:
     """Notes what it is told, and raises in the methods named."""
 
+    error: Exception = OopsError("oops")
+
     def __init__(self, *broken: str) -> None:
         self.broken = broken
         self.told: list[str] = []
@@ -334,7 +336,7 @@ class Observer:
     def _note(self, name: str) -> None:
         self.told.append(name)
         if name in self.broken:
-            raise OopsError(name)
+            raise self.error
 
     def session_opened(self, facts: Any) -> None:
         self._note("session_opened")
@@ -349,10 +351,12 @@ class Observer:
 ALL_EVENTS = ["session_opened", "session_routed", "session_closed"]
 
 
+@pytest.mark.parametrize("error", [OopsError, HostileError])
 def test_an_observer_that_raises_harms_neither_the_connection_nor_other_observers(
-    world: "World", log: list[LogEvent]
+    world: "World", log: list[LogEvent], error: type[Exception]
 ) -> None:
     broken, sound = Observer(*ALL_EVENTS), Observer()
+    broken.error = error()
     client = world.client(world.frontend(world.backend(world.upstream()), observers=[broken, sound]))
     assert_next_works(world, client)
     assert broken.told == sound.told == ALL_EVENTS
