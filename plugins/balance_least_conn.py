@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from zope.interface import implementer
 
-from twisted_lb.api import Facts, IBalancer, IServer, Options, Supply, hookimpl
+from twisted_lb.api import Facts, IBalancer, IServer, Options, Supply, Turns, hookimpl
 
 
 @implementer(IBalancer)
@@ -18,7 +18,7 @@ class LeastConn:
     """
 
     def __init__(self) -> None:
-        self._credit: dict[str, int] = {}
+        self._turns = Turns()
 
     def choose(self, candidates: Sequence[IServer], facts: Facts) -> IServer:
         """Return the candidate with the least ``connections / weight``.
@@ -34,23 +34,7 @@ class LeastConn:
             elif load < least or least < 0:
                 least = load
                 equals = [server]
-        return equals[0] if len(equals) == 1 else self._take_turns(equals)
-
-    def _take_turns(self, equals: Sequence[IServer]) -> IServer:
-        credit = self._credit
-        chosen = equals[0]
-        total = 0
-        most = None
-        for server in equals:
-            name = server.name
-            weight = server.weight
-            total += weight
-            credit[name] = have = credit.get(name, 0) + weight
-            if most is None or have > most:
-                most = have
-                chosen = server
-        credit[chosen.name] -= total
-        return chosen
+        return equals[0] if len(equals) == 1 else self._turns.next(equals)
 
 
 def build(options: Options) -> LeastConn:

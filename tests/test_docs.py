@@ -212,7 +212,8 @@ ORIGINS: dict[tuple[str, Cause], set[Stage]] = {
     ("connect", Cause.RESOURCE): {Stage.CONNECT},
     ("connect", Cause.SERVER): {Stage.CONNECT},
     ("connect", Cause.SERVER_TIMEOUT): {Stage.CONNECT},
-    **{("relay", cause): {Stage.RELAY} for cause in Cause if cause.value in "-CScsI"},
+    **{("relay", cause): {Stage.RELAY} for cause in Cause if cause.value in "-CSI"},
+    **{("relay_timers", cause): {Stage.RELAY} for cause in Cause if cause.value in "cs"},
     **{("relay_transports", cause): {Stage.RELAY} for cause in (Cause.NORMAL, Cause.CLIENT, Cause.SERVER)},
 }
 """Which module ends connections for which cause in which stages."""

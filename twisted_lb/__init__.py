@@ -8,6 +8,7 @@ The map of this package; imports only ever point up this list, and a connection 
 - ``facts``        what has been learnt about a connection
 - ``wire``         bytes to values and back, without Twisted and without a clock
 - ``networks``     sets of networks and addresses
+- ``turns``        taking turns according to weights
 - ``api``          the front desk: all that a plugin may import
 - ``hookspecs``    every hook
 - ``config``       one TOML file read into frozen structs

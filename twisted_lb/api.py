@@ -17,6 +17,7 @@ from twisted_lb.endings import NORMAL, Cause, Ending, Stage
 from twisted_lb.errors import ConfigError, PluginError, WireError
 from twisted_lb.facts import Facts, SocketAddress
 from twisted_lb.networks import Networks
+from twisted_lb.turns import Turns
 from twisted_lb.verdicts import ALLOW, NEED_MORE, Allow, Deny, NeedMore, Verdict
 from twisted_lb.wire.crc32c import crc32c
 from twisted_lb.wire.proxy_header import ProxyHeader, Tlv, TlvType
@@ -51,6 +52,7 @@ __all__ = [
     "Supply",
     "Tlv",
     "TlvType",
+    "Turns",
     "Verdict",
     "WireError",
     "check_tlv",
