@@ -12,7 +12,7 @@ from twisted_lb.api import Facts, IBalancer, IServer, Options, Supply, Turns, ho
 
 @implementer(IBalancer)
 class RoundRobin:
-    """Smooth weighted round robin; a server that was full or down for a while comes back with the credit that it had."""
+    """Smooth weighted round robin; a server that was full or down for a while comes back with the credit it had."""
 
     def __init__(self) -> None:
         self._turns = Turns()
