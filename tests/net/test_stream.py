@@ -8,224 +8,37 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
     IConsumer,
-    IHalfCloseableProtocol,
-    IProtocol,
     IPushProducer,
     ITCPTransport,
 )
-from twisted.internet.pollreactor import PollReactor
-from twisted.internet.protocol import Factory
-from twisted.internet.task import Clock
-from twisted.python.failure import Failure
-from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from twisted_lb.net.stream import READ_SIZE, WRITE_LIMIT, Stream, start
+from tests.net.kinds import (
+    BULK,
+    HalfNotes,
+    Kind,
+    Notes,
+    Streams,
+    Tcp,
+    TwistedTcp,
+    Waiter,
+    nonblocking,
+)
+from twisted_lb.net.stream import READ_SIZE, Stream
 from twisted_lb.testing import MemoryNetwork, MemoryTransport
 
 if TYPE_CHECKING:
     from tests.conftest import Loop
 
-BULK = os.urandom(1 << 20) * 8
-
-
-class Notes:
-    """A protocol that notes what it is told; ``act(event)`` happens at each."""
-
-    def __init__(self, act: Callable[[str], None] = lambda event: None) -> None:
-        self.transport: Any = None
-        self.data = b""
-        self.events: list[str] = []
-        self.reason: Failure | None = None
-        self.act = act
-
-    def _note(self, event: str) -> None:
-        self.events.append(event)
-        self.act(event)
-
-    def makeConnection(self, transport: Any) -> None:
-        self.transport = transport
-
-    def dataReceived(self, data: bytes) -> None:
-        assert data
-        self.data += data
-        self._note("data")
-
-    def connectionLost(self, reason: Failure) -> None:
-        self.reason = reason
-        self._note("lost")
-
-
-@implementer(IHalfCloseableProtocol)
-class HalfNotes(Notes):
-    """The same for connections that may be open in one direction."""
-
-    def readConnectionLost(self) -> None:
-        self._note("read closed")
-
-    def writeConnectionLost(self) -> None:
-        self._note("write closed")
-
-
-class Source:
-    """A producer that notes when it is paused and resumed, and may write at each resumption."""
-
-    def __init__(self, transport: Any, pieces: int = 0) -> None:
-        self.transport = transport
-        self.streaming = not pieces
-        self.pieces = pieces
-        self.events: list[str] = []
-
-    def pauseProducing(self) -> None:
-        self.events.append("pause")
-
-    def resumeProducing(self) -> None:
-        self.events.append("resume")
-        if self.pieces:
-            self.pieces -= 1
-            self.transport.write(b"piece")
-        elif not self.streaming:
-            self.transport.unregisterProducer()
-
-    def stopProducing(self) -> None:
-        self.events.append("stop")
-
 
 # What any transport of ours must do
-
-
-class Kind:
-    """A kind of transport: makes connected pairs, and lets things happen."""
-
-    def connect(self, left: Notes, right: Notes) -> tuple[Any, Any]:
-        raise NotImplementedError
-
-    def settle(self) -> None:
-        raise NotImplementedError
-
-    def close(self) -> None:
-        """Leave nothing open."""
-
-
-class Streams(Kind):
-    """Streams of ours, over Unix sockets."""
-
-    def __init__(self) -> None:
-        from twisted_lb.net.poll import Poller
-
-        self.poller = Poller(Clock())
-
-    def connect(self, left: Notes, right: Notes) -> tuple[Any, Any]:
-        streams = []
-        for sock, protocol in zip(self.pair(), (left, right), strict=True):
-            sock.setblocking(False)
-            stream = Stream(self.poller, sock)
-            stream.accepted()
-            start(stream, cast(IProtocol, protocol))
-            streams.append(stream)
-        return streams[0], streams[1]
-
-    def pair(self) -> tuple[socket.socket, socket.socket]:
-        return socket.socketpair()
-
-    def settle(self) -> None:
-        quiet = 0
-        while quiet < 2:
-            events = self.poller.epoll.poll(0.005)
-            quiet = 0 if events or self.poller.ready else quiet + 1
-            self.poller.dispatch(events)
-
-    def close(self) -> None:
-        for watcher in list(self.poller.watchers.values()):
-            assert isinstance(watcher, Stream)
-            watcher.drop()
-        self.poller.epoll.close()
-
-
-class TcpStreams(Streams):
-    """Streams of ours, over TCP."""
-
-    def pair(self) -> tuple[socket.socket, socket.socket]:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            near = socket.create_connection(listener.getsockname())
-            return near, listener.accept()[0]
-
-
-class TwistedTcp(Kind):
-    """Twisted's own."""
-
-    def __init__(self) -> None:
-        self.reactor: Any = PollReactor()
-
-    def connect(self, left: Notes, right: Notes) -> tuple[Any, Any]:
-        class Giver(Factory):
-            noisy = False
-
-            def __init__(self, protocol: Any) -> None:
-                self.given = protocol
-
-            def buildProtocol(self, addr: Any) -> Any:
-                return self.given
-
-        ports: list[Any] = []
-        TCP4ServerEndpoint(self.reactor, 0, interface="127.0.0.1").listen(Giver(right)).addCallback(ports.append)
-        TCP4ClientEndpoint(self.reactor, "127.0.0.1", ports[0].getHost().port).connect(Giver(left))
-        while left.transport is None or right.transport is None:
-            self.reactor.iterate(0.01)
-        ports[0].stopListening()
-        self.reactor.iterate(0)
-        return left.transport, right.transport
-
-    def settle(self) -> None:
-        for _ in range(300):
-            self.reactor.iterate(0)
-        for _ in range(3):
-            self.reactor.iterate(0.005)
-
-    def close(self) -> None:
-        for descriptor in self.reactor.removeAll():
-            descriptor.connectionLost(Failure(ConnectionDone()))
-        for wakeup in self.reactor._internalReaders:
-            wakeup.connectionLost(None)
-
-
-class Memory(Kind):
-    """The test kit's."""
-
-    def __init__(self) -> None:
-        self.network = MemoryNetwork()
-
-    def connect(self, left: Notes, right: Notes) -> tuple[Any, Any]:
-        return self.network.connect(left, right)
-
-    def settle(self) -> None:
-        self.network.settle()
-
-
-@pytest.fixture(params=[Streams, TcpStreams, TwistedTcp, Memory])
-def kind(request: pytest.FixtureRequest) -> Iterator[Kind]:
-    """Each kind of transport."""
-    one: Kind = request.param()
-    yield one
-    one.close()
-
-
-@pytest.fixture(params=[Streams, TcpStreams, Memory])
-def ours(request: pytest.FixtureRequest) -> Iterator[Kind]:
-    """Each kind but Twisted's."""
-    one: Kind = request.param()
-    yield one
-    one.close()
 
 
 def test_it_declares_what_it_is(kind: Kind) -> None:
@@ -234,22 +47,6 @@ def test_it_declares_what_it_is(kind: Kind) -> None:
         assert interface.providedBy(transport)
         if not isinstance(kind, TwistedTcp):
             verifyObject(interface, transport)
-
-
-def test_what_is_written_arrives_once_and_in_order(kind: Kind) -> None:
-    left, _ = kind.connect(HalfNotes(), right := HalfNotes())
-    left.write(b"one ")
-    left.writeSequence([b"two ", b"three"])
-    left.write(b"")
-    kind.settle()
-    assert right.data == b"one two three"
-
-
-def test_a_lot_that_is_written_at_once_arrives_whole(kind: Kind) -> None:
-    left, _ = kind.connect(HalfNotes(), right := HalfNotes())
-    left.write(BULK)
-    kind.settle()
-    assert right.data == BULK
 
 
 def test_nothing_is_delivered_while_it_is_paused(kind: Kind) -> None:
@@ -277,39 +74,6 @@ def test_pausing_within_a_delivery_stops_the_next_one(kind: Kind) -> None:
     assert right.data == BULK[: 10 * READ_SIZE]
 
 
-def test_a_producer_is_paused_while_nobody_reads_and_resumed_afterwards(kind: Kind) -> None:
-    left, reader = kind.connect(HalfNotes(), right := HalfNotes())
-    reader.pauseProducing()
-    left.registerProducer(source := Source(left), True)
-    written = 0
-    while "pause" not in source.events:
-        left.write(BULK[:WRITE_LIMIT])
-        written += WRITE_LIMIT
-        kind.settle()
-        assert written < 50 << 20, "it is never paused"
-    assert source.events == ["pause"]
-    reader.resumeProducing()
-    kind.settle()
-    assert source.events == ["pause", "resume"]
-    assert len(right.data) == written
-
-
-def test_a_pull_producer_is_asked_for_each_piece(kind: Kind) -> None:
-    left, _ = kind.connect(HalfNotes(), right := HalfNotes())
-    left.registerProducer(Source(left, pieces=5), False)
-    kind.settle()
-    assert right.data == b"piece" * 5
-
-
-def test_there_is_one_producer_at_a_time(kind: Kind) -> None:
-    left, _ = kind.connect(HalfNotes(), HalfNotes())
-    left.registerProducer(Source(left), True)
-    with pytest.raises(RuntimeError):
-        left.registerProducer(Source(left), True)
-    left.unregisterProducer()
-    left.registerProducer(Source(left), True)
-
-
 def test_half_close_ends_one_direction_only(kind: Kind) -> None:
     left, answering = kind.connect(near := HalfNotes(), right := HalfNotes())
     left.write(b"question")
@@ -331,28 +95,6 @@ def test_half_close_ends_one_direction_only(kind: Kind) -> None:
         assert protocol.events[-1] == "lost"
         assert protocol.reason is not None
         assert protocol.reason.check(ConnectionDone)
-
-
-def test_half_close_waits_for_what_was_written(kind: Kind) -> None:
-    left, reader = kind.connect(HalfNotes(), right := HalfNotes())
-    reader.pauseProducing()
-    left.write(BULK)
-    left.loseWriteConnection()
-    kind.settle()
-    assert right.events == []
-    reader.resumeProducing()
-    kind.settle()
-    assert right.data == BULK
-    assert right.events[-1] == "read closed"
-
-
-def test_nothing_can_be_written_after_a_half_close(kind: Kind) -> None:
-    left, _ = kind.connect(HalfNotes(), right := HalfNotes())
-    left.loseWriteConnection()
-    kind.settle()
-    left.write(b"too late")
-    kind.settle()
-    assert right.data == b""
 
 
 def test_a_protocol_that_knows_no_half_close_loses_the_connection_at_the_end_of_stream(kind: Kind) -> None:
@@ -383,36 +125,6 @@ def test_an_end_of_stream_behind_bytes_that_were_paused_is_seen(kind: Kind) -> N
     assert "read closed" in right.events
 
 
-def test_losing_the_connection_sends_what_was_written_first(kind: Kind) -> None:
-    left, reader = kind.connect(near := HalfNotes(), right := HalfNotes())
-    reader.pauseProducing()
-    left.write(BULK)
-    left.loseConnection()
-    kind.settle()
-    assert near.events == []
-    reader.resumeProducing()
-    kind.settle()
-    assert right.data == BULK
-    assert right.events[-1] == "read closed"
-    assert near.events == ["lost"]
-    assert near.reason is not None
-    assert near.reason.check(ConnectionDone)
-
-
-def test_losing_the_connection_waits_for_the_producer(ours: Kind) -> None:
-    """As ``ITransport.loseConnection`` promises; Twisted's own TCP does not."""
-    left, _ = ours.connect(near := HalfNotes(), right := HalfNotes())
-    left.registerProducer(Source(left), True)
-    left.loseConnection()
-    left.write(b"the producer's last words")
-    ours.settle()
-    assert right.data == b"the producer's last words"
-    assert near.events == []
-    left.unregisterProducer()
-    ours.settle()
-    assert near.events == ["lost"]
-
-
 def test_the_loss_is_never_told_from_within_the_call_that_asks_for_it(kind: Kind) -> None:
     left, right = kind.connect(near := HalfNotes(), far := HalfNotes())
     left.loseConnection()
@@ -433,16 +145,6 @@ def test_an_abort_is_a_reset_for_the_other_side(kind: Kind) -> None:
         assert right.events == ["lost"]
         assert right.reason is not None
         assert not right.reason.check(ConnectionDone)
-
-
-def test_the_producer_is_stopped_when_the_connection_is_gone(kind: Kind) -> None:
-    left, right = kind.connect(Notes(), HalfNotes())
-    left.registerProducer(source := Source(left), True)
-    right.loseConnection()
-    kind.settle()
-    assert source.events == ["stop"]
-    left.registerProducer(late := Source(left), True)
-    assert late.events == ["stop"]
 
 
 def test_nothing_happens_on_a_lost_connection(ours: Kind) -> None:
@@ -497,45 +199,6 @@ class Coupled:
 
 
 # Streams alone
-
-
-class Waiter:
-    """Notes how an attempt to connect went."""
-
-    def __init__(self) -> None:
-        self.connected: list[Stream] = []
-        self.failed: list[OSError] = []
-
-    def stream_connected(self, stream: Stream) -> None:
-        self.connected.append(stream)
-
-    def stream_failed(self, stream: Stream, error: OSError) -> None:
-        self.failed.append(error)
-
-
-@pytest.fixture
-def tcp(loop: "Loop") -> Iterator[Callable[..., tuple[Stream, socket.socket]]]:
-    """Make a stream over TCP, paused as it comes, and the plain socket at its other end."""
-    made: list[socket.socket] = []
-
-    def make(protocol: Notes, half_close: bool = True) -> tuple[Stream, socket.socket]:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            near = socket.create_connection(listener.getsockname())
-            far = listener.accept()[0]
-        near.setblocking(False)
-        made.extend((near, far))
-        stream = Stream(loop.poller, near)
-        stream.attach(protocol, half_close)
-        stream.accepted()
-        protocol.makeConnection(stream)
-        return stream, far
-
-    yield make
-    for sock in made:
-        sock.close()
-
-
-Tcp = Callable[..., tuple[Stream, socket.socket]]
 
 
 def reset(sock: socket.socket) -> None:
@@ -734,46 +397,6 @@ def test_a_defect_in_a_protocol_resets_its_connection_alone(
     with pytest.raises(ConnectionResetError):
         far.recv(1)
     assert [event["log_failure"].type for event in logged if "log_failure" in event] == [ZeroDivisionError]
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_it_connects_over_tcp_and_knows_both_addresses(loop: "Loop", host: str) -> None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    address_type = IPv6Address if ":" in host else IPv4Address
-    with socket.create_server((host, 0), family=family) as listener:
-        stream = Stream(loop.poller, nonblocking(family))
-        stream.connect(listener.getsockname(), waiter := Waiter())
-        assert not waiter.connected, "never from within the call"
-        loop.until(lambda: waiter.connected)
-        far, peer = listener.accept()
-        assert stream.getPeer() == address_type("TCP", *listener.getsockname())
-        assert stream.getHost() == address_type("TCP", *peer)
-        for option in ("TcpNoDelay", "TcpKeepAlive"):
-            for value in (True, False):
-                getattr(stream, f"set{option}")(value)
-                assert getattr(stream, f"get{option}")() is value
-        far.close()
-        stream.drop()
-
-
-def test_it_connects_over_unix_sockets(loop: "Loop", tmp_path: Path) -> None:
-    path = str(tmp_path / "s")
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(path)
-        listener.listen(1)
-        stream = Stream(loop.poller, nonblocking(socket.AF_UNIX))
-        stream.connect(path, waiter := Waiter())
-        assert not waiter.connected
-        loop.until(lambda: waiter.connected)
-        assert stream.getPeer() == UNIXAddress(os.fsencode(path))
-        assert stream.getHost() == UNIXAddress(None)
-        stream.drop()
-
-
-def nonblocking(family: int) -> socket.SocketType:
-    sock = socket.SocketType(family, socket.SOCK_STREAM)
-    sock.setblocking(False)
-    return sock
 
 
 def test_a_connection_that_is_refused_is_told_later(loop: "Loop") -> None:

@@ -6,32 +6,11 @@ is paused its bytes stay in the kernel, but a reset is told, and so is an end of
 
 import errno
 import os
-import struct
-from socket import (
-    AF_UNIX,
-    IPPROTO_TCP,
-    MSG_PEEK,
-    SHUT_WR,
-    SO_ERROR,
-    SO_KEEPALIVE,
-    SO_LINGER,
-    SOL_SOCKET,
-    TCP_NODELAY,
-    SocketType,
-)
+from socket import AF_UNIX, MSG_PEEK, SO_ERROR, SOL_SOCKET, SocketType
 from typing import Any, Protocol
 
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import (
-    IAddress,
-    IConsumer,
-    IHalfCloseableProtocol,
-    IProducer,
-    IProtocol,
-    IPushProducer,
-    ITCPTransport,
-)
+from twisted.internet.interfaces import IConsumer, IHalfCloseableProtocol, IProtocol, IPushProducer, ITCPTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -47,11 +26,8 @@ from twisted_lb.net.poll import (
     READING_AND_WRITING,
     Poller,
 )
+from twisted_lb.net.stream_writing import WritingStream
 
-RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-"""SO_LINGER's value that makes ``close`` send a RST."""
-WRITE_LIMIT = 64 * 1024
-"""Bytes unsent beyond which a registered producer is paused; Twisted's own number."""
 READ_SIZE = 64 * 1024
 
 
@@ -66,52 +42,40 @@ class ConnectWaiter(Protocol):
 
 
 @implementer(ITCPTransport, IConsumer, IPushProducer)
-class Stream:
-    """One connected (or connecting) non-blocking stream socket.
-
-    ``fd`` is -1 once closed. ``writable_watched``: whether the kernel reports room for writing; it is asked to only
-    when a send came up short for the first time.
-    """
+class Stream(WritingStream):
+    """One connected (or connecting) non-blocking stream socket."""
 
     __slots__ = (
         "_began_in",
         "_half_close",
         "_lost",
         "_paused",
-        "_pending",
-        "_producer",
         "_protocol",
         "_read_closed",
-        "_streaming",
         "_waiter",
         "_write_closed",
-        "_write_closing",
         "_write_failure",
-        "disconnecting",
-        "fd",
-        "poller",
         "reported",
-        "sock",
-        "writable_watched",
     )
 
     def __init__(self, poller: Poller, sock: SocketType) -> None:
+        # All of it, also what the classes above declare: three calls in place of one would be felt per connection.
         self.poller = poller
         self.sock = sock
         self.fd = sock.fileno()
         self.writable_watched = False
-        self.reported = 0
         self.disconnecting = False
+        self._pending = None
+        self._producer = None
+        self._streaming = False
+        self._write_closing = False
+        self.reported = 0
         self._protocol: Any = None
         self._half_close = False
         self._waiter: ConnectWaiter | None = None
         self._paused = True
-        self._pending: bytearray | None = None
-        self._producer: Any = None
-        self._streaming = False
         self._read_closed = False
         self._write_closed = False
-        self._write_closing = False
         self._write_failure: Failure | None = None
         self._lost: Failure | None = None
 
@@ -128,10 +92,13 @@ class Stream:
 
     def connect(self, sockaddr: Any, waiter: ConnectWaiter) -> None:
         """Begin to connect; ``waiter`` is told once, never from within this call."""
+        self.connecting(self.sock.connect_ex(sockaddr), waiter)
+
+    def connecting(self, code: int, waiter: ConnectWaiter) -> None:
+        """As ``connect``, for a socket that has begun to; ``code``: what its ``connect_ex`` said."""
         self._waiter = waiter
         self._began_in = self.poller.batch
         self.writable_watched = True
-        code = self.sock.connect_ex(sockaddr)
         if code in (0, errno.EINPROGRESS):
             self.poller.watch(self.fd, self, READING_AND_WRITING)
         else:
@@ -151,14 +118,6 @@ class Stream:
         self._waiter = None
         self._pending = None
         self._close(reset)
-
-    def _close(self, reset: bool) -> None:
-        if self.fd < 0:
-            return
-        if reset:
-            self.sock.setsockopt(SOL_SOCKET, SO_LINGER, RESET_ON_CLOSE)
-        fd, self.fd = self.fd, -1
-        self.poller.close(fd, self.sock)
 
     # What the kernel reports.
 
@@ -296,6 +255,13 @@ class Stream:
             self._lost = reason
             self.poller.again(self)
 
+    def _write_ended(self) -> None:
+        self._write_closed = True
+        if self._half_close and self._protocol is not None:
+            self._protocol.writeConnectionLost()
+        if self._read_closed and self.fd >= 0:
+            self._lose(Failure(ConnectionDone()))
+
     def _tell_lost(self) -> None:
         reason, self._lost = self._lost, None
         protocol, self._protocol = self._protocol, None
@@ -305,42 +271,7 @@ class Stream:
         if protocol is not None:
             protocol.connectionLost(reason)
 
-    # ITransport, ITCPTransport
-
-    def write(self, data: bytes) -> None:
-        """See ``ITransport``: sent at once as far as the kernel takes it."""
-        if self.fd < 0 or self._write_closing or not data or (self.disconnecting and self._producer is None):
-            return
-        if self._pending:
-            self._pending += data
-        else:
-            try:
-                sent = self.sock.send(data)
-            except BlockingIOError:
-                sent = 0
-            except OSError as error:
-                self._write_failed(error)
-                return
-            if sent == len(data):
-                if self._producer is not None and not self._streaming:
-                    self.poller.again(self)  # it is asked for more, but not from within its own call
-                return
-            self._pending = bytearray(memoryview(data)[sent:])
-            self._watch_writable()
-        if self._producer is not None and self._streaming and len(self._pending) > WRITE_LIMIT:
-            self._producer.pauseProducing()
-
-    def writeSequence(self, data: Any) -> None:
-        """See ``ITransport``."""
-        self.write(b"".join(data))
-
-    def loseConnection(self) -> None:
-        """See ``ITransport``: what was written is sent first."""
-        if self.fd < 0 or self.disconnecting:
-            return
-        self.disconnecting = True
-        if not self._pending and self._producer is None:
-            self._lose(Failure(ConnectionDone()))
+    # ITCPTransport; all else of it stands in the two classes above
 
     def abortConnection(self) -> None:
         """See ``ITCPTransport``: a RST, whatever is unsent."""
@@ -350,93 +281,7 @@ class Stream:
             self._lost = Failure(ConnectionLost("aborted"))
             self.poller.again(self)
 
-    def loseWriteConnection(self) -> None:
-        """See ``ITCPTransport``: a FIN after what was written; reading goes on."""
-        if self.fd < 0 or self._write_closing:
-            return
-        self._write_closing = True
-        if not self._pending:
-            self._shutdown_write()
-
-    def _shutdown_write(self) -> None:
-        try:
-            self.sock.shutdown(SHUT_WR)
-        except OSError as error:
-            self._write_failed(error)
-            return
-        self._write_closed = True
-        if self._half_close and self._protocol is not None:
-            self._protocol.writeConnectionLost()
-        if self._read_closed and self.fd >= 0:
-            self._lose(Failure(ConnectionDone()))
-
-    def _watch_writable(self) -> None:
-        if not self.writable_watched:
-            self.writable_watched = True
-            self.poller.modify(self.fd, READING_AND_WRITING)
-
-    def _flush(self) -> None:
-        assert self._pending is not None
-        try:
-            sent = self.sock.send(self._pending)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            self._write_failed(error)
-            return
-        del self._pending[:sent]
-        if self._pending:
-            return
-        self._pending = None
-        if self._write_closing:
-            self._shutdown_write()
-        elif self._producer is not None:
-            self._producer.resumeProducing()
-        elif self.disconnecting:
-            self._lose(Failure(ConnectionDone()))
-
-    def getPeer(self) -> IAddress:  # type: ignore[override]  # a Unix address too, as Twisted's Unix transports do
-        """See ``ITransport``."""
-        return _address(self.sock, self.sock.getpeername())
-
-    def getHost(self) -> IAddress:  # type: ignore[override]  # likewise
-        """See ``ITransport``."""
-        return _address(self.sock, self.sock.getsockname())
-
-    def getTcpNoDelay(self) -> bool:
-        """See ``ITCPTransport``."""
-        return bool(self.sock.getsockopt(IPPROTO_TCP, TCP_NODELAY))
-
-    def setTcpNoDelay(self, enabled: bool) -> None:
-        """See ``ITCPTransport``."""
-        self.sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, enabled)
-
-    def getTcpKeepAlive(self) -> bool:
-        """See ``ITCPTransport``."""
-        return bool(self.sock.getsockopt(SOL_SOCKET, SO_KEEPALIVE))
-
-    def setTcpKeepAlive(self, enabled: bool) -> None:
-        """See ``ITCPTransport``."""
-        self.sock.setsockopt(SOL_SOCKET, SO_KEEPALIVE, enabled)
-
-    # IConsumer, IPushProducer
-
-    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
-        """See ``IConsumer``."""
-        if self._producer is not None:
-            raise RuntimeError("a producer is registered already")
-        self._producer = producer
-        self._streaming = streaming
-        if self.fd < 0:
-            producer.stopProducing()
-        elif not streaming:
-            self._producer.resumeProducing()
-
-    def unregisterProducer(self) -> None:
-        """See ``IConsumer``."""
-        self._producer = None
-        if self.disconnecting and not self._pending:
-            self._lose(Failure(ConnectionDone()))
+    # IPushProducer
 
     def pauseProducing(self) -> None:
         """See ``IPushProducer``: from now on the bytes stay in the kernel."""
@@ -451,14 +296,6 @@ class Stream:
     def stopProducing(self) -> None:
         """See ``IProducer``."""
         self.loseConnection()
-
-
-def _address(sock: SocketType, sockaddr: Any) -> IAddress:
-    if sock.family == AF_UNIX:
-        return UNIXAddress(sockaddr or None)
-    if len(sockaddr) == 2:
-        return IPv4Address("TCP", *sockaddr)
-    return IPv6Address("TCP", *sockaddr)
 
 
 def start(stream: Stream, protocol: IProtocol) -> None:

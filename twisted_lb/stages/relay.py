@@ -17,7 +17,8 @@ from socket import AF_UNIX, SHUT_WR, SO_ERROR, SO_LINGER, SOL_SOCKET
 
 from twisted_lb.endings import Cause
 from twisted_lb.net.poll import ASIDE_BUDGET, EPOLLERR, EPOLLOUT, EPOLLRDHUP, READ_ON, READING_AND_WRITING
-from twisted_lb.net.stream import RESET_ON_CLOSE, Stream
+from twisted_lb.net.stream import Stream
+from twisted_lb.net.stream_socket import RESET_ON_CLOSE
 from twisted_lb.stages.relay_timers import Relay, RelayOwner
 
 # Looking a member up on its Enum is a call of a Python function on 3.11.
