@@ -82,20 +82,20 @@ class ProxyProtocolClientParser:
 
         description, options = split(args, kwargs, CLIENT_OPTIONS)
         endpoint = clientFromString(reactor, description)
-        local = options.get("local", "no").lower()
-        if local not in _BOOLEANS:
-            raise ValueError(f'{PREFIX}: local: "{local}" is neither yes nor no')
+        local = parse_boolean("local", options.get("local", "no"))
         source, destination = (parse_address(options.get(key)) for key in ("source", "destination"))
         version = options.get("version", "v2")
         try:
             return ProxyProtocolClientEndpoint(
-                endpoint, version=version, source=source, destination=destination, local=_BOOLEANS[local]
+                endpoint, version=version, source=source, destination=destination, local=local
             )
         except ConfigError as error:
             raise ValueError(f"{PREFIX}: {'; '.join(error.problems)}") from None
 
 
-def split(args: tuple[str, ...], kwargs: Mapping[str, str], known: tuple[str, ...]) -> tuple[str, dict[str, str]]:
+def split(
+    args: tuple[str, ...], kwargs: Mapping[str, str], known: tuple[str, ...], prefix: str = PREFIX
+) -> tuple[str, dict[str, str]]:
     """Part the description of the endpoint that is wrapped from the options.
 
     Raises: ValueError, which says how to write it, if there is no description, more than one, or an unknown option.
@@ -109,13 +109,20 @@ def split(args: tuple[str, ...], kwargs: Mapping[str, str], known: tuple[str, ..
     if len(descriptions) != 1:
         quoted = ":".join(descriptions).replace(":", "\\:") if len(descriptions) > 1 else "tcp\\:8080"
         raise ValueError(
-            f"{PREFIX}: one endpoint is wrapped; its colons are quoted, and so are those of addresses in options:"
-            f" {PREFIX}:{quoted}"
+            f"{prefix}: one endpoint is wrapped; its colons are quoted, and so are those of addresses in options:"
+            f" {prefix}:{quoted}"
         )
     for key in options:
         if key not in known:
-            raise ValueError(f'{PREFIX}: there is no option "{key}" (known: {", ".join(known)})')
+            raise ValueError(f'{prefix}: there is no option "{key}" (known: {", ".join(known) or "none"})')
     return descriptions[0], options
+
+
+def parse_boolean(option: str, text: str, prefix: str = PREFIX) -> bool:
+    """Read ``yes`` or ``no``. Raises ValueError that names the option."""
+    if text.lower() not in _BOOLEANS:
+        raise ValueError(f'{prefix}: {option}: "{text}" is neither yes nor no')
+    return _BOOLEANS[text.lower()]
 
 
 def _server_options(options: Mapping[str, str]) -> dict[str, Any]:
