@@ -79,6 +79,7 @@ RULES: dict[str, Rule] = {
     "http1-websocket-key": Rule(400, "an upgrade to WebSocket without one Sec-WebSocket-Key", "accept_invalid"),
     "http1-websocket-accept": Rule(502, "Sec-WebSocket-Accept does not fit the key", "accept_invalid"),
     "http1-upgrade": Rule(502, "status 101, but no upgrade was asked for, or to another protocol"),
+    "http1-disagreement": Rule(400, "the quick and the careful reading disagree: a defect of ours, please report it"),
     # Bodies
     "http1-chunk-size": Rule(400, "a chunk's size is not only hexadecimal digits, or 2^52 or more"),
     "http1-chunk-extension": Rule(400, "a malformed chunk extension"),

@@ -3,45 +3,99 @@
 Source: RFC 9110, section 5; RFC 9112, section 5.
 """
 
+import re
 from collections.abc import Iterator
+
+from twisted_lb.wire.http1_grammar import IS_TOKEN, IS_VALUE
+
+_LINE = re.compile(rb"([^:\r\n]++):[\t ]*+([^\r\n]*+)\r\n")
 
 
 class Headers:
     """Fields in their order. Names are case-insensitive; values are bytes without white space around them.
 
-    ``block``: valid lines ``Name: value`` that each end with CR LF.
+    ``block``: valid lines ``Name: value`` that each end with CR LF. ``folded``: a LF and ``block`` in small letters.
     """
 
     __slots__ = ("_block", "_folded", "edited")
 
-    def __init__(self, block: bytes) -> None:
+    def __init__(self, block: bytes, folded: bytes | None = None) -> None:
         self._block = block
-        self._folded: bytes | None = None
+        self._folded = folded
         self.edited = False
+
+    def spans(self, name: bytes) -> list[tuple[int, int]]:
+        """Return from where to where in ``bytes(self)`` each line of that name goes."""
+        if self._folded is None:
+            self._folded = b"\n" + self._block.lower()
+        folded, wanted, spans = self._folded, b"\n%b:" % name.lower(), []
+        start = folded.find(wanted)
+        while start >= 0:  # the LF put before the block makes an offset in it one less than here
+            end = folded.index(b"\n", start + 1)
+            spans.append((start, end))
+            start = folded.find(wanted, end)
+        return spans
 
     def get(self, name: bytes, default: bytes | None = None) -> bytes | None:
         """Return the value of the first field of that name."""
-        raise NotImplementedError
+        for value in self._values(name):
+            return value
+        return default
 
     def get_all(self, name: bytes) -> list[bytes]:
         """Return the values of every field of that name, in their order."""
-        raise NotImplementedError
+        return list(self._values(name))
+
+    def _values(self, name: bytes) -> Iterator[bytes]:
+        for start, end in self.spans(name):
+            yield self._block[start + len(name) + 1 : end].strip(b"\t \r\n")
+
+    def __contains__(self, name: bytes) -> bool:
+        return bool(self.spans(name))
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield name, as it was spelt, and value of each field."""
-        raise NotImplementedError
+        for name, value in _LINE.findall(self._block):
+            yield name, value.rstrip(b"\t ")
 
     def add(self, name: bytes, value: bytes) -> None:
         """Append a field. Raises ValueError if the name is no token or the value has control characters."""
-        raise NotImplementedError
+        self._replace(self._block + field_line(name, value))
 
     def set(self, name: bytes, value: bytes) -> None:
         """Replace every field of that name by one at the end. Raises ValueError like ``add``."""
-        raise NotImplementedError
+        line = field_line(name, value)
+        self.remove(name)
+        self._replace(self._block + line)
 
     def remove(self, name: bytes) -> int:
         """Remove every field of that name; returns how many there were."""
-        raise NotImplementedError
+        spans = self.spans(name)
+        if spans:
+            self._replace(without(self._block, spans))
+        return len(spans)
+
+    def _replace(self, block: bytes) -> None:
+        self._block, self._folded, self.edited = block, None, True
 
     def __bytes__(self) -> bytes:
         return self._block
+
+
+def field_line(name: bytes, value: bytes) -> bytes:
+    """Return a line with its CRLF. Raises ValueError if the name is no token or the value has control characters."""
+    if not IS_TOKEN.fullmatch(name):
+        raise ValueError(f"not the name of a field: {name!r}")
+    if not IS_VALUE.fullmatch(value):
+        raise ValueError(f"not the value of a field: {value!r}")
+    return b"%b: %b\r\n" % (name, value)
+
+
+def without(block: bytes, spans: list[tuple[int, int]], start: int = 0) -> bytes:
+    """Return ``block`` from ``start`` on without the ``spans``, which are in order and do not overlap."""
+    pieces = []
+    for begin, end in spans:
+        pieces.append(block[start:begin])
+        start = end
+    pieces.append(block[start:])
+    return b"".join(pieces)

@@ -1,39 +1,59 @@
 """A request's head: bytes in; a ``RequestHead``, ``NeedMore`` or an ``Http1Error`` out.
 
-Source: RFC 9112, sections 2, 3, 5 and 6; RFC 9110, sections 7, 8.6 and 10.1.1.
+The usual head is read by two regular expressions: one validates it whole, one finds the few fields that matter. All
+others stay the slice of bytes that they are. Where anything is unusual, ``http1_explain`` reads again, carefully; the
+two must come to one result, and a head that only one of them accepts is refused.
+
+Source: RFC 9112, sections 2, 3, 5 and 6; RFC 9110, sections 7.2, 8.6 and 10.1.1.
 """
 
-from enum import IntEnum
+import re
 
 import msgspec
 
-from twisted_lb.verdicts import NeedMore
+from twisted_lb.verdicts import NEED_MORE, NeedMore
+from twisted_lb.wire.http1_errors import Http1Error
+from twisted_lb.wire.http1_explain import FRAMING_NAMES, WITHOUT_BODY_IN_HTTP10, explain_request
+from twisted_lb.wire.http1_framing import MAX_LENGTH_DIGITS, Framing
+from twisted_lb.wire.http1_grammar import LENIENT_TARGET, fields_pattern, partial_request_pattern, request_pattern
 from twisted_lb.wire.http1_headers import Headers
 from twisted_lb.wire.http1_settings import STRICT, Http1Settings
+from twisted_lb.wire.http1_target import (
+    IS_WEBSOCKET_KEY,
+    Form,
+    agree,
+    offers_websocket,
+    read_authority,
+    read_options,
+    read_protocols,
+    read_target,
+)
+
+REQUEST_FIELDS = fields_pattern(
+    (
+        *(b"host", b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"proxy-connection"),
+        *(b"upgrade", b"http2-settings", b"te", b"expect", b"sec-websocket-key", b"forwarded", b"via"),
+        *(b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port"),
+    )
+)
+"""What decides on framing and routing, belongs to one connection only, or speaks for the client."""
+_ODD_NAME = re.compile(rb"\n[0-9A-Za-z\-]*+[^0-9A-Za-z\-:\r]")
+_NO_OPTIONS: frozenset[bytes] = frozenset()
 
 
-class Framing(IntEnum):
-    """How the end of a body is found."""
+class Mark(msgspec.Struct, gc=False):
+    """A line of a head that is not simply passed on, and from where to where it goes in ``raw``.
 
-    NONE = 0
-    """There is no body."""
-    LENGTH = 1
-    """After ``content_length`` bytes; these may be 0."""
-    CHUNKED = 2
-    UNTIL_CLOSE = 3
-    """At the end of the connection; only a response's."""
+    ``name``: in small letters. ``alias``: it was spelt with a ``_`` for a ``-``.
+    """
 
-
-class Form(IntEnum):
-    """The four forms of a request target. Source: RFC 9112, section 3.2."""
-
-    ORIGIN = 0
-    ABSOLUTE = 1
-    AUTHORITY = 2
-    ASTERISK = 3
+    name: bytes
+    start: int
+    end: int
+    alias: bool = False
 
 
-class RequestHead(msgspec.Struct, gc=False, kw_only=True):
+class RequestHead(msgspec.Struct, gc=False):
     """A request's head that broke no rule."""
 
     raw: bytes
@@ -44,8 +64,12 @@ class RequestHead(msgspec.Struct, gc=False, kw_only=True):
     version: bytes
     """``b"1.0"`` or ``b"1.1"``."""
     form: Form
+    origin: bytes
+    """The target without scheme and host, as a server is to see it; that of CONNECT as it was sent."""
+    authority: bytes
+    """Host, or what an absolute target or CONNECT names instead, as it was sent; empty if HTTP/1.0 named none."""
     host: bytes
-    """In small letters, without port and final dot, IPv6 in brackets; empty if HTTP/1.0 named none."""
+    """That in small letters, without port and final dot, IPv6 in brackets; empty if there is none."""
     port: int
     """The one that Host or the target names; 0 if they name none."""
     framing: Framing
@@ -57,27 +81,43 @@ class RequestHead(msgspec.Struct, gc=False, kw_only=True):
     """What Connection names, in small letters."""
     upgrade: bytes
     """The protocols that the client offers to change to, as a list; empty if none that may be passed on."""
+    websocket_key: bytes
     expect_continue: bool
     """The client waits for a 100 before it sends the body."""
     length: int
     """How many bytes of what was given this head took, empty lines before it included."""
+    marks: list[Mark]
+    """For forwarding: the lines that do not simply pass. Host and a plain framing field do."""
+    fields_at: int
+    """For forwarding: where the fields begin in ``raw``."""
+    folded: bytes
+    """``raw`` in small letters, to look fields up in."""
     violations: tuple[tuple[str, int], ...] = ()
     """Rule and offset of what ``accept_invalid`` let through."""
+    _headers: Headers | None = None
 
     @property
     def path(self) -> bytes:
         """The target's path as it was sent, without query; ``*`` for that target, empty for CONNECT."""
-        raise NotImplementedError
+        return b"" if self.form is Form.AUTHORITY else self.origin.partition(b"?")[0]
 
     @property
     def query(self) -> bytes:
         """What follows the first ``?`` of the target; empty if nothing does."""
-        raise NotImplementedError
+        return self.origin.partition(b"?")[2]
 
     @property
     def headers(self) -> Headers:
         """The fields; made when first asked for. Edits of it are what goes upstream."""
-        raise NotImplementedError
+        if self._headers is None:
+            self._headers = Headers(self.raw[self.fields_at : -2], self.folded[self.fields_at - 1 : -2])
+        return self._headers
+
+    @property
+    def edited_headers(self) -> Headers | None:
+        """The fields if they were edited."""
+        headers = self._headers
+        return headers if headers is not None and headers.edited else None
 
 
 def parse_request(data: bytes, start: int = 0, settings: Http1Settings = STRICT) -> RequestHead | NeedMore:
@@ -88,4 +128,149 @@ def parse_request(data: bytes, start: int = 0, settings: Http1Settings = STRICT)
     Raises: Http1Error, and nothing else, whatever the bytes; its offset counts from ``start``.
     Cost: linear in the head's length. Keeps no state, so cuts cannot matter.
     """
-    raise NotImplementedError
+    match = request_pattern(settings.max_empty_lines).match(data, start)
+    if match is not None:
+        first, end = match.start(1), match.end()
+        lines = settings.max_fields + 2
+        few = end - first < 4 * lines or data.count(b"\n", first, end) <= lines
+        if few and end - first <= settings.max_head_bytes:
+            raw = data if end - first == len(data) else data[first:end]
+            head = _read(raw, match, first, end - start, settings)
+            if head is not None:
+                return head
+    elif len(data) - start <= settings.max_head_bytes:
+        partial = partial_request_pattern(settings.max_fields, settings.max_empty_lines)
+        if partial.match(data, start) is not None:
+            return NEED_MORE
+    return _read_carefully(data, start, settings)
+
+
+def _read_carefully(data: bytes, start: int, settings: Http1Settings) -> RequestHead | NeedMore:
+    explained = explain_request(data, start, settings)
+    if explained is None:
+        return NEED_MORE
+    raw = explained.raw
+    match = request_pattern(0, LENIENT_TARGET).fullmatch(raw)
+    changed = bool(explained.violations) or settings.odd_names == "delete"
+    head = _read(raw, match, 0, explained.length, settings, lenient=True) if match is not None and changed else None
+    if head is None:
+        raise Http1Error("http1-disagreement")
+    head.violations = explained.violations
+    return head
+
+
+def _read(
+    raw: bytes, match: re.Match[bytes], first: int, length: int, settings: Http1Settings, *, lenient: bool = False
+) -> RequestHead | None:
+    """Read what the first pattern has let through; ``None`` where anything is unusual.
+
+    ``lenient``: the careful reading has let it pass, so only what could change its meaning is asked again. Long, for
+    it runs for each request, and each call counts.
+    """
+    method, target, version = match.group(1, 2, 3)
+    fields_at = match.start(4) - first
+    folded = raw.lower()
+    host = key = None
+    upgrade = b""
+    content_length = -1
+    chunked = expect = False
+    options = _NO_OPTIONS
+    marks: list[Mark] = []
+    at = fields_at - 1
+    for line in REQUEST_FIELDS.findall(folded, at):
+        name, _, value = line.partition(b":")
+        value = value.strip(b" \t")
+        if name == b"\nhost":
+            if host is not None:
+                return None
+            host = read_authority(value)
+            if host is None:
+                return None
+            continue
+        if name == b"\ncontent-length":
+            if content_length >= 0 or not value.isdigit():
+                return None
+            digits = value.lstrip(b"0") or b"0"
+            if len(digits) > MAX_LENGTH_DIGITS:
+                return None
+            content_length = int(digits)
+            if digits == value:
+                continue  # else leading zeros, which some servers take for octal: it is written anew
+        elif name == b"\ntransfer-encoding":
+            if chunked or version == b"1.0" or value != b"chunked":
+                return None
+            chunked = True
+            continue
+        at = folded.index(line, at)
+        end = at + len(line)
+        if name == b"\nconnection":
+            named = read_options(value)
+            options = options | named if options else named
+        elif name == b"\nupgrade":
+            offered = raw[at + 9 : end].strip(b" \t")
+            upgrade = upgrade + b", " + offered if upgrade else offered
+        elif name == b"\nexpect":
+            if version == b"1.1" and (expect or value != b"100-continue"):
+                return None
+            expect = True
+        elif name == b"\nsec-websocket-key":
+            key = raw[at + 19 : end].strip(b" \t") if key is None else b""
+            at = end
+            continue
+        alias = b"_" in name
+        marks.append(Mark(name[1:].replace(b"_", b"-") if alias else name[1:], at + 1, end + 2, alias))
+        at = end
+    if not options.isdisjoint(FRAMING_NAMES):
+        return None
+    modern = version == b"1.1"
+    framing = Framing.NONE
+    if chunked or content_length > 0:
+        if chunked and content_length >= 0:
+            return None
+        if method == b"CONNECT" or method == b"TRACE":
+            return None
+        if not modern and method in WITHOUT_BODY_IN_HTTP10 and not settings.body_with_any_method:
+            return None
+        framing = Framing.CHUNKED if chunked else Framing.LENGTH
+    if upgrade:
+        upgrade = read_protocols(upgrade) if modern and b"upgrade" in options else b""
+        if upgrade and offers_websocket(upgrade) and not lenient and not IS_WEBSOCKET_KEY.fullmatch(key or b""):
+            return None
+    form, origin = Form.ORIGIN, target
+    if target[0] != 0x2F or method == b"CONNECT":
+        asked = read_target(method, target)
+        if asked.rule or ((asked.userinfo or (host is not None and not agree(asked, host))) and not lenient):
+            return None
+        form, origin = asked.form, asked.origin or target
+        if asked.authority is not None and (host is not None or not modern):
+            host = asked.authority
+    if not lenient and settings.odd_names != "preserve" and _ODD_NAME.search(raw, fields_at - 1, len(raw) - 2):
+        return None
+    if host is None and modern:
+        return None
+    hostname, port, authority = host or (b"", 0, b"")
+    return RequestHead(
+        raw,
+        method,
+        target,
+        version,
+        form,
+        origin,
+        authority,
+        hostname,
+        port,
+        framing,
+        content_length,
+        b"close" not in options if modern else b"keep-alive" in options and b"close" not in options,
+        options,
+        upgrade,
+        key or b"",
+        expect and modern and framing is not Framing.NONE,
+        length,
+        marks,
+        fields_at,
+        folded,
+    )
+
+
+__all__ = ["Form", "Framing", "Mark", "RequestHead", "parse_request"]

@@ -1,24 +1,44 @@
 """A response's head: bytes in; a ``ResponseHead``, ``NeedMore`` or an ``Http1Error`` out.
 
-Source: RFC 9112, sections 4 and 6.3; RFC 9110, section 15.
+Read like a request's (see ``http1_request``): two regular expressions, and a careful reading where they refuse.
+
+Source: RFC 9112, sections 4 and 6.3; RFC 9110, sections 7.8 and 15.
 """
+
+import re
 
 import msgspec
 
-from twisted_lb.verdicts import NeedMore
+from twisted_lb.verdicts import NEED_MORE, NeedMore
+from twisted_lb.wire.http1_errors import Http1Error
+from twisted_lb.wire.http1_explain_response import explain_response, websocket_accept
+from twisted_lb.wire.http1_framing import MAX_LENGTH_DIGITS, Framing
+from twisted_lb.wire.http1_grammar import fields_pattern, partial_response_pattern, response_pattern
 from twisted_lb.wire.http1_headers import Headers
-from twisted_lb.wire.http1_request import Framing, RequestHead
+from twisted_lb.wire.http1_request import Mark, RequestHead
 from twisted_lb.wire.http1_settings import STRICT, Http1Settings
+from twisted_lb.wire.http1_target import offers_websocket, read_options, read_protocols
+
+RESPONSE_FIELDS = fields_pattern(
+    (
+        *(b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"proxy-connection"),
+        *(b"upgrade", b"te", b"http2-settings", b"sec-websocket-accept"),
+    )
+)
+_NO_OPTIONS: frozenset[bytes] = frozenset()
+_FRAMING_NAMES = frozenset((b"content-length", b"transfer-encoding"))
 
 
-class ResponseHead(msgspec.Struct, gc=False, kw_only=True):
+class ResponseHead(msgspec.Struct, gc=False):
     """A response's head that broke no rule."""
 
     raw: bytes
+    """The head, empty line included; with ``accept_invalid`` what was let through."""
     version: bytes
     """``b"1.0"`` or ``b"1.1"``."""
     status: int
     reason: bytes
+    """The reason phrase; may be empty."""
     framing: Framing
     content_length: int
     """-1 without Content-Length. With ``Framing.NONE`` (HEAD, 304) it says what a body would have had."""
@@ -28,14 +48,34 @@ class ResponseHead(msgspec.Struct, gc=False, kw_only=True):
     """1xx but 101: another head follows for the same request."""
     is_tunnel: bool
     """The upgrade was accepted, or CONNECT was: what follows in either direction is no longer HTTP."""
+    options: frozenset[bytes]
+    """What Connection names, in small letters."""
+    upgrade: bytes
+    """The protocols that Upgrade names: with 101 the one that was changed to."""
     length: int
     """How many bytes of what was given this head took."""
+    marks: list[Mark]
+    """For forwarding: the lines that do not simply pass."""
+    fields_at: int
+    """For forwarding: where the fields begin in ``raw``."""
+    folded: bytes
+    """``raw`` in small letters, to look fields up in."""
     violations: tuple[tuple[str, int], ...] = ()
+    """Rule and offset of what ``accept_invalid`` let through."""
+    _headers: Headers | None = None
 
     @property
     def headers(self) -> Headers:
         """The fields; made when first asked for. Edits of it are what goes downstream."""
-        raise NotImplementedError
+        if self._headers is None:
+            self._headers = Headers(self.raw[self.fields_at : -2], self.folded[self.fields_at - 1 : -2])
+        return self._headers
+
+    @property
+    def edited_headers(self) -> Headers | None:
+        """The fields if they were edited."""
+        headers = self._headers
+        return headers if headers is not None and headers.edited else None
 
 
 def parse_response(
@@ -46,4 +86,129 @@ def parse_response(
     Returns: ``NeedMore`` while the head is not whole and nothing in it is wrong yet.
     Raises: Http1Error with status 502, and nothing else, whatever the bytes.
     """
-    raise NotImplementedError
+    match = response_pattern().match(data, start)
+    if match is not None:
+        end = match.end()
+        lines = settings.max_fields + 2
+        few = end - start < 4 * lines or data.count(b"\n", start, end) <= lines
+        if few and end - start <= settings.max_head_bytes:
+            raw = data if end - start == len(data) else data[start:end]
+            head = _read(raw, match, start, end - start, request)
+            if head is not None:
+                return head
+    elif len(data) - start <= settings.max_head_bytes and partial_response_pattern(settings.max_fields).match(
+        data, start
+    ):
+        return NEED_MORE
+    return _read_carefully(data, start, request, settings)
+
+
+def _read_carefully(data: bytes, start: int, request: RequestHead, settings: Http1Settings) -> ResponseHead | NeedMore:
+    explained = explain_response(data, start, request, settings)
+    if explained is None:
+        return NEED_MORE
+    match = response_pattern(rb"[1-9]").fullmatch(explained.raw)
+    head = None
+    if match is not None and explained.violations:
+        head = _read(explained.raw, match, 0, explained.length, request, lenient=True)
+    if head is None:
+        raise Http1Error("http1-disagreement", response=True)
+    head.violations = explained.violations
+    return head
+
+
+def _read(
+    raw: bytes, match: re.Match[bytes], first: int, length: int, request: RequestHead, *, lenient: bool = False
+) -> ResponseHead | None:
+    """Read what the first pattern has let through; ``None`` where anything is unusual. Long: each call counts."""
+    version, code, reason = match.group(1, 2, 3)
+    fields_at = match.start(4) - first
+    status = int(code)
+    folded = raw.lower()
+    accept = b""
+    upgrade = b""
+    content_length = -1
+    chunked = False
+    options = _NO_OPTIONS
+    marks: list[Mark] = []
+    at = fields_at - 1
+    for line in RESPONSE_FIELDS.findall(folded, at):
+        name, _, value = line.partition(b":")
+        if b"_" in name:
+            continue
+        value = value.strip(b" \t")
+        at = folded.index(line, at)
+        end = at + len(line)
+        if name == b"\ncontent-length":
+            if content_length >= 0 or not value.isdigit():
+                return None
+            digits = value.lstrip(b"0") or b"0"
+            if len(digits) > MAX_LENGTH_DIGITS:
+                return None
+            content_length = int(digits)
+            if digits == value:
+                continue
+        elif name == b"\ntransfer-encoding":
+            if chunked or version == b"1.0" or value != b"chunked":
+                return None
+            chunked = True
+            continue
+        elif name == b"\nconnection":
+            named = read_options(value)
+            options = options | named if options else named
+        elif name == b"\nupgrade":
+            offered = raw[at + 9 : end].strip(b" \t")
+            upgrade = upgrade + b", " + offered if upgrade else offered
+        elif name == b"\nsec-websocket-accept":
+            accept = raw[at + 22 : end].strip(b" \t")
+            at = end
+            continue
+        marks.append(Mark(name[1:], at + 1, end + 2))
+        at = end
+    if not options.isdisjoint(_FRAMING_NAMES):
+        return None
+    tunnel = False
+    if status == 101:
+        if not fits_upgrade(upgrade, options, request):
+            return None
+        if offers_websocket(upgrade) and not lenient and accept != websocket_accept(request.websocket_key):
+            return None
+        tunnel = True
+    elif request.method == b"CONNECT" and 200 <= status < 300:
+        tunnel = True
+    modern = version == b"1.1"
+    keep_alive = b"close" not in options if modern else b"keep-alive" in options and b"close" not in options
+    if tunnel or status < 200 or status == 204 or status == 304 or request.method == b"HEAD":
+        framing = Framing.NONE
+    elif chunked:
+        framing = Framing.CHUNKED
+        if content_length >= 0:  # RFC 9112, section 6.3: chunked counts, and who sends both is not to be trusted
+            keep_alive = False
+    elif content_length >= 0:
+        framing = Framing.LENGTH
+    else:
+        framing, keep_alive = Framing.UNTIL_CLOSE, False
+    return ResponseHead(
+        raw,
+        version,
+        status,
+        reason or b"",
+        framing,
+        content_length,
+        keep_alive and not tunnel,
+        status < 200 and status != 101,
+        tunnel,
+        options,
+        upgrade,
+        length,
+        marks,
+        fields_at,
+        folded,
+    )
+
+
+def fits_upgrade(upgrade: bytes, options: frozenset[bytes], request: RequestHead) -> bool:
+    """Tell whether a 101 changes to a protocol that the request offered."""
+    offered = request.upgrade.lower().split(b", ")
+    chosen = read_protocols(upgrade).lower()
+    return bool(chosen) and b"upgrade" in options and chosen in offered

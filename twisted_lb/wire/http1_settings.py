@@ -23,7 +23,7 @@ class Http1Settings(msgspec.Struct, frozen=True, kw_only=True):
     body_with_any_method: bool = False
     """Let HTTP/1.0 requests with GET, HEAD and DELETE have a body."""
     odd_names: Literal["preserve", "delete", "reject"] = "preserve"
-    """Request fields whose names have bytes other than letters, digits and ``-`` (HAProxy: http-restrict-req-hdr-names)."""
+    """Request fields whose names have more than letters, digits and ``-``; HAProxy: http-restrict-req-hdr-names."""
 
 
 STRICT = Http1Settings()
