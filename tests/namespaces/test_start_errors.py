@@ -1,0 +1,156 @@
+"""What this machine or this process cannot do is told before anything is served, with status 1, and by ``--check``."""
+
+import os
+import subprocess
+import sysconfig
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.loopback.conftest import toml
+from tests.loopback.test_startup_errors import problems_in
+from tests.namespaces.topology import FRONT, NOWHERE, ONE, Network
+
+pytestmark = [pytest.mark.root, pytest.mark.linux, pytest.mark.daemon("ip"), pytest.mark.daemon("nft")]
+
+TWISTD = os.path.join(sysconfig.get_path("scripts"), "twistd")
+BIND = f"{FRONT['4']}:9000"
+WAYS = pytest.mark.parametrize("way", ["start", "--check"])
+
+
+def problems(folder: Path, config: dict[str, Any], way: str, before: Sequence[str]) -> list[str]:
+    """Start a proxy, or let it check, what cannot work; what it says, without the program's name and the file's."""
+    (folder / "lb.toml").write_text("".join(f"{key} = {toml(value)}\n" for key, value in config.items()))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    done = subprocess.run(
+        [
+            *before,
+            TWISTD,
+            "-n",
+            "--pidfile=",
+            "twisted-lb",
+            "--config",
+            "lb.toml",
+            *([way] if way == "--check" else []),
+        ],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=15,
+        check=False,
+    )
+    assert done.returncode == 1, (done.stdout, done.stderr)
+    assert "Traceback" not in done.stderr, done.stderr
+    return problems_in(done.stderr)
+
+
+def config(bind: Any = BIND, server: Any = f"{ONE['4']}:80", frontend: Any = (), backend: Any = ()) -> dict[str, Any]:
+    return {
+        "frontends": {"web": {"bind": [bind], "backend": "app", **dict(frontend)}},
+        "backends": {"app": {"servers": {"s": server}, **dict(backend)}},
+    }
+
+
+MISTAKES: dict[str, tuple[dict[str, Any], str, str]] = {
+    "namespace-of-a-bind": (config({"address": BIND, "namespace": "lbt-none"}), "frontends.web.bind[0]", "lbt-none"),
+    "namespace-of-a-server": (
+        config(server={"address": "127.0.0.1:80", "namespace": "lbt-none"}),
+        "backends.app.servers.s",
+        "lbt-none",
+    ),
+    "namespace-of-a-backend": (config(backend={"namespace": "lbt-none"}), "backends.app", "lbt-none"),
+    "namespace-of-a-header": (
+        config(frontend={"accept_proxy": {"namespaces": ["lbt-none"]}}),
+        "frontends.web.accept_proxy.namespaces",
+        "lbt-none",
+    ),
+    "no-namespace-at-all": (
+        config({"address": BIND, "namespace": "/etc/hostname"}),
+        "frontends.web.bind[0]",
+        "/etc/hostname",
+    ),
+    "interface-of-a-bind": (config({"address": BIND, "interface": "lbt-none"}), "frontends.web.bind[0]", "lbt-none"),
+    "interface-of-a-source": (
+        config(backend={"source": {"interface": "lbt-none"}}),
+        "backends.app.source",
+        "lbt-none",
+    ),
+    "congestion-of-a-bind": (config(frontend={"tcp": {"congestion": "fastest"}}), "tcp.congestion", "reno"),
+    "congestion-of-a-server": (config(backend={"tcp": {"congestion": "fastest"}}), "backends.app.tcp", "reno"),
+    "segment": (config(frontend={"tcp": {"max_segment": 20}}), "tcp.max_segment", "20"),
+    "transparent-on-a-path": (
+        config({"address": "unix:lb.sock", "transparent": True}),
+        "frontends.web.bind[0].transparent",
+        "TCP",
+    ),
+    "original-dst-on-a-path": (
+        config({"address": "unix:lb.sock", "original_dst": True}),
+        "frontends.web.bind[0].original_dst",
+        "TCP",
+    ),
+    "source-is-no-address": (config(backend={"source": "somewhere"}), "backends.app.source", "somewhere"),
+    "source-is-nobodys": (config(backend={"source": NOWHERE["4"]}), "backends.app.source", NOWHERE["4"]),
+    "source-of-another-family": (config(backend={"source": "[::1]"}), "backends.app", "IPv"),
+    "source-ports-backwards": (config(backend={"source": "10.2.0.1:200-100"}), "backends.app.source", "200-100"),
+}
+
+
+@WAYS
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_told_with_its_key(tmp_path: Path, network: Network, mistake: str, way: str) -> None:
+    wrong, key, said = MISTAKES[mistake]
+    (problem,) = problems(tmp_path, wrong, way, network.proxy.prefix)
+    assert key in problem
+    assert said in problem
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path, network: Network) -> None:
+    wrong = config(
+        {"address": BIND, "namespace": "lbt-none"},
+        {"address": "127.0.0.1:80", "namespace": "lbt-gone"},
+        {"tcp": {"congestion": "fastest"}},
+        {"tcp": {"congestion": "slowest"}},
+    )
+    told = "\n".join(problems(tmp_path, wrong, "start", network.proxy.prefix))
+    for part in ("lbt-none", "lbt-gone"):
+        assert part in told
+
+
+def without(*capabilities: str) -> list[str]:
+    return ["setpriv", "--bounding-set=" + ",".join(f"-{one}" for one in capabilities), "--inh-caps=-all"]
+
+
+UNPRIVILEGED: dict[str, tuple[dict[str, Any], str, str]] = {
+    "transparent": (config({"address": BIND, "transparent": True}), "transparent", "CAP_NET_ADMIN"),
+    "mark": (config(frontend={"tcp": {"mark": 1}}), "tcp.mark", "CAP_NET_ADMIN"),
+    "namespace": (
+        config({"address": "127.0.0.1:9000", "namespace": "SELF"}),
+        "frontends.web.bind[0]",
+        "CAP_SYS_ADMIN",
+    ),
+}
+
+
+@WAYS
+@pytest.mark.daemon("setpriv")
+@pytest.mark.parametrize("setting", UNPRIVILEGED)
+def test_a_missing_capability_is_told_by_its_name(tmp_path: Path, network: Network, setting: str, way: str) -> None:
+    wrong, key, capability = UNPRIVILEGED[setting]
+    if setting == "namespace":
+        wrong = config({"address": "127.0.0.1:9000", "namespace": network.one.name})
+    before = [*network.proxy.prefix, *without("net_admin", "net_raw", "sys_admin")]
+    (problem,) = problems(tmp_path, wrong, way, before)
+    assert key in problem
+    assert capability in problem
+
+
+@WAYS
+def test_a_kernel_without_multipath_is_told(tmp_path: Path, network: Network, way: str) -> None:
+    network.one.set("net/mptcp/enabled", 0)
+    wrong = config("127.0.0.1:9000", frontend={"tcp": {"multipath": True}})
+    (problem,) = problems(tmp_path, wrong, way, network.one.prefix)
+    assert "tcp.multipath" in problem
+    assert "net.mptcp.enabled" in problem
