@@ -6,7 +6,9 @@ import pytest
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, UNIXClientEndpoint
 from twisted.internet.task import Clock
 
-from twisted_lb.backends.target import EndpointTarget, SocketTarget, endpoint_of
+from twisted_lb.backends.source import OutgoingError
+from twisted_lb.backends.target import DestinationTarget, EndpointTarget, SocketTarget, endpoint_of
+from twisted_lb.facts import SocketAddress
 
 V4 = ("192.0.2.1", 9001)
 V6 = ("2001:db8::1", 9001, 0, 3)
@@ -53,6 +55,10 @@ def test_an_ipv6_address_keeps_its_scope() -> None:
         (SocketTarget(socket.AF_INET6, V6, 5), "[2001:db8::1]:+5"),
         (SocketTarget(socket.AF_UNIX, "/run/app.sock"), "unix:/run/app.sock"),
         (SocketTarget(socket.AF_UNIX, b"\0app"), "unix:@app"),
+        (DestinationTarget(), "*"),
+        (DestinationTarget(80), "*:80"),
+        (DestinationTarget(None, 5), "*:+5"),
+        (DestinationTarget(None, -5), "*:-5"),
         (EndpointTarget("tcp:example.org:80", object()), "tcp:example.org:80"),
     ],
 )
@@ -68,3 +74,38 @@ def test_without_a_poller_the_endpoint_is_of_the_targets_family() -> None:
         (socket.AF_UNIX, "/run/app.sock", UNIXClientEndpoint),
     ):
         assert type(endpoint_of(reactor, SocketTarget(family, sockaddr), sockaddr)) is kind
+
+
+@pytest.mark.parametrize(
+    ("target", "host", "reached"),
+    [
+        (DestinationTarget(), "192.0.2.9", (socket.AF_INET, ("192.0.2.9", 8080))),
+        (DestinationTarget(80), "192.0.2.9", (socket.AF_INET, ("192.0.2.9", 80))),
+        (DestinationTarget(None, -80), "2001:db8::9", (socket.AF_INET6, ("2001:db8::9", 8000))),
+        (DestinationTarget(), "::ffff:192.0.2.9", (socket.AF_INET, ("192.0.2.9", 8080))),
+        (DestinationTarget(), "::ffff:c000:209", (socket.AF_INET, ("192.0.2.9", 8080))),
+        (DestinationTarget(), "fe80::9%lo", (socket.AF_INET6, ("fe80::9%lo", 8080))),
+    ],
+)
+def test_the_destination_of_the_client_has_the_family_that_it_has(
+    target: DestinationTarget, host: str, reached: object
+) -> None:
+    assert target.reached_from(SocketAddress(host, 8080)) == reached
+
+
+@pytest.mark.parametrize(
+    ("target", "host", "port", "reason"),
+    [
+        (DestinationTarget(), "unix:/run/web.sock", 0, "no IP address"),
+        (DestinationTarget(80), "unix:/run/web.sock", 0, "no IP address"),
+        (DestinationTarget(), "unknown:X", 0, "no IP address"),
+        (DestinationTarget(), "", 0, "no IP address"),
+        (DestinationTarget(), "192.0.2.9", 0, "outside 1..65535"),
+        (DestinationTarget(None, 1000), "192.0.2.9", 65_000, r"65000\+1000 is outside 1..65535"),
+    ],
+)
+def test_a_destination_that_cannot_be_reached_says_why(
+    target: DestinationTarget, host: str, port: int, reason: str
+) -> None:
+    with pytest.raises(OutgoingError, match=reason):
+        target.reached_from(SocketAddress(host, port))

@@ -8,7 +8,10 @@ from hypothesis import strategies as st
 
 from twisted_lb.config.addresses import (
     BindAddress,
+    ClientDestination,
+    ClientSource,
     EndpointDescription,
+    FixedSource,
     InheritedFd,
     IpAddress,
     IpServer,
@@ -17,6 +20,7 @@ from twisted_lb.config.addresses import (
     UnixPath,
     parse_bind,
     parse_server,
+    parse_source,
 )
 from twisted_lb.errors import ConfigError
 
@@ -65,6 +69,10 @@ def test_every_form_of_a_bind(text: str, address: BindAddress) -> None:
         ("127.0.0.1", IpServer("127.0.0.1", None)),
         ("[::1]", IpServer("::1", None)),
         ("localhost", IpServer("localhost", None)),
+        ("*", ClientDestination(None)),
+        ("*:9001", ClientDestination(9001)),
+        ("*:+1", ClientDestination(None, 1)),
+        ("*:-1", ClientDestination(None, -1)),
         ("unix:/run/app.sock", UnixPath("/run/app.sock")),
         (f"unix:{LONGEST_SERVER_PATH}", UnixPath(LONGEST_SERVER_PATH)),
         ("unix:@app", UnixAbstract("app")),
@@ -128,7 +136,9 @@ def test_a_wrong_bind_says_what_would_be_right(text: str, advice: str) -> None:
         ("", 'write "HOST:PORT"'),
         ("9001", 'write "HOST:9001"'),
         (":9001", 'write "HOST:9001"'),
-        ("*:9001", "only a bind"),
+        ("*:0", "cannot be on port 0"),
+        ("*:", "leave the"),
+        ("*:1-2", r'write "HOST:\+N"'),
         ("fd:3", "only a bind"),
         ("localhost:", "leave the"),
         ("localhost:0", "cannot be on port 0"),
@@ -171,3 +181,44 @@ def test_a_range_keeps_its_ends_or_is_refused(low: int, high: int) -> None:
     else:
         with pytest.raises(ConfigError):
             parse_bind(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "source"),
+    [
+        ("client", ClientSource(True)),
+        ("client_ip", ClientSource(False)),
+        ("192.0.2.7", FixedSource("192.0.2.7")),
+        ("192.0.2.7:4000", FixedSource("192.0.2.7", 4000, 4000)),
+        ("192.0.2.7:4000-4999", FixedSource("192.0.2.7", 4000, 4999)),
+        ("[2001:DB8::7]", FixedSource("2001:db8::7")),
+        ("[2001:db8::7]:4000", FixedSource("2001:db8::7", 4000, 4000)),
+        ("[2001:db8::7]:4000-4999", FixedSource("2001:db8::7", 4000, 4999)),
+        ("*:4000-4999", FixedSource("", 4000, 4999)),
+    ],
+)
+def test_every_form_of_a_source(text: str, source: ClientSource | FixedSource) -> None:
+    assert parse_source(text) == source
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("", '"client_ip" or an IP address'),
+        ("clientip", 'write "client_ip"'),
+        ("localhost", '"client_ip" or an IP address'),
+        ("999.1.1.1", "is not an address"),
+        ("[::g]", "is not an address"),
+        ("::1", r'IPv6 is written as "\[ADDRESS\]:PORT"'),
+        ("*", "leave source out"),
+        ("192.0.2.7:", "leave the"),
+        ("192.0.2.7:0", "leave it out"),
+        ("192.0.2.7:+1", "only a server"),
+        ("192.0.2.7:9-8", 'write "8-9"'),
+        ("192.0.2.7:0-9", "starts at 1"),
+    ],
+)
+def test_a_wrong_source_says_what_would_be_right(text: str, advice: str) -> None:
+    with pytest.raises(ConfigError, match=advice) as caught:
+        parse_source(text)
+    assert len(caught.value.problems) == 1

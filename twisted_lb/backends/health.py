@@ -18,8 +18,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_lb.api import IObserver
+from twisted_lb.backends.outgoing import Outgoing
 from twisted_lb.backends.pool import Backend, Server
-from twisted_lb.backends.target import SocketTarget, Target, endpoint_of
+from twisted_lb.backends.source import OutgoingError
+from twisted_lb.backends.target import EndpointTarget, SocketTarget, Target, endpoint_of
 from twisted_lb.errors import PluginError, shown
 from twisted_lb.net.hang_up import hang_up
 from twisted_lb.net.poll import Poller
@@ -51,10 +53,15 @@ class Probe(Protocol):
         self._stream: Stream | None = None
         self._connecting: Deferred[Any] | None = None
 
-    def start(self, target: Target, poller: Poller | None, reactor: Any) -> None:
+    def start(self, target: Target, poller: Poller | None, reactor: Any, outgoing: Outgoing | None = None) -> None:
         """Begin; the answer may come before this returns."""
-        if not isinstance(target, SocketTarget):
+        if isinstance(target, EndpointTarget):
             self._start_endpoint(target.endpoint)
+            return
+        assert isinstance(target, SocketTarget), "a check has no client to follow"
+        if outgoing is not None:
+            assert poller is not None
+            self._start_outgoing(poller, target, outgoing)
         elif poller is None:
             self._start_endpoint(endpoint_of(reactor, target, target.sockaddr))
         else:
@@ -68,6 +75,15 @@ class Probe(Protocol):
             return
         stream = self._stream = Stream(poller, sock)
         stream.connect(target.sockaddr, self)
+
+    def _start_outgoing(self, poller: Poller, target: SocketTarget, outgoing: Outgoing) -> None:
+        try:
+            sock, code = outgoing.connect_check(target, bool(self._header))
+        except OutgoingError as error:
+            self._done(error.reason)
+            return
+        stream = self._stream = Stream(poller, sock)
+        stream.connecting(code, self)
 
     def _start_endpoint(self, endpoint: Any) -> None:
         factory = Factory.forProtocol(lambda: self)
@@ -125,7 +141,7 @@ class Probe(Protocol):
 class Check:
     """The checks of one server, one after the other. ``header``: what the server gets told, empty for nothing.
 
-    ``target``: where it is checked, which need not be where connections go.
+    ``target``: where it is checked, which need not be where connections go. ``outgoing``: see ``Outgoing.for_checks``.
     """
 
     def __init__(
@@ -137,6 +153,7 @@ class Check:
         clock: IReactorTime,
         poller: Poller | None,
         reactor: Any,
+        outgoing: Outgoing | None = None,
     ) -> None:
         self.server = server
         self.target = target
@@ -145,6 +162,7 @@ class Check:
         self._clock = clock
         self._poller = poller
         self._reactor = reactor
+        self._outgoing = outgoing
         self._changed: Callable[[Server, str], None] | None = None
         self._began = 0.0
         self._next: IDelayedCall | None = None
@@ -170,7 +188,7 @@ class Check:
         self._began = self._clock.seconds()
         self._deadline = self._clock.callLater(self.rhythm.timeout_s, self._overdue)
         self._probe = Probe(self.header, self._answered)
-        self._probe.start(self.target, self._poller, self._reactor)
+        self._probe.start(self.target, self._poller, self._reactor, self._outgoing)
 
     def _overdue(self) -> None:
         assert self._probe is not None

@@ -1,10 +1,13 @@
-"""Where a server is reached: a socket address, one that depends on the client's port, or a Twisted endpoint."""
+"""Where a server is reached: a socket address, one that depends on the client, or a Twisted endpoint."""
 
 import socket
 from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, UNIXClientEndpoint
+
+from twisted_lb.backends.source import OutgoingError, ip_of
+from twisted_lb.facts import SocketAddress
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,13 @@ class SocketTarget:
             return None
         return (self.sockaddr[0], port, *self.sockaddr[2:])
 
+    def reached_from(self, destination: SocketAddress) -> Any:
+        """As ``sockaddr_for``, for a client that connected to ``destination``. Raises: OutgoingError."""
+        sockaddr = self.sockaddr_for(destination.port)
+        if sockaddr is None:
+            raise _no_port(destination, self.port_offset or 0)
+        return sockaddr
+
     def __str__(self) -> str:
         if self.family == socket.AF_UNIX:
             address = self.sockaddr
@@ -35,6 +45,42 @@ class SocketTarget:
         if self.port_offset is None:
             return f"{host}:{self.sockaddr[1]}"
         return f"{host}:{self.port_offset:+d}" if self.port_offset else f"{host}"
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationTarget:
+    """Where the client wanted to go: the destination of its connection.
+
+    ``port``: ``None`` for the destination's plus ``port_offset``.
+    """
+
+    port: int | None = None
+    port_offset: int = 0
+
+    def reached_from(self, destination: SocketAddress) -> tuple[int, tuple[str, int]]:
+        """The family and the socket address for a client that connected to ``destination``.
+
+        Raises: OutgoingError for a destination that is no IP address, and for a port that does not exist.
+        """
+        found = ip_of(destination.host)
+        if found is None:
+            raise OutgoingError(f"the client's destination {destination} is no IP address to connect to")
+        family, host = found
+        port = self.port
+        if port is None:
+            port = destination.port + self.port_offset
+            if not 1 <= port <= 65535 or not destination.port:
+                raise _no_port(destination, self.port_offset)
+        return family, (host, port)
+
+    def __str__(self) -> str:
+        if self.port is not None:
+            return f"*:{self.port}"
+        return f"*:{self.port_offset:+d}" if self.port_offset else "*"
+
+
+def _no_port(destination: SocketAddress, offset: int) -> OutgoingError:
+    return OutgoingError(f"port {destination.port}{offset:+d} is outside 1..65535")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +94,7 @@ class EndpointTarget:
         return self.text
 
 
-Target = SocketTarget | EndpointTarget
+Target = SocketTarget | DestinationTarget | EndpointTarget
 
 
 def endpoint_of(reactor: Any, target: SocketTarget, sockaddr: Any) -> Any:

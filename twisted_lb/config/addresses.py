@@ -2,6 +2,7 @@
 
 ``HOST:PORT``, ``*:PORT``, ``[V6]:PORT``, ``HOST:LOW-HIGH``, ``HOST:+N``, ``HOST:-N``, ``HOST``, ``unix:/PATH``,
 ``unix:@NAME``, ``fd:N``, or the description of any other Twisted endpoint. Our own forms win over Twisted's.
+A server may be ``*``, ``*:PORT``, ``*:+N``, ``*:-N``: what the client wanted to reach.
 """
 
 import re
@@ -45,6 +46,34 @@ class IpServer:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientDestination:
+    """Connect to where the client wanted to go. ``port``, ``offset``: as in ``IpServer``."""
+
+    port: int | None
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSource:
+    """Connections come from the client's own address; ``port``: and from its port."""
+
+    port: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FixedSource:
+    """Connections come from this address.
+
+    ``host``: an IPv4 address, an IPv6 address without brackets, or empty for the kernel's choice. ``low``, ``high``: an
+    inclusive range of ports, equal for one port; 0 for the kernel's choice.
+    """
+
+    host: str
+    low: int = 0
+    high: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class UnixPath:
     """A Unix socket in the file system; ``path`` is absolute."""
 
@@ -76,7 +105,7 @@ class EndpointDescription:
 
 
 BindAddress: TypeAlias = IpAddress | UnixPath | UnixAbstract | InheritedFd | EndpointDescription
-ServerAddress: TypeAlias = IpServer | UnixPath | UnixAbstract | EndpointDescription
+ServerAddress: TypeAlias = IpServer | ClientDestination | UnixPath | UnixAbstract | EndpointDescription
 
 
 def parse_bind(text: str) -> BindAddress:
@@ -113,10 +142,42 @@ def parse_server(text: str) -> ServerAddress:
         return EndpointDescription(text)
     host, port = _split(text)
     if host == "*":
-        raise ConfigError(f'"{text}": only a bind can have the address "*"; a server needs a host')
+        return ClientDestination(*_server_port(port, text))
     if host == "" or (port is None and re.fullmatch(r"[0-9]+", host)):
         raise ConfigError(f'"{text}" has no host: write "HOST:{host or port or "PORT"}"')
     return IpServer(_host(host, text), *_server_port(port, text))
+
+
+def parse_source(text: str) -> ClientSource | FixedSource:
+    """Parse the address that connections to a server come from.
+
+    ``client``, ``client_ip``, ``IP``, ``IP:PORT``, ``IP:LOW-HIGH``, with ``[V6]`` for IPv6; ``*:LOW-HIGH`` and
+    ``*:PORT`` leave the address to the kernel.
+    Raises: ConfigError with one problem that quotes the text, whatever the text is.
+    """
+    if text in ("client", "client_ip"):
+        return ClientSource(text == "client")
+    if text in ("clientip", "client-ip"):
+        raise ConfigError(f'"{text}": write "client_ip"')
+    host, port = _split(text)
+    if host == "*":
+        if port is None:
+            raise ConfigError(f'"{text}" leaves all to the kernel: leave source out, or write a port')
+        return FixedSource("", *_source_ports(port, text))
+    if not re.fullmatch(r"[0-9.]+|\[.*\]", host):
+        raise ConfigError(f'"{text}": a source is "client", "client_ip" or an IP address, without or with ports')
+    return FixedSource(_host(host, text), *((0, 0) if port is None else _source_ports(port, text)))
+
+
+def _source_ports(port: str, text: str) -> tuple[int, int]:
+    if port == "":
+        raise ConfigError(f'"{text}" has no port behind its ":"; to let the kernel choose leave the ":" out')
+    if port[0] in "+-":
+        raise ConfigError(f'"{text}": only a server can be at an offset from the client\'s port')
+    low, high = _port_range(port, text)
+    if not low:
+        raise ConfigError(f'"{text}": to let the kernel choose the port leave it out')
+    return low, high
 
 
 def _could_be_endpoint(text: str) -> bool:

@@ -18,8 +18,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from twisted_lb.backends.outgoing import Outgoing
 from twisted_lb.backends.pool import Backend, Server
-from twisted_lb.backends.target import SocketTarget, endpoint_of
+from twisted_lb.backends.source import OutgoingError
+from twisted_lb.backends.target import EndpointTarget, SocketTarget, endpoint_of
 from twisted_lb.endings import Cause
 from twisted_lb.errors import PluginError
 from twisted_lb.facts import Facts
@@ -49,12 +51,33 @@ class ConnectOwner(Protocol):
 
 
 class Connecting:
-    """All attempts to connect for one client. ``server``: the one tried now, a slot of which is taken."""
+    """All attempts to connect for one client. ``server``: the one tried now, a slot of which is taken.
 
-    __slots__ = ("_attempt", "_backend", "_facts", "_owner", "_poller", "_reactor", "redispatched", "retries", "server")
+    ``client_first``: the client has said something already.
+    """
+
+    __slots__ = (
+        "_attempt",
+        "_backend",
+        "_client_first",
+        "_facts",
+        "_owner",
+        "_poller",
+        "_reactor",
+        "redispatched",
+        "retries",
+        "server",
+    )
 
     def __init__(
-        self, owner: ConnectOwner, backend: Backend, server: Server, facts: Facts, poller: Poller | None, reactor: Any
+        self,
+        owner: ConnectOwner,
+        backend: Backend,
+        server: Server,
+        facts: Facts,
+        poller: Poller | None,
+        reactor: Any,
+        client_first: bool = False,
     ) -> None:
         self.server = server
         self.retries = 0
@@ -64,13 +87,18 @@ class Connecting:
         self._facts = facts
         self._poller = poller
         self._reactor = reactor
+        self._client_first = client_first
         self._attempt: Stream | EndpointAttempt | None = None
 
     def start(self) -> None:
         """Try ``server``."""
         self._owner.connect_within(self._backend.timers.connect)
         target = self.server.target
+        if self.server.outgoing is not None:
+            self._try_outgoing(self.server.outgoing)
+            return
         if not isinstance(target, SocketTarget):
+            assert isinstance(target, EndpointTarget), "only an Outgoing knows how to reach it"
             self._try_endpoint(target.endpoint)
             return
         port = self._facts.destination.port
@@ -93,6 +121,18 @@ class Connecting:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         stream = self._attempt = Stream(poller, sock)
         stream.connect(sockaddr, self)
+
+    def _try_outgoing(self, outgoing: Outgoing) -> None:
+        assert self._poller is not None
+        server = self.server
+        try:
+            data_first = self._client_first or server.sender is not None
+            sock, code = outgoing.connect(server.target, self._facts, data_first)
+        except OutgoingError as error:
+            self._owner.server_unreachable(Cause.RESOURCE, f"server {server.name}: {error.reason}")
+            return
+        stream = self._attempt = Stream(self._poller, sock)
+        stream.connecting(code, self)
 
     def _try_endpoint(self, endpoint: Any) -> None:
         attempt = self._attempt = EndpointAttempt(self)
