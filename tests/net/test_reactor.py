@@ -18,6 +18,7 @@ from twisted.internet.selectreactor import SelectReactor
 from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
+from tests.net.kinds import Waiter
 from twisted_lb.net.poll import READING, Poller
 from twisted_lb.net.reactor import LBReactor, MonotonicTime, NestedPoller, clock_of, poller_of
 from twisted_lb.net.stream import Stream
@@ -206,20 +207,6 @@ class Trigger:
 
     def on_crash(self) -> None:
         raise AssertionError
-
-
-class Waiter:
-    """Notes how attempts to connect went."""
-
-    def __init__(self) -> None:
-        self.connected: list[Stream] = []
-        self.failed: list[OSError] = []
-
-    def stream_connected(self, stream: Stream) -> None:
-        self.connected.append(stream)
-
-    def stream_failed(self, stream: Stream, error: OSError) -> None:
-        self.failed.append(error)
 
 
 @pytest.fixture
