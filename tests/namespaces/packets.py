@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from tests.loopback.conftest import wait_until
 from tests.namespaces.netns import Namespace
+from tests.namespaces.witness import Ends
 
 _ETH_P_IP, _ETH_P_IPV6 = 0x0800, 0x86DD
 _PIDFD_GETFD = 438
@@ -113,7 +114,7 @@ def sockets_of(pid: int) -> Iterator[list[socket.socket]]:
 
 
 @contextlib.contextmanager
-def socket_of(pid: int, host: str, port: int, end: str) -> Iterator[socket.socket]:
+def socket_of(pid: int, address: Ends, end: str) -> Iterator[socket.socket]:
     """A copy of the process's one socket that ``end``: ``listening``, ``accepted`` there, or ``connected`` to there."""
 
     def fits(one: socket.socket) -> bool:
@@ -124,7 +125,7 @@ def socket_of(pid: int, host: str, port: int, end: str) -> Iterator[socket.socke
             return False
         try:
             name = one.getpeername() if end == "connected" else one.getsockname()
-            return bool(name[:2] == (host, port)) and (listens or bool(one.getpeername()))
+            return bool(name[:2] == address) and (listens or bool(one.getpeername()))
         except OSError:
             return False
 
@@ -132,7 +133,7 @@ def socket_of(pid: int, host: str, port: int, end: str) -> Iterator[socket.socke
         with sockets_of(pid) as all_of_them:
             return next((one.dup() for one in all_of_them if fits(one)), None)
 
-    found = wait_until(find, f"a socket that is {end}: {host}:{port}")
+    found = wait_until(find, f"a socket that is {end}: {address}")
     assert found is not None
     with found:
         yield found

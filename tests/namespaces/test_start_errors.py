@@ -24,17 +24,9 @@ def problems(folder: Path, config: dict[str, Any], way: str, before: Sequence[st
     """Start a proxy, or let it check, what cannot work; what it says, without the program's name and the file's."""
     (folder / "lb.toml").write_text("".join(f"{key} = {toml(value)}\n" for key, value in config.items()))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    command = [*before, TWISTD, "-n", "--pidfile=", "twisted-lb", "--config", "lb.toml"]
     done = subprocess.run(
-        [
-            *before,
-            TWISTD,
-            "-n",
-            "--pidfile=",
-            "twisted-lb",
-            "--config",
-            "lb.toml",
-            *([way] if way == "--check" else []),
-        ],
+        [*command, way] if way == "--check" else command,
         cwd=folder,
         env=environment,
         capture_output=True,

@@ -107,8 +107,8 @@ def running(network: Network, servers: Any, special: Witness, module_proxy: Any)
     }
     backends: dict[str, Any] = {
         "plain": plain,
-        "all": {**plain, "tcp": BOTH},
-        "all6": {"servers": {"s": f"{net(ONE['6'])}:80"}, "tcp": BOTH},
+        "all": {"servers": {"s": f"{ONE['4']}:81"}, "tcp": BOTH},
+        "all6": {"servers": {"s": f"{net(ONE['6'])}:81"}, "tcp": BOTH},
         "fast": {"servers": {"s": f"{ONE['4']}:9080"}, "send_proxy": "v1", "tcp": {"fast_open": True}},
         "fast-silent": {"servers": {"s": f"{ONE['4']}:9080"}, "tcp": {"fast_open": True}},
         "many": {"servers": {"s": f"{ONE['4']}:9081"}, "tcp": {"multipath": True}},
@@ -116,7 +116,7 @@ def running(network: Network, servers: Any, special: Witness, module_proxy: Any)
         "unsigned": {"servers": {"s": f"{ONE['4']}:9082"}, "timeouts": {"connect": "300ms"}, "retries": 0},
         "shorter": {**plain, "tcp": {"max_segment": -100}},
         "own": {
-            "servers": {"s": {"address": f"{ONE['4']}:80", "tcp": {"user_timeout": "2s"}}},
+            "servers": {"s": {"address": f"{ONE['4']}:1080", "tcp": {"user_timeout": "2s"}}},
             "tcp": {"user_timeout": "1s", "mark": 3},
         },
     }
@@ -136,28 +136,28 @@ def visit(network: Network, running: Proxy, request: pytest.FixtureRequest) -> I
 @pytest.mark.parametrize("key", [*READ_BACK, *OF_LISTENERS])
 def test_listening_sockets_have_what_is_asked_for(running: Proxy, visit: Visit, key: str) -> None:
     level, option, expected = {**READ_BACK, **OF_LISTENERS}[key]
-    with socket_of(running.pid, *visit.socket.getpeername()[:2], "listening") as listening:
+    with socket_of(running.pid, visit.to, "listening") as listening:
         assert number(listening, level, option) == expected
 
 
 @pytest.mark.parametrize("key", READ_BACK)
 def test_accepted_sockets_have_what_is_asked_for(running: Proxy, visit: Visit, key: str) -> None:
     level, option, expected = READ_BACK[key]
-    with socket_of(running.pid, *visit.socket.getpeername()[:2], "accepted") as accepted:
+    with socket_of(running.pid, visit.to, "accepted") as accepted:
         assert number(accepted, level, option) == expected
 
 
 @pytest.mark.parametrize("key", READ_BACK)
 def test_connected_sockets_have_what_is_asked_for(running: Proxy, visit: Visit, key: str) -> None:
     level, option, expected = READ_BACK[key]
-    with socket_of(running.pid, ONE["4"], 80, "connected") as connected:
+    with socket_of(running.pid, (ONE["4"], 81), "connected") as connected:
         assert number(connected, level, option) == expected
 
 
 def test_the_congestion_control_and_the_keepalive_timer_are_those_that_are_set(
     network: Network, running: Proxy, visit: Visit
 ) -> None:
-    ports = (f"sport = :{visit.socket.getpeername()[1]} and dport = :{visit.ends[1]}", "dport = :80")
+    ports = (f"sport = :{visit.to[1]} and dport = :{visit.ends[1]}", "dport = :81")
     for one in ports:
         told = network.proxy.run("ss", "-tneoi", "state", "established", f"( {one} )")
         assert " reno " in told
@@ -169,14 +169,14 @@ def test_the_type_of_service_is_set_on_both_sides(running: Proxy, visit: Visit) 
     level, option = (
         (socket.IPPROTO_IPV6, socket.IPV6_TCLASS) if visit.socket.family == socket.AF_INET6 else (0, socket.IP_TOS)
     )
-    with socket_of(running.pid, *visit.socket.getpeername()[:2], "accepted") as accepted:
+    with socket_of(running.pid, visit.to, "accepted") as accepted:
         assert number(accepted, level, option) == 0x48
-    with socket_of(running.pid, ONE["4"], 80, "connected") as connected:
+    with socket_of(running.pid, (ONE["4"], 81), "connected") as connected:
         assert number(connected, 0, socket.IP_TOS) == 0x48
 
 
 def test_the_first_packet_of_a_client_is_kept(running: Proxy, visit: Visit) -> None:
-    with socket_of(running.pid, *visit.socket.getpeername()[:2], "accepted") as accepted:
+    with socket_of(running.pid, visit.to, "accepted") as accepted:
         saved = accepted.getsockopt(TCP, SAVED_SYN, 512)
     assert visit.ends[1].to_bytes(2) in saved[:60]
 
@@ -192,8 +192,8 @@ def test_the_first_packet_to_a_server_has_the_segment_and_the_type_of_service(
 ) -> None:
     with watching(network.one, "proxy") as wire, Visit(network.client, (FRONT[family], port)) as visit:
         visit.socket.sendall(b"hello")
-        syn = wire.syn(80)
-        assert visit.seen().local == (ONE[family if port == 9001 else "4"], 80)
+        syn = wire.syn(81)
+        assert visit.seen().local == (ONE[family], 81)
     assert (syn.segment, syn.tos) == (1200, 0x48)
 
 
@@ -207,7 +207,7 @@ def test_a_relative_segment_is_so_much_less_than_the_path_has_room_for(network: 
 def test_binds_and_servers_go_before_their_frontend_and_backend_key_by_key(network: Network, running: Proxy) -> None:
     with Visit(network.client, (FRONT["4"], 9009)) as visit:
         assert visit.seen().server == "one"
-        for host, port, end in ((FRONT["4"], 9009, "accepted"), (ONE["4"], 80, "connected")):
+        for host, port, end in ((FRONT["4"], 9009, "accepted"), ((ONE["4"], 81), "connected")):
             with socket_of(running.pid, host, port, end) as sock:
                 values = number(sock, TCP, socket.TCP_USER_TIMEOUT), number(sock, SOCKET, socket.SO_MARK)
             if end == "accepted":
@@ -276,11 +276,11 @@ def test_a_multipath_bind_serves_plain_clients(network: Network, running: Proxy)
 
 
 def test_connections_that_are_signed_come_about_on_both_sides(network: Network, running: Proxy) -> None:
-    with watching(network.one, "proxy") as wire:
-        with Visit(network.client, (FRONT["4"], 9006), options=(signature(FRONT["4"]),)) as visit:
-            assert wire.syn(9082).signed
-            assert visit.seen().server == "signed"
-            assert visit.ask(b"x" * 10_000) == b"x" * 10_000
+    to, signed = (FRONT["4"], 9006), (signature(FRONT["4"]),)
+    with watching(network.one, "proxy") as wire, Visit(network.client, to, options=signed) as visit:
+        assert wire.syn(9082).signed
+        assert visit.seen().server == "signed"
+        assert visit.ask(b"x" * 10_000) == b"x" * 10_000
 
 
 @pytest.mark.parametrize("options", [(), (signature(FRONT["4"], b"another"),)], ids=["unsigned", "wrongly"])

@@ -24,13 +24,14 @@ def config() -> dict[str, Any]:
         FIXED: {"address": f"{ONE['4']}:80", "send_proxy": "v2"},
         OFFSET: f"{ONE['4']}:-1004",
     }
-    hosts = {
-        port: ["*", "[::]"] if port == ANYWHERE else [net(FRONT[family]) for family in FAMILIES] for port in servers
-    }
+    own = [net(FRONT[family]) for family in FAMILIES]
     return {
         "frontends": {
             f"f{port}": {
-                "bind": [{"address": f"{host}:{port}", "transparent": True} for host in hosts[port]],
+                "bind": [
+                    {"address": f"{host}:{port}", "transparent": True}
+                    for host in (["*", "[::]"] if port == ANYWHERE else own)
+                ],
                 "backend": f"b{port}",
             }
             for port in servers

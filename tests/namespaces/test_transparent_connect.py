@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.interop import headers
-from tests.loopback.conftest import Proxy
+from tests.loopback.conftest import Proxy, wait_until
 from tests.namespaces.records import record_of
 from tests.namespaces.topology import BACK, CROWD, FAMILIES, FOREIGN, FRONT, ONE, Network, net
 from tests.namespaces.witness import Ends, Visit, seen_by
@@ -146,19 +146,17 @@ def test_health_checks_never_use_a_clients_address(network: Network, servers: An
         "frontends": {"f": {"bind": f"{FRONT['4']}:9051", "backend": "b"}},
         "backends": {"b": {"source": "client", "check": {"interval": "50ms"}, "servers": {"s": f"{ONE['4']}:8080"}}},
     }
-    running = proxy(checked, before=network.proxy.prefix)
+    proxy(checked, before=network.proxy.prefix)
     port = 8080
     with Visit(network.client, (FRONT["4"], 9051)) as visit:
         assert visit.seen().peer == visit.ends
         count = len([seen for seen in servers.one.seen if seen.local[1] == port])
-        running_checks(servers, port, count + 3)
+        wait_for_checks(servers, port, count + 3)
         ends = visit.ends
     peers = {seen.peer for seen in servers.one.seen if seen.local[1] == port} - {ends}
     assert {host for host, _ in peers} == {BACK["4"]}
 
 
-def running_checks(servers: Any, port: int, count: int) -> None:
+def wait_for_checks(servers: Any, port: int, count: int) -> None:
     """Wait until so many connections have come to ``port`` of the server."""
-    from tests.loopback.conftest import wait_until
-
     wait_until(lambda: sum(seen.local[1] == port for seen in servers.one.seen) >= count, "health checks")

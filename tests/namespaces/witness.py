@@ -87,7 +87,9 @@ def _listening(namespace: Namespace, end: Ends, options: tuple[Setting, ...], pr
 
 
 class Visit:
-    """A client's connection, made inside a namespace. A context manager; ``ends``: its own address and port."""
+    """A client's connection, made inside a namespace. A context manager; ``to``: where to. ``ends``: its own
+    address and port.
+    """
 
     def __init__(
         self,
@@ -98,6 +100,7 @@ class Visit:
         timeout_s: float = ANSWER_S,
     ) -> None:
         """``source``: its own address, or address and port. ``options``: set before it connects. Raises OSError."""
+        self.to = to
         with namespace.entered():
             self.socket = socket.socket(family_of(to[0]))
         try:
