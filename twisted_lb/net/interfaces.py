@@ -37,7 +37,7 @@ def interfaces(make: SocketMaker = socket.SocketType) -> list[Interface]:
     """Ask the kernel for all of them. Raises OSError."""
     sock = make(_AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_ROUTE)
     try:
-        found = {index: interface for index, interface in map(_link, _dump(sock, _RTM_GETLINK, _RTM_NEWLINK))}
+        found = dict(map(_link, _dump(sock, _RTM_GETLINK, _RTM_NEWLINK)))
         for body in _dump(sock, _RTM_GETADDR, _RTM_NEWADDR):
             attributes = dict(_attributes(body, 8))
             (index,) = struct.unpack_from("=I", body, 4)

@@ -11,13 +11,123 @@ import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from twisted_lb.config.addresses import MAX_UNIX_BYTES
+from twisted_lb.config.model import ListenTcp
 from twisted_lb.errors import ConfigError
+from twisted_lb.net.interfaces import SocketMaker, interfaces, mtu_towards
+from twisted_lb.net.sockopts import SO_REUSEPORT, TCP_MAXSEG, ListenOptions
 
 LOCK_S = 1.0
 """How long a process waits for another one that opens a Unix path in the same folder; that takes far less than 1 ms."""
+
+
+Place = tuple[tuple[int, int] | None, str, int]
+"""Where TCP connections are accepted: the namespace's identity (``None`` for our own), host and port as bound."""
+IP_TRANSPARENT, IPV6_TRANSPARENT, SO_BINDTODEVICE = 19, 75, 25
+
+
+UNSET_OPTIONS = ListenTcp()
+
+
+@dataclass(frozen=True, slots=True)
+class IpOptions:
+    """How the TCP sockets of a bind entry are made.
+
+    ``transparent``: connections to any address, also one that is not ours. ``interface``: only those that come in by
+    it. ``make``: makes sockets in the namespace that they are to be in.
+    """
+
+    tcp: ListenTcp = UNSET_OPTIONS
+    transparent: bool = False
+    interface: str | None = None
+    make: SocketMaker = socket.SocketType
+
+    def of(self, family: int, backlog: int) -> ListenOptions:
+        """Work out what ``tcp`` means for a listener of that family."""
+        return ListenOptions.of(self.tcp, family, backlog)
+
+    def check(self, family: int, host: str, backlog: int) -> None:
+        """Try them on sockets that do not listen. Raises: ConfigError with all that this kernel refuses."""
+        problems: list[str] = []
+        options = self.of(family, backlog)
+        for attempt in (
+            partial(options.check, self.make),
+            partial(self._check_place, family),
+            partial(self.shorten, options, host),
+        ):
+            try:
+                attempt()
+            except ConfigError as error:
+                problems.extend(error.problems)
+        if problems:
+            raise ConfigError(*problems)
+
+    def _check_place(self, family: int) -> None:
+        sock = self.make(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC, 0)
+        try:
+            self.place(sock, family)
+        finally:
+            sock.close()
+
+    def place(self, sock: socket.SocketType, family: int) -> None:
+        """Say, before it is bound, which traffic is the socket's. Raises: ConfigError."""
+        if self.interface is not None:
+            tie_to_interface(sock, self.interface, self.make)
+        if self.transparent:
+            make_transparent(sock, family)
+
+    def shorten(self, options: ListenOptions, host: str) -> int | None:
+        """Work out a relative ``max_segment`` of a listener on ``host``; ``None`` without one. Raises: ConfigError."""
+        if not options.less:
+            return None
+        try:
+            mtu = mtu_towards(host, self.interface, interfaces(self.make))
+        except (LookupError, OSError) as error:
+            raise ConfigError(f"tcp.max_segment: how long packets may be is not known: {error}") from None
+        return options.segment_within(mtu)
+
+
+PLAIN = IpOptions()
+
+
+def make_transparent(sock: socket.SocketType, family: int) -> None:
+    """Let a socket have addresses that are not ours. Raises: ConfigError."""
+    level, option = (
+        (socket.IPPROTO_IPV6, IPV6_TRANSPARENT) if family == socket.AF_INET6 else (socket.IPPROTO_IP, IP_TRANSPARENT)
+    )
+    try:
+        sock.setsockopt(level, option, 1)
+    except PermissionError:
+        raise ConfigError("transparent: needs root, CAP_NET_ADMIN or CAP_NET_RAW") from None
+    except OSError as error:
+        raise ConfigError(f"transparent: this kernel cannot: {error.strerror}") from None
+
+
+def tie_to_interface(sock: socket.SocketType, name: str, make: SocketMaker = socket.SocketType) -> None:
+    """Let only what comes in and goes out by one interface be the socket's. Raises: ConfigError."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, SO_BINDTODEVICE, name.encode() + b"\0")
+    except OSError as error:
+        if error.errno != errno.ENODEV:
+            raise ConfigError(f'interface: cannot use "{name}": {error.strerror}') from None
+        known = ", ".join(one.name for one in interfaces(make))
+        raise ConfigError(f'interface: there is no "{name}" here, only {known}') from None
+
+
+@contextlib.contextmanager
+def sharing(*socks: socket.SocketType) -> Iterator[None]:
+    """Let several sockets be bound to one address, or listen there, as long as this lasts."""
+    before = [sock.getsockopt(socket.SOL_SOCKET, SO_REUSEPORT) for sock in socks]
+    for sock in socks:
+        sock.setsockopt(socket.SOL_SOCKET, SO_REUSEPORT, 1)
+    try:
+        yield
+    finally:
+        for sock, value in zip(socks, before, strict=True):
+            sock.setsockopt(socket.SOL_SOCKET, SO_REUSEPORT, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,25 +139,47 @@ class UnixOptions:
     group: str | None = None
 
 
-def open_tcp(family: int, sockaddr: Any, backlog: int) -> socket.SocketType:
-    """A listening TCP socket; accepted sockets inherit TCP_NODELAY. Raises OSError."""
-    sock = socket.SocketType(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+def open_tcp(
+    family: int,
+    sockaddr: Any,
+    backlog: int,
+    options: IpOptions = PLAIN,
+    instead_of: socket.SocketType | None = None,
+) -> socket.SocketType:
+    """A listening TCP socket; accepted sockets inherit nearly all of its options, see ``sockopts``.
+
+    ``instead_of``: a socket that listens there already; then this one is only bound, to listen when that one goes.
+    Raises: OSError, ConfigError.
+    """
+    tcp = options.of(family, backlog)
+    sock = options.make(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, tcp.protocol)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        tcp.apply(sock)
+        segment = options.shorten(tcp, sockaddr[0])
+        if segment is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, TCP_MAXSEG, segment)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind(sockaddr)
-        sock.listen(backlog)
-    except OSError:
+        options.place(sock, family)
+        if instead_of is None:
+            sock.bind(sockaddr)
+            sock.listen(backlog)
+        else:
+            with sharing(sock, instead_of):
+                sock.bind(sockaddr)
+    except BaseException:
         sock.close()
         raise
     return sock
 
 
-def open_unix_abstract(name: str, backlog: int) -> socket.SocketType:
-    """A listening socket in the abstract namespace, the name at its exact length. Raises OSError."""
-    sock = socket.SocketType(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+def open_unix_abstract(name: str, backlog: int, make: SocketMaker = socket.SocketType) -> socket.SocketType:
+    """A listening socket with an abstract name, at its exact length; each network namespace has names of its own.
+
+    Raises OSError.
+    """
+    sock = make(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, 0)
     try:
         sock.bind(b"\0" + name.encode())
         sock.listen(backlog)

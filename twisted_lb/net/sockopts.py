@@ -66,9 +66,9 @@ class Setting(NamedTuple):
 class ListenOptions:
     """The options of a listening TCP socket, and of those that it accepts.
 
-    ``protocol``: that ``socket()`` is called with. ``per_connection``: what to set on each accepted socket. ``save_syn``:
-    each accepted socket has its SYN (``TCP_SAVED_SYN``). ``less``: bytes that segments are to be shorter than there is
-    room for, see ``segment_within``.
+    ``protocol``: that ``socket()`` is called with. ``per_connection``: what to set on each accepted socket.
+    ``save_syn``: each accepted socket has its SYN (``TCP_SAVED_SYN``). ``less``: bytes that segments are to be shorter
+    than there is room for, see ``segment_within``.
     """
 
     def __init__(self, tcp: ListenTcp, family: int, backlog: int) -> None:
@@ -169,7 +169,9 @@ def md5_signature(family: int, host: str, key: bytes, prefix: int | None = None)
     Source: struct tcp_md5sig.
     """
     packed = socket.inet_pton(family, host.partition("%")[0])
-    address = struct.pack("=HHI16s" if family == AF_INET6 else "=HH4s", family, 0, *((0,) * (family == AF_INET6)), packed)
+    address = struct.pack(
+        "=HHI16s" if family == AF_INET6 else "=HH4s", family, 0, *((0,) * (family == AF_INET6)), packed
+    )
     flags = 0 if prefix is None else _MD5_PREFIX
     return struct.pack("=128sBBHi80s", address, flags, prefix or 0, len(key), 0, key)
 
@@ -294,9 +296,9 @@ def _try(setting: Setting, sock: socket.SocketType) -> str | None:
         most = sock.getsockopt(level, option)
         most = most // 2 if key.endswith("_buffer") else most  # the kernel doubles these, for its own part of it
         if most < value:
-            return f"{value} is too much: " + _LIMITED_BY[key].format(most=most)
+            return f"{value!r} is too much: " + _LIMITED_BY[key].format(most=most)
     if key == "tos" and sock.getsockopt(level, option) != value:
-        return f"{value}: the two lowest bits are the kernel's own, for ECN: leave them 0"
+        return f"{value!r}: the two lowest bits are the kernel's own, for ECN: leave them 0"
     return None
 
 

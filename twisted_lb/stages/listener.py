@@ -15,6 +15,7 @@ from typing import Any
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from twisted_lb.net.listening import Place, sharing
 from twisted_lb.net.poll import EPOLLIN, Poller
 from twisted_lb.net.stream import Stream
 from twisted_lb.stages.admission import Limit
@@ -51,7 +52,8 @@ class StreamListener:
     """One listening socket on the poller.
 
     ``accept`` may be replaced while it runs: a reload keeps the socket and gives it a new frontend.
-    ``limits``: those of the process, the frontend and the bind, likewise.
+    ``limits``: those of the process, the frontend and the bind, likewise. ``made_with``: what the socket's settings
+    were; another one of the same settings may share it. ``place``: where it listens for TCP, ``None`` if it does not.
     """
 
     _log = Logger()
@@ -72,6 +74,18 @@ class StreamListener:
         self._woken_by: Limit | None = None
         self._retry: IDelayedCall | None = None
         self._complained_at: float | None = None
+        self.made_with: Any = None
+        self.place: Place | None = None
+
+    def listen_instead_of(self, other: "StreamListener", backlog: int) -> None:
+        """Listen at the address that both are bound to. ``other``, which is about to stop, takes all who wait there.
+
+        Raises: OSError.
+        """
+        with sharing(self._sock, other._sock):
+            self._sock.listen(backlog)
+        for _ in range(backlog // ACCEPT_BATCH + 1):
+            other._take()
 
     def start(self, backlog: int | None = None) -> None:
         """Begin to accept; when it does already, go on with another length of the backlog."""
@@ -180,6 +194,11 @@ class StreamListener:
                 # By hand: closing alone does not end it while an inherited descriptor refers to the same socket.
                 self._poller.epoll.unregister(fd)
             self._poller.close(fd, self._sock)
+
+    @property
+    def sock(self) -> socket.SocketType:
+        """The listening socket; it stays this object's."""
+        return self._sock
 
     def getsockname(self) -> Any:
         """The socket address that it is bound to."""

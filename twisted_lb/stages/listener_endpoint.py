@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
+from twisted_lb.net.listening import Place
 from twisted_lb.stages.admission import Limit
 
 HELD = 1024
@@ -32,13 +33,18 @@ class Arrival(Protocol):
 
 
 class EndpointListener(Factory):
-    """One endpoint that is listened on. ``arrive(address, arrived)`` makes the session for a client's address."""
+    """One endpoint that is listened on. ``arrive(address, arrived)`` makes the session for a client's address.
+
+    ``opened(host)``: told the port's address once it is open. ``place``: where it listens for TCP, if that is known.
+    """
 
     noisy = False
     _log = Logger()
 
     def __init__(self, endpoint: Any, name: str, limits: Sequence[Limit]) -> None:
         self.arrive: Callable[[IAddress | None, Callable[[Any], None]], Any] | None = None
+        self.opened: Callable[[IAddress], None] | None = None
+        self.place: Place | None = None
         self.limits = limits
         self.name = name
         self._endpoint = endpoint
@@ -57,6 +63,8 @@ class EndpointListener(Factory):
             port.stopListening()
         else:
             self._port = port
+            if self.opened is not None:
+                self.opened(port.getHost())
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """See ``IProtocolFactory``."""

@@ -10,6 +10,7 @@ Source: HAProxy proxy-protocol.txt, sections 2 to 2.2.
 from collections.abc import Mapping, Sequence, Set
 from enum import Enum
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
@@ -22,7 +23,7 @@ from twisted_lb.networks import Networks
 from twisted_lb.plugin_host import Built
 from twisted_lb.verdicts import ALLOW, Deny, NeedMore, Verdict
 from twisted_lb.wire.proxy_causes import explain
-from twisted_lb.wire.proxy_header import ProxyHeader, Tlv, recognise
+from twisted_lb.wire.proxy_header import ProxyHeader, Tlv, TlvType, recognise
 from twisted_lb.wire.proxy_tlvs import fields_of
 
 LEARNT_FROM_HEADER = "proxy."
@@ -45,7 +46,8 @@ _MUST_SEND = Trust.MUST_SEND  # looking it up on its Enum is a call of a Python 
 class Reception:
     """What a bind with ``accept_proxy`` expects. ``trusted``: ``None`` for every source.
 
-    ``timeout_s``: from accept to the whole header. ``max_header``: bytes.
+    ``timeout_s``: from accept to the whole header. ``max_header``: bytes. ``namespaces``: those that a header may
+    choose, by name; without any none is looked for.
     """
 
     def __init__(
@@ -55,9 +57,11 @@ class Reception:
         others: Trust,
         timeout_s: float,
         max_header: int,
+        namespaces: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
         self.timeout_s = timeout_s
         self._max_header = max_header
+        self._namespaces = namespaces  # keeps them open
         self._trusted = trusted
         self._others = others
         self._codecs = [codec.object for codec in codecs]
@@ -84,11 +88,25 @@ class Reception:
             return answer, 0
         header, used = answer
         facts.proxy_header = header
+        if self._namespaces and not header.local:
+            refused = self._choose_namespace(header, facts)
+            if refused is not None:
+                return refused, 0
         for name, value in fields_of(header.tlvs):
             facts.learnt.setdefault(LEARNT_FROM_HEADER + name, value)
         if header.source is not None and header.destination is not None:
             facts.source, facts.destination = header.source, header.destination
         return ALLOW, used
+
+    def _choose_namespace(self, header: ProxyHeader, facts: Facts) -> Deny | None:
+        chosen = header.tlv(TlvType.NETNS)
+        if chosen is None:
+            return None
+        name = chosen.decode("utf-8", "backslashreplace")
+        if name not in self._namespaces:
+            return Deny(f"proxy-netns: the header's namespace {name!a} is not in accept_proxy.namespaces")
+        facts.namespace = name
+        return None
 
     def read(self, data: bytes) -> tuple[ProxyHeader, int] | NeedMore:
         """Read the header at the front of ``data``: all bytes that came so far, never empty.
@@ -146,7 +164,7 @@ class Sender:
     """What a server with ``send_proxy`` gets first.
 
     ``own``: what goes into which TLV. ``forwarded``: types that are passed on from a received header, unless they are
-    among ``own``.
+    among ``own``. The client's namespace goes into a NETNS TLV, unless one of these gives one.
     """
 
     def __init__(
@@ -155,13 +173,14 @@ class Sender:
         self._codec = codec
         self._own = tuple((own or {}).items())
         self._forwarded = forwarded - {kind for kind, _ in self._own}
+        self._own_netns = any(kind == TlvType.NETNS for kind, _ in self._own)
 
     def preface(self, facts: Facts) -> bytes:
         """The header for one connection.
 
         Raises: PluginError, also when the addresses or the TLVs do not fit into a header.
         """
-        tlvs = self._tlvs(facts) if self._own or self._forwarded else ()
+        tlvs = self._tlvs(facts) if self._own or self._forwarded or facts.namespace is not None else ()
         return self._encode(ProxyHeader(source=facts.source, destination=facts.destination, tlvs=tlvs))
 
     def local(self) -> bytes:
@@ -191,6 +210,8 @@ class Sender:
         tlvs = [Tlv(kind, value) for kind, value in own if value is not None]
         if facts.proxy_header is not None:
             tlvs += [tlv for tlv in facts.proxy_header.tlvs if tlv.type in self._forwarded]
+        if facts.namespace is not None and not self._own_netns and all(tlv.type != TlvType.NETNS for tlv in tlvs):
+            tlvs.append(Tlv(TlvType.NETNS, facts.namespace.encode()))
         return tuple(tlvs)
 
 
