@@ -9,14 +9,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from msgspec import UNSET, structs
 from twisted.internet.endpoints import clientFromString, serverFromString
 
 from twisted_lb.backends.health import Check, Health, Rhythm
 from twisted_lb.backends.pool import Backend, Server
 from twisted_lb.backends.target import EndpointTarget, SocketTarget, Target
+from twisted_lb.binding import ip_options
 from twisted_lb.config import inherit, model
 from twisted_lb.config.addresses import (
     EndpointDescription,
+    InheritedFd,
     IpAddress,
     UnixAbstract,
     UnixPath,
@@ -29,6 +32,7 @@ from twisted_lb.errors import ConfigError, PluginError
 from twisted_lb.frontend import Frontend
 from twisted_lb.logs import LineBuffer, LineFile, standard_output
 from twisted_lb.net.listening import UnixOptions, owner_of
+from twisted_lb.net.namespace import Namespace
 from twisted_lb.networks import Networks
 from twisted_lb.plugin_host import PluginHost, load_plugins
 from twisted_lb.process import Process
@@ -45,12 +49,16 @@ _ABOUT_TLS = {"ssl", "cert-cn", "ssl-cipher", "cert-sig", "cert-key"}
 
 
 class Entry(NamedTuple):
-    """A bind entry, whom it serves, its own limit, and what it expects of proxies before it."""
+    """A bind entry, whom it serves, its own limit, what it expects of proxies before it, and where it listens.
+
+    ``bind.tcp``: its own and its frontend's in one, where a socket of ours can have it.
+    """
 
     bind: model.Bind
     frontend: Frontend
     limit: Limit
     reception: Reception | None = None
+    namespace: Namespace | None = None
 
 
 class Assembly:
@@ -229,11 +237,13 @@ class _Assembler:
         frontend = Frontend(name, backend, timers, limit, validators, policies, observers, access_log)
         self.made.frontends[name] = frontend
         for index, bind in enumerate(settings.bind):
-            with self.collected(f"frontends.{name}.bind[{index}]"):
-                check_bind(bind, self.process.reactor)
             bind_limit = self.bind_limit(name, bind.address)
             self.made._limits.append((bind_limit, bind.maxconn))
-            self.made.binds.append(Entry(bind, frontend, bind_limit, self.reception(host, name, bind)))
+            namespace = None
+            with self.collected(f"frontends.{name}.bind[{index}]"):
+                bind = whole_bind(settings, bind)  # noqa: PLW2901
+                namespace = check_bind(bind, self.process)
+            self.made.binds.append(Entry(bind, frontend, bind_limit, self.reception(host, name, bind), namespace))
 
     def bind_limit(self, frontend: str, address: str) -> Limit:
         for entry in self.before.binds:
@@ -259,7 +269,11 @@ class _Assembler:
         codecs = self.build(host, "proxy_codecs", [model.Use(use=name, where=where) for name in settings.versions])
         trusted = Networks.parse(settings.from_) if settings.from_ else None
         others = Trust.DIRECT if settings.direct else Trust.REFUSED
-        return Reception(codecs, trusted, others, settings.timeout, settings.max_header)
+        namespaces = {}
+        for index, namespace in enumerate(settings.namespaces):
+            with self.collected(f"frontends.{frontend}.accept_proxy.namespaces[{index}]"):
+                namespaces[namespace] = self.process.namespaces.open(namespace)
+        return Reception(codecs, trusted, others, settings.timeout, settings.max_header, namespaces)
 
     def access_log(self, host: PluginHost, frontend: str) -> AccessLog | None:
         use = inherit.access_log(self.config, frontend)
@@ -275,15 +289,55 @@ class _Assembler:
         return None
 
 
-def check_bind(bind: model.Bind, reactor: Any) -> None:
-    """Find out, without listening, what can be found out about an address to listen on. Raises: ConfigError."""
+def whole_bind(frontend: model.Frontend, bind: model.Bind) -> model.Bind:
+    """Put the options of the frontend's sockets into the entry, if they are TCP sockets of ours."""
+    ours = isinstance(parse_bind(bind.address), IpAddress | InheritedFd)
+    return structs.replace(bind, tcp=inherit.listen_tcp(frontend, bind) if ours else UNSET)
+
+
+def check_bind(bind: model.Bind, process: Process) -> Namespace | None:
+    """Find out, without listening, what can be found out about an address to listen on.
+
+    Returns: the namespace that it is in. Raises: ConfigError.
+    """
+    if process.poller is None:
+        _refuse_without_streams(bind)
+    namespace = None if bind.namespace is None else process.namespaces.open(bind.namespace)
     match parse_bind(bind.address):
         case IpAddress(host, low, _):
-            resolve(host, low)
+            _check_ip(bind, resolve(host, low), namespace)
+        case InheritedFd():
+            # Of which family it is, is known once it is opened; most options are the same for both.
+            if bind.tcp not in (UNSET, model.ListenTcp()):
+                ip_options(bind, None).of(socket.AF_INET, bind.backlog).check()
         case UnixPath():
             owner_of(UnixOptions(None, bind.user, bind.group))
         case EndpointDescription(text):
-            endpoint_from(serverFromString, reactor, text)
+            endpoint_from(serverFromString, process.reactor, text)
+    return namespace
+
+
+def _check_ip(bind: model.Bind, addresses: Sequence[tuple[int, Any]], namespace: Namespace | None) -> None:
+    options = ip_options(bind, namespace)
+    if (options.tcp, options.transparent, options.interface) == (model.ListenTcp(), False, None):
+        return
+    problems: dict[str, None] = {}
+    for family, sockaddr in addresses:
+        try:
+            options.check(family, sockaddr[0], bind.backlog)
+        except ConfigError as error:
+            problems.update(dict.fromkeys(error.problems))
+    if problems:
+        raise ConfigError(*problems)
+
+
+def _refuse_without_streams(bind: model.Bind) -> None:
+    """These settings belong to sockets of ours, which Twisted's own transports are not."""
+    keys = [key for key in ("transparent", "original_dst", "interface", "namespace") if getattr(bind, key)]
+    if bind.tcp not in (UNSET, model.ListenTcp()):
+        keys.append("tcp")
+    if keys:
+        raise ConfigError(*(f"{key}: needs Linux, and Twisted's epoll reactor or the one of twistd" for key in keys))
 
 
 def endpoint_from(read: Callable[[Any, str], Any], reactor: Any, text: str) -> Any:

@@ -2,9 +2,11 @@
 
 import socket
 from collections.abc import Callable, Container, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import (
     TCP4ServerEndpoint,
@@ -16,13 +18,16 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_lb.config.addresses import EndpointDescription, InheritedFd, IpAddress, UnixAbstract, UnixPath, parse_bind
-from twisted_lb.config.model import Bind
+from twisted_lb.config.model import Bind, ListenTcp
 from twisted_lb.config.resolve import resolve
 from twisted_lb.endings import Cause, Stage
 from twisted_lb.errors import ConfigError
 from twisted_lb.facts import Facts, SocketAddress
 from twisted_lb.frontend import Frontend
+from twisted_lb.net.accepted import arrangement
 from twisted_lb.net.listening import (
+    IpOptions,
+    Place,
     UnixOptions,
     apply,
     blamed_on,
@@ -35,6 +40,8 @@ from twisted_lb.net.listening import (
     owner_of,
     remove_unix_path,
 )
+from twisted_lb.net.namespace import Namespace
+from twisted_lb.net.sockopts import ListenOptions
 from twisted_lb.net.stream import Stream
 from twisted_lb.process import Process
 from twisted_lb.stages.admission import Limit
@@ -44,17 +51,33 @@ from twisted_lb.stages.proxy_header import Reception
 from twisted_lb.tcp_session import TcpSession
 
 Listener = StreamListener | EndpointListener
-Held = tuple[int, Any]
-"""A family, and a socket address or the path of a Unix socket."""
-Key = tuple[str, int, str | None, str | None, str | None]
+Held = tuple[tuple[int, int] | None, int, Any]
+"""A namespace's identity, a family, and a socket address or the path of a Unix socket."""
+Key = tuple[Any, ...]
 """What two bind entries must share for one to go on with the other's sockets."""
 
 _WILDCARDS = ("0.0.0.0", "::")
 
 
-def key_of(bind: Bind) -> Key:
-    """Tell the sockets of this entry from those of another."""
-    return bind.address, bind.backlog, bind.mode, bind.user, bind.group
+_IP = (socket.AF_INET, socket.AF_INET6)
+
+
+def key_of(bind: Bind, namespace: Namespace | None = None) -> Key:
+    """Tell the sockets of this entry from those of another; ``bind.tcp``: its own and its frontend's in one."""
+    unix = bind.mode, bind.user, bind.group
+    place = bind.namespace, _identity(namespace), bind.interface, bind.transparent
+    return bind.address, bind.backlog, *unix, *place, bind.original_dst, bind.tcp
+
+
+def ip_options(bind: Bind, namespace: Namespace | None) -> IpOptions:
+    """How the TCP sockets of this entry are made."""
+    tcp = bind.tcp if isinstance(bind.tcp, ListenTcp) else ListenTcp()
+    make = socket.SocketType if namespace is None else namespace.socket
+    return IpOptions(tcp, bind.transparent, bind.interface, make)
+
+
+def _identity(namespace: Namespace | None) -> tuple[int, int] | None:
+    return None if namespace is None or namespace.is_home else namespace.identity
 
 
 def _of_no_interest(_: Failure) -> None:
@@ -106,19 +129,26 @@ class EndpointSession(TcpSession):
 class Binding:
     """The sockets of one bind entry. Accepts nothing before ``serve`` and ``start``.
 
+    ``bind.tcp``: its own and its frontend's in one. ``namespace``: the one that it listens in, ``None`` for our own.
     ``opening``: endpoints that could not say at once whether they can listen.
     """
 
     _log = Logger()
 
-    def __init__(self, process: Process, bind: Bind) -> None:
+    def __init__(self, process: Process, bind: Bind, namespace: Namespace | None = None) -> None:
         self.process = process
         self.bind = bind
+        self.namespace = namespace
         self.opening: list[Deferred[Any]] = []
         self.listeners: list[Listener] = []
         self._held: Mapping[Held, StreamListener] = MappingProxyType({})
         self._unix: tuple[str, tuple[int, int]] | None = None
         self._options: UnixOptions | None = None
+        self._ip = ip_options(bind, namespace)
+        # ``make`` is not part of it: where a socket is, its place says.
+        queue = bind.backlog if self._ip.tcp.fast_open is True else None
+        self._made_with = self._ip.tcp, bind.transparent, bind.interface, queue
+        self._replacing: list[tuple[StreamListener, StreamListener]] = []
 
     def open(self, held: Mapping[Held, StreamListener] = MappingProxyType({})) -> None:
         """Open all of them; those that are in ``held`` are shared with the entry that has them open already.
@@ -138,9 +168,10 @@ class Binding:
         if self._unix is not None:
             (path, identity), (listener,) = self._unix, self.listeners
             ours = isinstance(listener, StreamListener) and is_at(path, identity)
-            return {(socket.AF_UNIX, path): listener} if ours else {}  # type: ignore[dict-item]
+            return {(None, socket.AF_UNIX, path): listener} if ours else {}  # type: ignore[dict-item]
+        where = _identity(self.namespace)
         return {
-            (one.family, one.getsockname()): one
+            (where, one.family, one.getsockname()): one
             for one in self.listeners
             if isinstance(one, StreamListener) and one.family != socket.AF_UNIX
         }
@@ -156,9 +187,12 @@ class Binding:
             case UnixPath(path):
                 self._open_unix(path)
             case UnixAbstract(name):
-                self._add(open_unix_abstract(name, backlog))
+                self._add(open_unix_abstract(name, backlog, self._ip.make))
             case InheritedFd(fd):
-                self._add(open_inherited(fd, backlog))
+                sock = open_inherited(fd, backlog)
+                if sock.family in _IP:
+                    self._ip.of(sock.family, backlog).apply(sock)
+                self._add(sock)
             case EndpointDescription(text):
                 try:
                     endpoint = serverFromString(self.process.reactor, text)
@@ -173,11 +207,14 @@ class Binding:
         return f"{SocketAddress(host, port)} (of {self.bind.address})"
 
     def _open_ip(self, family: int, sockaddr: Any) -> None:
-        held = self._held.get((family, sockaddr))
-        if held is not None:
+        held = self._held.get((_identity(self.namespace), family, sockaddr))
+        if held is not None and held.made_with == self._made_with:
             self.listeners.append(held)
         elif self.process.poller is not None:
-            self._add(open_tcp(family, sockaddr, self.bind.backlog))
+            instead_of = None if held is None else held.sock
+            new = self._add(open_tcp(family, sockaddr, self.bind.backlog, self._ip, instead_of))
+            if held is not None:
+                self._replacing.append((new, held))
         else:
             endpoint = TCP6ServerEndpoint if family == socket.AF_INET6 else TCP4ServerEndpoint
             self._add_endpoint(endpoint(self.process.reactor, sockaddr[1], self.bind.backlog, sockaddr[0]))
@@ -189,7 +226,7 @@ class Binding:
             self._add_endpoint(UNIXServerEndpoint(self.process.reactor, path, bind.backlog, mode or 0o666, 0))
             return
         options = UnixOptions(mode, bind.user, bind.group)
-        held = self._held.get((socket.AF_UNIX, path))
+        held = self._held.get((None, socket.AF_UNIX, path))
         if held is not None:
             owner_of(options)
             self._options = options
@@ -199,7 +236,18 @@ class Binding:
         self._unix = path, identity_of(path)
 
     def take_over(self) -> None:
-        """Give a Unix path that is shared with another entry what this one says of it; until now it may be refused."""
+        """Do what must wait until the entry cannot be refused any more, as long as those that go are still open.
+
+        A Unix path that is shared with another entry gets what this one says of it, and where sockets with other
+        options listen, these listen in their place.
+        """
+        for new, old in self._replacing:
+            try:
+                new.listen_instead_of(old, self.bind.backlog)
+            except OSError as error:
+                what = "{address} is not served any more: {reason}"
+                self._log.error(what, address=self.bind.address, reason=error.strerror)
+        self._replacing.clear()
         if self._options is not None and self._unix is not None:
             try:
                 apply(self._unix[0], self._options)
@@ -208,16 +256,40 @@ class Binding:
                 self._log.error(what, address=self.bind.address, reason=error.strerror)
             self._options = None
 
-    def _add(self, sock: socket.SocketType) -> None:
+    def _add(self, sock: socket.SocketType) -> StreamListener:
         poller = self.process.poller
         if poller is None:
             sock.close()
             raise ConfigError(f"{self.bind.address}: addresses of this kind need Linux")
-        self.listeners.append(StreamListener(poller, self.process.clock, sock, self.bind.address, ()))
+        listener = StreamListener(poller, self.process.clock, sock, self.bind.address, ())
+        self.listeners.append(listener)
+        listener.made_with = self._made_with
+        if sock.family in _IP:
+            host, port = sock.getsockname()[:2]
+            self._note(listener, (_identity(self.namespace), host, port))
+        return listener
+
+    def _note(self, listener: Listener, place: Place) -> None:
+        listener.place = place
+        self.process.listening[place] += 1
+
+    def _note_endpoint(self, listener: EndpointListener, address: Any) -> None:
+        if isinstance(address, IPv4Address | IPv6Address):
+            self._note(listener, (None, address.host, address.port))
+
+    def _close(self, listener: Listener) -> None:
+        listener.stop()
+        place, listener.place = listener.place, None
+        if place is not None:
+            listening = self.process.listening
+            listening[place] -= 1
+            if not listening[place]:
+                del listening[place]
 
     def _add_endpoint(self, endpoint: Any) -> None:
         listener = EndpointListener(endpoint, self.bind.address, ())
         self.listeners.append(listener)
+        listener.opened = partial(self._note_endpoint, listener)
         opening = listener.listen()
         failures: list[Failure] = []
         opening.addErrback(failures.append)
@@ -239,7 +311,7 @@ class Binding:
         for listener in self.listeners:
             listener.limits = limits
             if isinstance(listener, StreamListener):
-                listener.accept = self._accepting(frontend, limits, self._local_address(listener), reception)
+                listener.accept = self._accepting(listener, frontend, limits, reception)
             else:
                 listener.arrive = self._arriving(frontend, limits, reception)
 
@@ -258,20 +330,28 @@ class Binding:
         if self._unix is not None:
             return SocketAddress(f"unix:{self._unix[0]}")
         local = SocketAddress.from_sockaddr(listener.getsockname())
-        return None if local.host in _WILDCARDS else local
+        return None if local.host in _WILDCARDS or self.bind.transparent else local
+
+    def _listen_options(self, family: int) -> ListenOptions | None:
+        return self._ip.of(family, self.bind.backlog) if family in _IP else None
 
     def _accepting(
         self,
+        listener: StreamListener,
         frontend: Frontend,
         limits: tuple[Limit, ...],
-        local: SocketAddress | None,
         reception: Reception | None,
     ) -> Accept:
-        process, name, bind = self.process, frontend.name, self.bind.address
+        process, name, bind, namespace = self.process, frontend.name, self.bind.address, self.bind.namespace
+        local, family = self._local_address(listener), listener.family
+        complain = partial(process.complain, f"frontend {name}")
+        arrange = arrangement(self._listen_options(family), family, self.bind.original_dst, complain)
 
         def accept(stream: Stream, peer: Any) -> None:
             destination = SocketAddress.from_sockaddr(stream.sock.getsockname()) if local is None else local
-            facts = Facts(SocketAddress.from_sockaddr(peer), destination, name, bind)
+            facts = Facts(SocketAddress.from_sockaddr(peer), destination, name, bind, namespace)
+            if arrange is not None:
+                arrange(stream.sock, facts)
             session = TcpSession(process, frontend, limits, stream, facts, reception)
             stream.attach(session, half_close=True)
             try:
@@ -313,7 +393,7 @@ class Binding:
         kept = [listener for listener in self.listeners if listener in besides]
         for listener in self.listeners:
             if listener not in kept:
-                listener.stop()
+                self._close(listener)
         self.listeners.clear()
         if self._unix is not None and not kept:
             remove_unix_path(*self._unix)

@@ -53,21 +53,32 @@ class Facts:
     Lives as long as its connection. Plugins read it; what a validator learns it adds to ``learnt``.
     """
 
-    __slots__ = ("_learnt", "bind", "destination", "frontend", "peer", "proxy_header", "source")
+    __slots__ = ("_learnt", "bind", "destination", "frontend", "namespace", "peer", "proxy_header", "source")
 
-    def __init__(self, source: SocketAddress, destination: SocketAddress, frontend: str, bind: str) -> None:
+    def __init__(
+        self,
+        source: SocketAddress,
+        destination: SocketAddress,
+        frontend: str,
+        bind: str,
+        namespace: str | None = None,
+    ) -> None:
         self.peer = source
         """accept: who connected to us: the client, or a proxy before us."""
         self.source = source
         """accept: the client's address. proxy header: the one that the header claims, if it names one."""
         self.destination = destination
-        """accept: the address that the client connected to. proxy header: the one that the header claims."""
+        """accept: the address that the client connected to, also one that is not ours. proxy header: the one that the
+        header claims."""
         self.proxy_header: Any = None
         """proxy header: the ``ProxyHeader`` that was received, ``None`` without one."""
         self.frontend = frontend
         """accept: the frontend's name."""
         self.bind = bind
         """accept: the ``bind`` entry as the configuration spells it."""
+        self.namespace = namespace
+        """accept: the network namespace that the client came in by, as configured, ``None`` for our own. proxy header:
+        the one that its NETNS TLV chose, if ``accept_proxy.namespaces`` lists any."""
         self._learnt: dict[str, Any] | None = None
 
     @property

@@ -9,6 +9,7 @@ from twisted.logger import Logger
 
 from twisted_lb.endings import Cause
 from twisted_lb.errors import PluginError
+from twisted_lb.net.listening import Place
 from twisted_lb.net.namespace import Namespaces
 from twisted_lb.net.poll import Poller
 from twisted_lb.net.timers import TimerWheel
@@ -30,7 +31,7 @@ class Process:
 
     ``poller``: ``None`` where there is no epoll; then every connection takes the path of Twisted's own transports.
     ``plugin_failures``: how often each plugin failed since the start; ``complaints``: how many connections broke the
-    rules of each frontend.
+    rules of each frontend. ``listening``: the places where this process listens for TCP, with how many listeners.
     """
 
     _log = Logger()
@@ -42,6 +43,7 @@ class Process:
         self.wheel = TimerWheel(clock)
         self.limit = Limit()
         self.namespaces = Namespaces()
+        self.listening: Counter[Place] = Counter()
         self.sessions: set[Mortal] = set()
         self.plugin_failures: Counter[str] = Counter()
         self.complaints: Counter[str] = Counter()

@@ -107,7 +107,7 @@ class LoadBalancer(Service):
         problems: list[str] = []
         for key, entry in wanted.items():
             if key not in self.bindings:
-                binding = opened[key] = Binding(self.process, entry.bind)
+                binding = opened[key] = Binding(self.process, entry.bind, entry.namespace)
                 try:
                     binding.open(held)
                 except ConfigError as error:
@@ -230,7 +230,7 @@ def _keyed(binds: Sequence[Entry]) -> Iterator[tuple[tuple[Key, int], Entry]]:
     """Give each bind entry its key, numbered: several may ask for a port of the kernel's choice."""
     seen: Counter[Key] = Counter()
     for entry in binds:
-        key = key_of(entry[0])
+        key = key_of(entry.bind, entry.namespace)
         yield (key, seen[key]), entry
         seen[key] += 1
 

@@ -7,6 +7,7 @@ import msgspec
 
 from twisted_lb.config import inherit
 from twisted_lb.config.addresses import BindAddress, IpAddress, IpServer, UnixPath, parse_bind, parse_server
+from twisted_lb.config.checks_bind import check_bind_network, check_frontend_tcp
 from twisted_lb.config.convert import INVALID, join
 from twisted_lb.config.hints import unknown_name
 from twisted_lb.config.model import AcceptProxy, AccessLogUse, Backend, Bind, Check, Config, Frontend, SendProxy, Server
@@ -23,7 +24,7 @@ def problems_in(config: Config) -> Iterator[str]:
     """Find what is wrong in a configuration whose single values are right or ``INVALID``; each starts with its key."""
     if config is INVALID:
         return
-    listeners: list[tuple[str, BindAddress]] = []
+    listeners: list[tuple[_Network, str, BindAddress]] = []
     for where, frontend in _entries(config.frontends, "frontends"):
         yield from _check_frontend(where, frontend, config)
         for bind_where, bind in _binds(where, frontend):
@@ -31,8 +32,10 @@ def problems_in(config: Config) -> Iterator[str]:
             yield from problems
             if parsed is not None:
                 yield from _check_unix_settings(bind_where, bind, parsed)
-                listeners.append((bind_where, parsed))
+                yield from check_bind_network(bind_where, bind, parsed, frontend)
+                listeners.append((_network_of(bind), bind_where, parsed))
             yield from _check_accept_proxy(f"{bind_where}.accept_proxy", bind.accept_proxy)
+        yield from check_frontend_tcp(where, frontend)
     yield from _check_clashes(listeners)
     for where, backend in _entries(config.backends, "backends"):
         yield from _check_backend(where, backend)
@@ -124,6 +127,11 @@ def _check_accept_proxy(where: str, accept: object) -> Iterator[str]:
     if accept.others is not None and not accept.from_:
         # "others" alone would read as if somebody were kept out.
         yield f'{where}.others: without "from" there are no others: every client must send a header'
+    names = [name for name in accept.namespaces if name is not INVALID]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f'{where}.namespaces: "{name}" is there twice'
+    if names and versions == ["v1"]:
+        yield f"{where}.namespaces: a v1 header has no room for a namespace: let versions have v2"
     networks = [entry for entry in accept.from_ if entry is not INVALID]
     yield from _parsed(Networks.parse, networks, f"{where}.from")[1]
 
@@ -180,19 +188,27 @@ def _check_check_send_proxy(where: str, backend: Backend, servers: list[Server])
         yield f"{where}: there is no check that could begin with a header"
 
 
-def _check_clashes(listeners: list[tuple[str, BindAddress]]) -> Iterator[str]:
+_Network = tuple[str | None, str | None]
+
+
+def _network_of(bind: Bind) -> _Network:
+    """Listeners of different namespaces, or tied to different interfaces, may have the same address."""
+    return bind.namespace, bind.interface
+
+
+def _check_clashes(listeners: list[tuple[_Network, str, BindAddress]]) -> Iterator[str]:
     """Two listeners cannot have the same address; for ports, ranges that overlap."""
     seen: dict[Any, str] = {}
-    ranges: dict[str, list[tuple[int, int, str]]] = {}
-    for where, address in listeners:
+    ranges: dict[tuple[_Network, str], list[tuple[int, int, str]]] = {}
+    for network, where, address in listeners:
         if isinstance(address, IpAddress):
             if address.high:
-                ranges.setdefault(address.host, []).append((address.low, address.high, where))
-        elif address in seen:
-            yield f"{where}: the same address is in {seen[address]}"
+                ranges.setdefault((network, address.host), []).append((address.low, address.high, where))
+        elif (network, address) in seen:
+            yield f"{where}: the same address is in {seen[network, address]}"
         else:
-            seen[address] = where
-    for host, entries in ranges.items():
+            seen[network, address] = where
+    for (_, host), entries in ranges.items():
         yield from _check_overlaps(host, entries)
 
 
