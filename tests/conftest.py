@@ -22,7 +22,15 @@ from twisted_lb.net.poll import BATCH, Poller
 
 SYSTEM_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 """Where daemons are looked for: an ordinary user's PATH lacks the folders that distributions put them in."""
-PACKAGES = {"nginx": "nginx-light", "node": "nodejs", "stunnel": "stunnel4", "varnishd": "varnish"}
+PACKAGES = {
+    "ip": "iproute2",
+    "nft": "nftables",
+    "nginx": "nginx-light",
+    "node": "nodejs",
+    "setpriv": "util-linux",
+    "stunnel": "stunnel4",
+    "varnishd": "varnish",
+}
 """The Debian packages of programs whose names differ from theirs."""
 
 

@@ -52,7 +52,7 @@ class Program:
         with (folder / "log").open("wb") as log:
             self.process = subprocess.Popen([*words, "sh", "-ec", line], cwd=folder, stdout=log, stderr=log)
         deadline = time.monotonic() + DEADLINE_S
-        while "starting on" not in self.log():
+        while not re.search("starting on|serving on", self.log()):
             assert self.process.poll() is None, self.log()
             assert time.monotonic() < deadline, self.log()
             time.sleep(0.01)
@@ -160,6 +160,21 @@ def test_a_name_is_looked_up_outside(start: Start, blue: str, fetch: Callable[[s
     run(f"ip netns add {blue}; ip -n {blue} link set lo up")
     start(rf"twistd -n web --path . --listen 'netns:{blue}:tcp\:8080'")
     assert "200 OK" in fetch(rf"netns:{blue}:tcp\:localhost\:8080")
+
+
+def test_the_proxy_can_have_them_as_bind_and_as_server(start: Start, blue: str, tmp_path: Path) -> None:
+    run(f"ip netns add {blue}; ip -n {blue} link set lo up")
+    web = start(rf"twistd -n web --path . --listen 'netns:{blue}:tcp\:9001'")
+    (tmp_path / "lb.toml").write_text(rf"""
+        [frontends.web]
+        bind = 'netns:{blue}:tcp\:8080'
+        backend = "app"
+        [backends.app.servers]
+        a = 'netns:{blue}:from\:127.0.0.9\:tcp\\\:127.0.0.1\\\:9001'
+    """)
+    start(f"twistd -n twisted-lb --config {tmp_path}/lb.toml")
+    assert "Directory listing" in run(["ip", "netns", "exec", blue, "curl", "-s", "http://127.0.0.1:8080/"])
+    assert clients(web) == ["127.0.0.9"]
 
 
 # Transparent
