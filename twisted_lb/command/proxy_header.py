@@ -1,20 +1,18 @@
-"""The console script ``twisted-lb``: takes a PROXY header apart, or puts one together, for whoever debugs one.
+"""``twisted-lb proxy-header``: takes a PROXY header apart, or puts one together, for whoever debugs one.
 
-It uses the codecs of every plugin that is installed, and exits with 0; with 1 for what is no whole header or cannot be
-one; with 2 for what cannot be understood.
+It uses the codecs of every plugin that is installed. Exit codes: 0; 1 for what is no whole header or cannot be one.
 """
 
 import argparse
-import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
-from twisted_lb import __version__
 from twisted_lb.api import IProxyCodec
 from twisted_lb.config.model import Use
-from twisted_lb.errors import ConfigError, WireError
+from twisted_lb.errors import WireError
 from twisted_lb.facts import SocketAddress
 from twisted_lb.plugin_host import Built, PluginHost, load_plugins
 from twisted_lb.verdicts import NeedMore
@@ -26,32 +24,12 @@ SHOWN_BYTES = 64
 """How many of the bytes that are left over are shown."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line, ``sys.argv`` if none is given, and return the exit code."""
-    options = _parser().parse_args(arguments)
-    try:
-        code: int = options.run(options)
-        sys.stdout.flush()
-    except BrokenPipeError:  # who reads has seen enough; Python's own flush at the end must not fail on it again
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except (OSError, ConfigError) as error:
-        print(f"twisted-lb: {error}", file=sys.stderr)
-        return 2
-    return code
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="twisted-lb", description="Tools beside the proxy itself, which is: twistd -n twisted-lb"
-    )
-    parser.add_argument("--version", action="version", version=f"twisted-lb {__version__}")
-    tools = parser.add_subparsers(required=True, metavar="TOOL")
+def add_to(tools: Any) -> None:
+    """Add this tool to ``tools``, the subparsers of the command line."""
     header = tools.add_parser("proxy-header", help="take a PROXY header apart, or put one together")
     actions = header.add_subparsers(required=True, metavar="ACTION")
     _add_decode(actions.add_parser("decode", help="print each field of a header"))
     _add_encode(actions.add_parser("encode", help="put a header together"))
-    return parser
 
 
 def _add_decode(parser: argparse.ArgumentParser) -> None:

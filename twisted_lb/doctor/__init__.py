@@ -1,0 +1,1 @@
+"""What this machine lacks for a configuration, and the commands that put it right; one module per subject."""

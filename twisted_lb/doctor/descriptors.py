@@ -1,0 +1,41 @@
+"""Descriptors: whether there are enough for ``process.maxconn``."""
+
+import resource
+from collections.abc import Iterator
+
+from twisted_lb.assembly import SPARE_DESCRIPTORS
+from twisted_lb.config import inherit
+from twisted_lb.config.addresses import IpAddress
+from twisted_lb.config.model import Config
+from twisted_lb.doctor.findings import Finding, advice, missing, ok
+from twisted_lb.doctor.machine import Machine
+from twisted_lb.doctor.sites import listening
+
+
+def needed(config: Config) -> int:
+    """Count as the proxy does: two for a connection, one for a listener and a checked server, some to spare."""
+    addresses = [one.address for one in listening(config)]
+    listeners = sum(one.high - one.low + 1 if isinstance(one, IpAddress) else 1 for one in addresses)
+    servers = [(backend, server) for backend in config.backends.values() for server in backend.servers.values()]
+    checks = sum(inherit.check(*one) is not None for one in servers)
+    return 2 * (config.process.maxconn or 1) + listeners + checks + SPARE_DESCRIPTORS
+
+
+def examine(config: Config, machine: Machine, limit: int | None = None) -> Iterator[Finding]:
+    """``limit``: the hard limit of a process; that of this one if not given."""
+    there = resource.getrlimit(resource.RLIMIT_NOFILE)[1] if limit is None else limit
+    wanted, why = needed(config), f"process.maxconn = {config.process.maxconn or 'as many as there is room for'}"
+    if there != resource.RLIM_INFINITY and there < wanted:
+        yield missing(
+            f"a process that is started from here may have {there} descriptors, and {wanted} are needed",
+            why,
+            f"ulimit -n {wanted}    # as root; LimitNOFILE={wanted} in a systemd unit",
+        )
+    else:
+        yield ok(f"a process that is started from here may have {there} descriptors ({wanted} are needed)", why)
+    for name in ("fs.nr_open", "fs.file-max"):
+        most = machine.sysctl(name)
+        if most is not None and int(most) < wanted:
+            yield missing(f"{name} = {most}, and at least {wanted} is needed", why, f"sysctl -w {name}={wanted}")
+    if config.process.maxconn is None and there != resource.RLIM_INFINITY and there <= 4096:
+        yield advice(f"{there} descriptors are enough for {(there - SPARE_DESCRIPTORS) // 2} connections", why)
