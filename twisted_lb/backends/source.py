@@ -1,0 +1,189 @@
+"""Which address a connection to a server comes from.
+
+Source: HAProxy configuration.txt, "source" and "usesrc"; ip(7), ``IP_TRANSPARENT``, ``IP_BIND_ADDRESS_NO_PORT``.
+"""
+
+import errno
+import os
+import socket
+from ipaddress import IPv6Address
+from typing import Any
+
+from twisted_lb.config.addresses import ClientSource, FixedSource
+from twisted_lb.errors import ConfigError
+from twisted_lb.facts import Facts
+from twisted_lb.net.interfaces import SocketMaker
+
+# Numbers of Linux, of which Python 3.11 lacks some; elsewhere this module must at least be importable.
+IP_TRANSPARENT, IP_BIND_ADDRESS_NO_PORT, IPV6_TRANSPARENT, SO_BINDTODEVICE = 19, 24, 75, 25
+_IPPROTO_IP, _IPPROTO_IPV6 = 0, 41
+PRIVILEGES = "CAP_NET_ADMIN or CAP_NET_RAW"
+
+
+class OutgoingError(Exception):
+    """A connection that cannot be made for want of something on our side; ``reason`` is for the record."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def ip_of(host: str) -> tuple[int, str] | None:
+    """The family and the address of ``SocketAddress.host``, IPv4 for one that IPv6 carries; ``None`` if it is no IP."""
+    if not host or host.startswith(("unix:", "unknown:")):
+        return None
+    if ":" not in host:
+        return socket.AF_INET, host
+    mapped = IPv6Address(host).ipv4_mapped
+    return (socket.AF_INET6, host) if mapped is None else (socket.AF_INET, str(mapped))
+
+
+def spelt(family: int) -> str:
+    """The name of a family of addresses."""
+    return "IPv6" if family == socket.AF_INET6 else "IPv4"
+
+
+class Source:
+    """What ``source`` says, ready to be put on sockets.
+
+    ``address``: ``None`` when only the interface is fixed. ``port``, of a fixed address: 0 for the kernel's choice.
+    """
+
+    __slots__ = ("address", "fixed", "interface", "transparent")
+
+    def __init__(self, address: ClientSource | FixedSource | None, transparent: bool, interface: str | None) -> None:
+        self.address = address
+        self.fixed = ip_of(address.host) if isinstance(address, FixedSource) else None
+        self.transparent = transparent or isinstance(address, ClientSource)
+        self.interface = interface
+
+    @property
+    def ranged(self) -> bool:
+        """Whether ports come out of a range."""
+        return isinstance(self.address, FixedSource) and self.address.low < self.address.high
+
+    def without_client(self) -> "Source | None":
+        """What a health check can have of it: no client, and no port that connections might want."""
+        address = self.address
+        if isinstance(address, FixedSource) and address.host:
+            return Source(FixedSource(address.host), self.transparent, self.interface)
+        return Source(None, False, self.interface) if self.interface else None
+
+    def local(self, facts: Facts | None, family: int) -> tuple[str, int] | None:
+        """The address and port to bind a socket of ``family`` to, port 0 for the kernel's choice; ``None`` for none.
+
+        Raises: OutgoingError if there is no such address.
+        """
+        address = self.address
+        if address is None:
+            return None
+        if isinstance(address, FixedSource):
+            return self._checked(self.fixed, family, "the source address"), address.low
+        assert facts is not None
+        source = facts.source
+        found = ip_of(source.host)
+        if found is None:
+            raise OutgoingError(f"source: the client's address {source} is no IP address, so no server can see it")
+        return self._checked(found, family, "the client's address"), source.port if address.port else 0
+
+    def _checked(self, found: tuple[int, str] | None, family: int, whose: str) -> str:
+        if found is None:
+            return "::" if family == socket.AF_INET6 else "0.0.0.0"
+        if found[0] != family:
+            raise OutgoingError(f"source: {whose} {found[1]} is {spelt(found[0])}, and the server's {spelt(family)}")
+        return found[1]
+
+    def prepare(self, sock: socket.SocketType, family: int, local: tuple[str, int] | None) -> None:
+        """Set what the kernel must know before ``bind`` and ``connect``. Raises: OutgoingError."""
+        try:
+            if self.interface is not None:
+                sock.setsockopt(socket.SOL_SOCKET, SO_BINDTODEVICE, self.interface.encode() + b"\0")
+        except OSError as error:
+            raise OutgoingError(f"source: the interface {self.interface} cannot be used: {error.strerror}") from None
+        if local is None:
+            return
+        if self.transparent:
+            make_transparent(sock, family)
+        if local[1]:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        else:
+            sock.setsockopt(_IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+
+
+def make_transparent(sock: socket.SocketType, family: int) -> None:
+    """Let the socket have an address that is not ours. Raises: OutgoingError that names the capability."""
+    try:
+        if family == socket.AF_INET6:
+            sock.setsockopt(_IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
+        else:
+            sock.setsockopt(_IPPROTO_IP, IP_TRANSPARENT, 1)
+    except PermissionError:
+        raise OutgoingError(f"source: an address that is not ours needs {PRIVILEGES}") from None
+    except OSError as error:
+        raise OutgoingError(f"source: no address that is not ours is possible: {error.strerror}") from None
+
+
+def cannot_bind(local: tuple[str, int], error: OSError) -> OutgoingError:
+    """Say why ``bind`` failed."""
+    spelling = f"[{local[0]}]:{local[1]}" if ":" in local[0] else f"{local[0]}:{local[1]}"
+    match error.errno:
+        case errno.EADDRNOTAVAIL:
+            return OutgoingError(f"source: {local[0]} is none of this machine's addresses")
+        case errno.EADDRINUSE:
+            return OutgoingError(f"source: {spelling} is in use by another socket")
+        case errno.EACCES:
+            return OutgoingError(f"source: the port of {spelling} needs CAP_NET_BIND_SERVICE")
+    return OutgoingError(f"source: cannot bind to {spelling}: {error.strerror}")
+
+
+def check_source(source: Source, families: tuple[int, ...], make: SocketMaker, place: str) -> None:
+    """Try on scratch sockets what can be tried without a connection.
+
+    ``make``: makes sockets where the server is; ``place``: how to say that, such as ``this machine``.
+    Raises: ConfigError with what to do.
+    """
+    for family in families:
+        if source.fixed is not None and source.fixed[0] != family:
+            raise ConfigError(
+                f"{source.fixed[1]} is {spelt(source.fixed[0])}, and the server's address is {spelt(family)}:"
+                " give that server a source of its own, or source = false"
+            )
+        sock = make(family, socket.SOCK_STREAM, 0)
+        try:
+            _try(source, sock, family, place)
+        finally:
+            sock.close()
+
+
+def _try(source: Source, sock: Any, family: int, place: str) -> None:
+    if source.transparent:
+        try:
+            make_transparent(sock, family)
+        except OutgoingError as error:
+            raise ConfigError(
+                f"{error.reason.removeprefix('source: ')}: start as root, or give the process that capability"
+            ) from None
+    if source.interface is not None:
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, SO_BINDTODEVICE, source.interface.encode() + b"\0")
+        except OSError as error:
+            if error.errno == errno.ENODEV:
+                raise ConfigError(f'there is no interface "{source.interface}" on {place}') from None
+            raise ConfigError(f'the interface "{source.interface}" cannot be used: {error.strerror}') from None
+    if not isinstance(source.address, FixedSource):
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    local = source.local(None, family)
+    assert local is not None
+    try:
+        sock.bind(local)
+    except OSError as error:
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise ConfigError(
+                f"{local[0]} is no address of {place}: add it to an interface, or write transparent = true"
+                " if it shall be used although it is not"
+            ) from None
+        if error.errno == errno.EACCES:
+            raise ConfigError(f"port {local[1]} needs root or CAP_NET_BIND_SERVICE") from None
+        if error.errno != errno.EADDRINUSE:  # which may have passed when a connection wants it
+            raise ConfigError(f"cannot bind to {local[0]} port {local[1]}: {os.strerror(error.errno or 0)}") from None

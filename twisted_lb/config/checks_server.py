@@ -1,0 +1,67 @@
+"""What must hold between the settings of servers and backends that say how connections are made."""
+
+from collections.abc import Iterator
+
+from msgspec import UNSET
+
+from twisted_lb.config import inherit
+from twisted_lb.config.addresses import (
+    ClientDestination,
+    EndpointDescription,
+    IpServer,
+    UnixAbstract,
+    UnixPath,
+    parse_server,
+    parse_source,
+)
+from twisted_lb.config.convert import INVALID
+from twisted_lb.config.model import Backend, ConnectTcp, Server, Source
+from twisted_lb.errors import ConfigError
+
+
+def check_source(where: str, source: object) -> Iterator[str]:
+    """Find what is wrong in a ``source`` as such."""
+    if not isinstance(source, Source) or source.address is INVALID:
+        return
+    if source.address is not None:
+        try:
+            parse_source(source.address)
+        except ConfigError as error:
+            yield from (f"{where}: {problem}" for problem in error.problems)
+    elif source.transparent is True:
+        yield f"{where}.transparent: without an address there is none that could be another's"
+    elif source.interface is None:
+        yield f"{where}: write an address or an interface; for the kernel's choice leave it out, or write false"
+
+
+def check_server_network(where: str, backend: Backend, server: Server) -> Iterator[str]:
+    """Where connections come from and go through has a meaning for IP only, and a check has no client."""
+    if INVALID in (server.source, server.namespace, server.tcp, backend.source, backend.namespace, backend.tcp):
+        return
+    try:
+        parsed = parse_server(server.address)
+    except ConfigError:
+        return
+    namespace, check = inherit.namespace(backend, server), inherit.check(backend, server)
+    if isinstance(parsed, IpServer | ClientDestination) and namespace == "*" and check is not None:
+        yield f'{where}: namespace = "*" is the client\'s, and a check has no client: write check = false'
+    if isinstance(parsed, EndpointDescription):
+        kind, why = "a Twisted endpoint", "which makes its own connections"
+    elif isinstance(parsed, UnixPath | UnixAbstract):
+        kind, why = "a Unix socket", "which has none"
+    else:
+        return
+    for key, of_backend in (("source", inherit.source(backend, server)), ("namespace", namespace)):
+        if getattr(server, key):
+            yield f"{where}.{key}: the server is {kind}, {why}: leave it out"
+        elif of_backend is not None and (kind == "a Twisted endpoint" or _is_of_clients(of_backend)):
+            yield f"{where}.{key}: the server is {kind}, {why}: write {key} = false here, or take it from the backend"
+    if server.tcp not in (UNSET, ConnectTcp()):
+        yield f"{where}.tcp: the server is {kind}, {why}: leave it out"
+    elif kind == "a Twisted endpoint" and backend.tcp != ConnectTcp():
+        yield f"{where}.tcp: the server is {kind}, {why}: write the backend's tcp with its other servers"
+
+
+def _is_of_clients(setting: object) -> bool:
+    """Whether a server that silently did without it would see another client than it was promised."""
+    return isinstance(setting, Source) and setting.address in ("client", "client_ip")
