@@ -10,17 +10,20 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.arrangement import Arrangement
 from benchmarks.backend import backend
 from benchmarks.bench import Bench, progress
 from benchmarks.errors import LoadFailedError, MissingProgramError
+from benchmarks.network import check_namespaces
+from benchmarks.placement import connections_within
 from benchmarks.process import raise_descriptor_limit
 from benchmarks.programs import find_program
-from benchmarks.proxies import PEERS, Peer, connections_within, peer_from_command
+from benchmarks.proxies import PEERS, Peer, peer_from_command
 from benchmarks.report import document
 from benchmarks.workloads import WORKLOADS, Scale
 
-FULL_BODY_BYTES, QUICK_BODY_BYTES = 128 << 20, 8 << 20
-FULL_IDLE, QUICK_IDLE = 4000, 200
+BODY_BYTES, IDLE_CONNECTIONS, UPLOADS, UPLOAD_BYTES = 128 << 20, 4000, 2000, 1 << 20
+QUICK = Scale(1, body_bytes=8 << 20, idle_connections=200, uploads=100, upload_bytes=128 << 10)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -28,9 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options = _parse(arguments)
     descriptors = raise_descriptor_limit()
-    scale = Scale(options.seconds, FULL_BODY_BYTES, FULL_IDLE)
-    if options.quick:
-        scale = Scale(1, QUICK_BODY_BYTES, QUICK_IDLE)
+    scale = QUICK if options.quick else Scale(options.seconds, BODY_BYTES, IDLE_CONNECTIONS, UPLOADS, UPLOAD_BYTES)
     bench = Bench({}, [], 1 if options.quick else options.rounds, scale, descriptors)
     versions = _choose_peers(bench, options.peers, options.also)
     _choose_workloads(bench, options.only)
@@ -119,14 +120,20 @@ def _choose_workloads(bench: Bench, names: list[str] | None) -> None:
         try:
             if workload.program:
                 find_program(workload.program)
+            if workload.arrangement is Arrangement.TRANSPARENT:
+                check_namespaces()
             bench.workloads.append(workload)
         except MissingProgramError as missing:
             bench.remark(f"{workload.name} is left out: {missing}")
     possible = connections_within(bench.descriptors)
-    if possible < bench.scale.idle_connections:
-        bench.scale = replace(bench.scale, idle_connections=possible)
+    if possible < max(bench.scale.idle_connections, bench.scale.uploads):
+        bench.scale = replace(
+            bench.scale,
+            idle_connections=min(bench.scale.idle_connections, possible),
+            uploads=min(bench.scale.uploads, possible),
+        )
         bench.remark(
-            f"only {possible} idle connections: the hard limit on descriptors (ulimit -Hn) is too low for more"
+            f"only {possible} connections at once: the hard limit on descriptors (ulimit -Hn) is too low for more"
         )
 
 

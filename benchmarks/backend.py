@@ -1,16 +1,23 @@
-"""The web server behind every proxy: one nginx worker that listens on two ports, as two servers, in two ways."""
+"""The web server behind every proxy: one nginx worker that listens on two ports, as two servers, in two ways.
+
+nginx answers some requests before it has read them whole; uploads go to a small server of our own, also on two ports.
+"""
 
 import os
 import pwd
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.arrangement import Arrangement
+from benchmarks.network import Place
 from benchmarks.process import HOST, PROXY_HEADER, free_ports, running, wait_until_serving
 from benchmarks.programs import find_program
 
 BULK_PATH = "/bulk"
+CLIENT_PATH = "/client"
 CONFIGURATION = """
 {user}
 daemon off;
@@ -32,6 +39,7 @@ http {{
         root {directory};
         location = / {{ return 200 "hello\\n"; }}
         location = {bulk} {{ }}
+        location = {client} {{ return 200 "$remote_addr $remote_port\n"; }}
     }}
     server {{
         {listen_proxied}
@@ -42,12 +50,27 @@ http {{
 
 
 class Servers(NamedTuple):
-    """The ports of the two servers: ``plain``, and ``proxied``, where each connection begins with a PROXY header."""
+    """The ports of the two servers: ``plain``; ``proxied``, where connections begin with a PROXY header; ``reading``.
+
+    The last read every request to its end before they answer.
+    """
 
     plain: tuple[int, int]
     proxied: tuple[int, int]
+    reading: tuple[int, int]
+
+    def behind(self, arrangement: Arrangement) -> tuple[int, int]:
+        """The ports that a proxy in ``arrangement`` connects to."""
+        match arrangement:
+            case Arrangement.PROXIED:
+                return self.proxied
+            case Arrangement.UPLOADS:
+                return self.reading
+            case _:
+                return self.plain
 
 
+READING_SERVER = Path(__file__).with_name("reading.py")
 TEMPORARY = ("client_body_temp_path", "proxy_temp_path", "fastcgi_temp_path", "uwsgi_temp_path", "scgi_temp_path")
 
 
@@ -57,21 +80,19 @@ def user_line() -> str:
 
 
 @contextmanager
-def backend(directory: Path, descriptors: int, bulk_bytes: int) -> Iterator[Servers]:
-    """Serve a few bytes at ``/`` and ``bulk_bytes`` at ``BULK_PATH``.
+def backend(directory: Path, descriptors: int, bulk_bytes: int, place: Place | None = None) -> Iterator[Servers]:
+    """Serve a few bytes at ``/``, ``bulk_bytes`` at ``BULK_PATH`` and the client's address at ``CLIENT_PATH``.
 
-    Behind a PROXY header there is only ``/``, which answers the address that the header claims.
+    ``place``: where; on loopback if ``None``. Behind a PROXY header there is only ``/``, which answers the address that
+    the header claims; the reading ones answer all paths alike.
 
     Raises: MissingProgramError without nginx; LoadFailedError when it does not start.
     """
+    place = place or Place(HOST)
     nginx = find_program("nginx")
-    # Real blocks, not a sparse file: holes can be served from one page that never leaves the processor's cache.
-    block = os.urandom(1 << 20)
-    with (directory / BULK_PATH.strip("/")).open("wb") as file:
-        for start in range(0, bulk_bytes, len(block)):
-            file.write(block[: bulk_bytes - start])
-    first, second, *others = free_ports(4)
-    servers = Servers((first, second), (others[0], others[1]))
+    _fill(directory / BULK_PATH.strip("/"), bulk_bytes)
+    ports = place.call(lambda: free_ports(6, place.address))
+    servers = Servers((ports[0], ports[1]), (ports[2], ports[3]), (ports[4], ports[5]))
     configuration = directory / "backend.conf"
     configuration.write_text(
         CONFIGURATION.format(
@@ -79,15 +100,34 @@ def backend(directory: Path, descriptors: int, bulk_bytes: int) -> Iterator[Serv
             directory=directory,
             connections=descriptors,
             bulk=BULK_PATH,
-            listen="\n".join(f"listen {HOST}:{port} backlog=4096;" for port in servers.plain),
-            listen_proxied="\n".join(f"listen {HOST}:{port} backlog=4096 proxy_protocol;" for port in servers.proxied),
+            client=CLIENT_PATH,
+            listen="\n".join(f"listen {place.address}:{port} backlog=4096;" for port in servers.plain),
+            listen_proxied="\n".join(
+                f"listen {place.address}:{port} backlog=4096 proxy_protocol;" for port in servers.proxied
+            ),
             temporary="\n".join(f"{name} {directory}/{name};" for name in TEMPORARY),
         )
     )
-    log = directory / "backend.log"
-    with running([nginx, "-p", str(directory), "-c", str(configuration)], directory, log) as child:
-        for port in servers.plain:
-            wait_until_serving(port, child, log)
-        for port in servers.proxied:
-            wait_until_serving(port, child, log, PROXY_HEADER)
+    log, reading_log = directory / "backend.log", directory / "reading.log"
+    command = place.command([nginx, "-p", str(directory), "-c", str(configuration)])
+    reading = place.command([sys.executable, str(READING_SERVER), place.address, *map(str, servers.reading)])
+    with running(command, directory, log) as child, running(reading, directory, reading_log) as reader:
+
+        def wait() -> None:
+            for port in servers.plain:
+                wait_until_serving((place.address, port), child, log)
+            for port in servers.proxied:
+                wait_until_serving((place.address, port), child, log, PROXY_HEADER)
+            for port in servers.reading:
+                wait_until_serving((place.address, port), reader, reading_log)
+
+        place.call(wait)
         yield servers
+
+
+def _fill(path: Path, size: int) -> None:
+    # Real blocks, not a sparse file: holes can be served from one page that never leaves the processor's cache.
+    block = os.urandom(1 << 20)
+    with path.open("wb") as file:
+        for start in range(0, size, len(block)):
+            file.write(block[: size - start])

@@ -2,7 +2,7 @@
 
 
 class MissingProgramError(Exception):
-    """A program is not installed; the text names it and the Debian package that brings it."""
+    """A program, or a right, is missing; the text names it and says how to get it."""
 
 
 class LoadFailedError(Exception):

@@ -8,17 +8,36 @@ import selectors
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 from benchmarks.backend import BULK_PATH
 from benchmarks.cpu import resident_bytes
 from benchmarks.errors import LoadFailedError
-from benchmarks.process import HOST, REQUEST, spawned
-from benchmarks.proxies import Target
+from benchmarks.placement import Target
+from benchmarks.process import REQUEST, spawned
+from benchmarks.programs import find_program
 
 DEADLINE_MARGIN_S = 30
 WARM_UP_CONNECTIONS = 20
+BROWSER_FIELDS = (
+    "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+    "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
+    "Accept-Language: en-GB,en;q=0.7,de;q=0.3",
+    "Accept-Encoding: gzip, deflate, br, zstd",
+    "Referer: http://benchmark.example/articles/2026/11/an-earlier-page?from=search&position=4",
+    "DNT: 1",
+    "Sec-GPC: 1",
+    "Cookie: session=7f0c2d5e9ab14c6d8e3f; theme=dark; consent=all; _visitor=GA1.2.1029384756.1760000000",
+    "Upgrade-Insecure-Requests: 1",
+    "Sec-Fetch-Dest: document",
+    "Sec-Fetch-Mode: navigate",
+    "Sec-Fetch-Site: same-origin",
+    "Priority: u=0, i",
+    "If-Modified-Since: Sat, 21 Nov 2026 08:15:30 GMT",
+)
+"""What a browser sends beside ``Host``: with that, 15 fields in a head of some 700 bytes."""
 UNITS_US = {"us": 1.0, "ms": 1e3, "s": 1e6, "m": 60e6}
 
 
@@ -32,10 +51,10 @@ class Outcome:
     p99_us: float | None = None
 
 
-def wrk(wrk_path: str, port: int, connections: int, seconds: int) -> Outcome:
-    """Requests on ``connections`` kept-alive connections from one thread of wrk."""
-    command = [wrk_path, "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", f"http://{HOST}:{port}/"]
-    return parse_wrk(_run(command, seconds))
+def wrk(target: Target, connections: int, seconds: int, fields: Sequence[str] = ()) -> Outcome:
+    """Requests with these header ``fields`` on ``connections`` kept-alive connections from one thread of wrk."""
+    options = [f"-c{connections}", f"-d{seconds}s", "--latency", *(f"-H{field}" for field in fields)]
+    return parse_wrk(_run(target, ["wrk", "-t1", *options, target.url], seconds))
 
 
 def parse_wrk(text: str) -> Outcome:
@@ -61,14 +80,14 @@ def _wrk_percentile(text: str, percent: int) -> float | None:
     return float(found[1]) * UNITS_US[found[2]] if found else None
 
 
-def ab(ab_path: str, port: int, concurrency: int, connections: int, source: str, seconds: int) -> Outcome:
-    """One request on each of ``connections`` connections, ``concurrency`` at a time, from the address ``source``.
+def ab(target: Target, concurrency: int, connections: int, seconds: int) -> Outcome:
+    """One request on each of ``connections`` connections, ``concurrency`` at a time, from the next of the sources.
 
-    A closed connection blocks its pair of ports for a minute (TIME_WAIT): bound ``connections`` and vary ``source``.
+    A closed connection blocks its pair of ports for a minute (TIME_WAIT): bound ``connections``.
     """
-    command = [ab_path, "-q", "-B", source, "-c", str(concurrency), "-t", str(seconds)]
+    options = ["-q", "-B", next(target.network.sources), "-c", str(concurrency), "-t", str(seconds)]
     # ab's -t sets -n to 50000: ours has to come after it.
-    return parse_ab(_run([*command, "-n", str(connections), f"http://{HOST}:{port}/"], seconds))
+    return parse_ab(_run(target, ["ab", *options, "-n", str(connections), target.url], seconds))
 
 
 def parse_ab(text: str) -> Outcome:
@@ -86,18 +105,19 @@ def parse_ab(text: str) -> Outcome:
     return Outcome(counts["Complete requests"], float(seconds[1]))
 
 
-def _run(command: list[str], seconds: int) -> str:
-    with spawned(command, subprocess.PIPE) as child:
+def _run(target: Target, words: list[str], seconds: int) -> str:
+    program, *options = words
+    with spawned(target.network.clients.command([find_program(program), *options]), subprocess.PIPE) as child:
         try:
             text = child.communicate(timeout=seconds + DEADLINE_MARGIN_S)[0].decode(errors="replace")
         except subprocess.TimeoutExpired as error:
-            raise LoadFailedError(f"{command[0]} did not end in time") from error
+            raise LoadFailedError(f"{program} did not end in time") from error
     if child.returncode:
-        raise LoadFailedError(f"{command[0]} ended with status {child.returncode}: {text.strip()[-300:]}")
+        raise LoadFailedError(f"{program} ended with status {child.returncode}: {text.strip()[-300:]}")
     return text
 
 
-def download(port: int, connections: int, bodies_each: int, body_bytes: int, deadline_s: float) -> Outcome:
+def download(target: Target, connections: int, bodies_each: int, body_bytes: int, deadline_s: float) -> Outcome:
     """Fetch the big file ``bodies_each`` times on each connection, pipelined; units are megabytes (10^6 bytes)."""
     request = REQUEST.replace(b" / ", f" {BULK_PATH} ".encode())
     # The size of wrk's and curl's reads hardly matters here; a large one keeps this client far from being the limit.
@@ -106,7 +126,7 @@ def download(port: int, connections: int, bodies_each: int, body_bytes: int, dea
     with ExitStack() as opened, selectors.DefaultSelector() as selector:
         left: dict[socket.socket, int] = {}
         for _ in range(connections):
-            sock = opened.enter_context(socket.create_connection((HOST, port), timeout=5))
+            sock = opened.enter_context(socket.create_connection(target.address, timeout=5))
             sock.sendall(request * bodies_each)
             selector.register(sock, selectors.EVENT_READ)
         while selector.get_map():
@@ -127,7 +147,8 @@ def download(port: int, connections: int, bodies_each: int, body_bytes: int, dea
 
 def _head_bytes(answer: bytes, body_bytes: int) -> int:
     head = answer.partition(b"\r\n\r\n")[0]
-    if not head.startswith(b"HTTP/1.1 200") or f"\r\nContent-Length: {body_bytes}".encode() not in head:
+    # Some proxies write the names of fields in lower case.
+    if not head.startswith(b"HTTP/1.1 200") or f"\r\ncontent-length: {body_bytes}".encode() not in head.lower():
         raise LoadFailedError(f"unexpected answer: {head[:100]!r}")
     return len(head) + 4
 
@@ -139,18 +160,18 @@ def idle_bytes(target: Target, connections: int) -> float:
     """
     assert target.pid is not None
     with ExitStack() as warmed_up:
-        _open_and_use(warmed_up, target.port, WARM_UP_CONNECTIONS)
+        _open_and_use(warmed_up, target, WARM_UP_CONNECTIONS)
     before = resident_bytes(target.pid)
     with ExitStack() as opened:
-        _open_and_use(opened, target.port, connections)
+        _open_and_use(opened, target, connections)
         return (resident_bytes(target.pid) - before) / connections
 
 
-def _open_and_use(opened: ExitStack, port: int, connections: int) -> None:
+def _open_and_use(opened: ExitStack, target: Target, connections: int) -> None:
     # The answer proves that the connection goes all the way through, not only into the proxy's backlog.
     for number in range(connections):
         try:
-            sock = opened.enter_context(socket.create_connection((HOST, port), timeout=5))
+            sock = opened.enter_context(socket.create_connection(target.address, timeout=5))
             sock.sendall(REQUEST)
             answered = sock.recv(4096).startswith(b"HTTP/1.1 200")
         except OSError as error:

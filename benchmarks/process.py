@@ -22,10 +22,10 @@ CLAIMED = b"203.0.113.7"
 PROXY_HEADER = b"\r\n\r\n\0\r\nQUIT\n" + bytes.fromhex("2111000c cb007107 c6336409 c738 01bb")
 
 
-def free_ports(count: int) -> list[int]:
-    """``count`` different TCP ports that nobody listens on just now, chosen by the kernel."""
+def free_ports(count: int, host: str = HOST) -> list[int]:
+    """``count`` different TCP ports of ``host`` that nobody listens on just now, chosen by the kernel."""
     with ExitStack() as held:
-        sockets = [held.enter_context(socket.create_server((HOST, 0))) for _ in range(count)]
+        sockets = [held.enter_context(socket.create_server((host, 0))) for _ in range(count)]
         return [sock.getsockname()[1] for sock in sockets]
 
 
@@ -95,8 +95,10 @@ def _stop(child: subprocess.Popen[bytes]) -> None:
         child.wait(STOP_DEADLINE_S)
 
 
-def wait_until_serving(port: int, child: subprocess.Popen[bytes], log: Path, header: bytes = b"") -> None:
-    """Return once an HTTP request to ``port``, with ``header`` before it, gets its answer, through ``child``.
+def wait_until_serving(
+    address: tuple[str, int], child: subprocess.Popen[bytes], log: Path, header: bytes = b""
+) -> None:
+    """Return once an HTTP request to ``address``, with ``header`` before it, gets its answer, through ``child``.
 
     Raises: LoadFailedError with the end of ``log`` when ``child`` ends, or does not serve in time.
     """
@@ -105,7 +107,7 @@ def wait_until_serving(port: int, child: subprocess.Popen[bytes], log: Path, hea
         if child.poll() is not None:
             raise LoadFailedError(f"ended with status {child.returncode}: {_tail(log)}")
         try:
-            with socket.create_connection((HOST, port), timeout=1) as sock:
+            with socket.create_connection(address, timeout=1) as sock:
                 sock.sendall(header + REQUEST)
                 return sock.recv(4096).startswith(b"HTTP/1.1 200")
         except OSError:

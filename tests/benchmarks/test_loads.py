@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import pytest
 
 from benchmarks.errors import LoadFailedError
-from benchmarks.loads import download, idle_bytes, parse_ab, parse_wrk
-from benchmarks.proxies import Target
+from benchmarks.loads import BROWSER_FIELDS, download, idle_bytes, parse_ab, parse_wrk
+from benchmarks.placement import Target
 
 WRK = """Running 1s test @ http://127.0.0.1:18099/
   1 threads and 4 connections
@@ -108,9 +108,17 @@ def body(size: int, length: int | None = None) -> bytes:
 
 def test_a_download_counts_the_bodies_of_all_connections() -> None:
     with answering(body(500_000) * 2, connections=3) as port:
-        outcome = download(port, connections=3, bodies_each=2, body_bytes=500_000, deadline_s=10)
+        outcome = download(
+            Target("server", port, None), connections=3, bodies_each=2, body_bytes=500_000, deadline_s=10
+        )
     assert outcome.units == 3.0
     assert outcome.seconds > 0
+
+
+def test_the_name_of_a_field_may_come_in_lower_case() -> None:
+    with answering(body(500).replace(b"Content-Length", b"content-length"), connections=1) as port:
+        outcome = download(Target("server", port, None), connections=1, bodies_each=1, body_bytes=500, deadline_s=10)
+    assert outcome.units == 500 / 1e6
 
 
 @pytest.mark.parametrize(
@@ -118,9 +126,15 @@ def test_a_download_counts_the_bodies_of_all_connections() -> None:
 )
 def test_a_download_cut_short_or_refused_gives_no_figure(answer: bytes) -> None:
     with answering(answer, connections=1) as port, pytest.raises(LoadFailedError):
-        download(port, connections=1, bodies_each=1, body_bytes=500, deadline_s=10)
+        download(Target("server", port, None), connections=1, bodies_each=1, body_bytes=500, deadline_s=10)
 
 
 def test_an_idle_connection_without_an_answer_gives_no_figure() -> None:
     with answering(b"", connections=1) as port, pytest.raises(LoadFailedError, match="connection 1 of"):
         idle_bytes(Target("silent", port, os.getpid()), connections=5)
+
+
+def test_a_browsers_request_has_fifteen_fields_and_some_seven_hundred_bytes() -> None:
+    assert len(BROWSER_FIELDS) + len(["Host"]) == 15
+    head = "\r\n".join(["GET / HTTP/1.1", "Host: 127.0.0.1:12345", *BROWSER_FIELDS, "", ""])
+    assert 650 <= len(head) <= 750

@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.arrangement import Arrangement
+from benchmarks.backend import Servers
 from benchmarks.bench import rotated, takes_part
-from benchmarks.proxies import Placement, connections_within, peer_from_command
+from benchmarks.placement import Placement, connections_within
+from benchmarks.proxies import peer_from_command
 from benchmarks.workloads import WORKLOADS
 
 
@@ -32,10 +35,19 @@ def test_a_variant_runs_only_where_it_differs_and_an_added_peer_everywhere() -> 
     def taking_part(name: str) -> list[str]:
         return [workload.name for workload in WORKLOADS.values() if takes_part(name, workload)]
 
-    assert taking_part("ours") == taking_part("added") == list(WORKLOADS)
-    assert taking_part("ours-json-log") == ["conn"]
+    everywhere = list(WORKLOADS)
+    assert taking_part("ours") == everywhere
+    assert taking_part("added") == [name for name in everywhere if name != "source"]
+    assert taking_part("ours-json-log") == taking_part("ours-tcp-options") == ["conn"]
     assert taking_part("haproxy-splice-auto") == ["bulk1", "bulk4"]
-    assert taking_part("direct") == [name for name in WORKLOADS if name != "idle"]
+    assert taking_part("haproxy-reuse-always") == ["http-ka", "http-browser", "http-conn"]
+    assert taking_part("envoy") == [name for name in everywhere if name.startswith("http-")]
+    assert taking_part("direct") == [name for name in everywhere if name not in ("idle", "source", "http-uploads")]
+
+
+def test_a_proxy_connects_to_the_servers_that_its_arrangement_needs() -> None:
+    servers = Servers((1, 2), (3, 4), (5, 6))
+    assert [servers.behind(arrangement) for arrangement in Arrangement] == [(1, 2), (3, 4), (1, 2), (1, 2), (5, 6)]
 
 
 def test_four_thousand_connections_fit_into_a_limit_of_twenty_thousand_descriptors() -> None:

@@ -73,6 +73,7 @@ def test_the_summary_sets_ours_over_every_peer_and_the_log_over_no_log() -> None
     results = {
         ("conn", "ours"): [{RATE: 80.0}],
         ("conn", "ours-json-log"): [{RATE: 72.0}],
+        ("conn", "ours-tcp-options"): [{RATE: 78.0}],
         ("conn", "haproxy"): [{RATE: 100.0}],
         ("conn", "portforward"): [{RATE: 20.0}],
     }
@@ -80,6 +81,17 @@ def test_the_summary_sets_ours_over_every_peer_and_the_log_over_no_log() -> None
     assert lines[0] == ["", "/ haproxy", "/ portforward", "/ ours"]
     assert ["conn, connections/s: ours", "0.80", "4.00", "-"] in lines
     assert ["conn, connections/s: ours-json-log", "0.72", "3.60", "0.90"] in lines
+    assert ["conn, connections/s: ours-tcp-options", "0.78", "3.90", "0.97"] in lines
+
+
+def test_what_uploads_cost_is_compared_too() -> None:
+    results: dict[tuple[str, str], list[Sample | None]] = {
+        ("http-uploads", "ours"): [{Metric.GROWTH_MB: 30.0}],
+        ("http-uploads", "haproxy"): [{Metric.GROWTH_MB: 20.0}],
+    }
+    heading, _, ours, _ = workload_table(WORKLOADS["http-uploads"], results, ["ours", "haproxy"]).splitlines()
+    assert cells(heading) == ["proxy", "MB more", "/ haproxy"]
+    assert cells(ours) == ["ours", "30", "1.50"]
 
 
 def cells(line: str) -> list[str]:
