@@ -24,10 +24,12 @@ The map of this package; imports only ever point up this list, and a connection 
 - ``tcp_session``  what TCP mode does in them
 - ``assembly``     from the configuration to the objects that serve
 - ``binding``      one open ``bind`` entry: its listening sockets
+- ``privileges``   what is needed of root after the start, and how just that is kept
 - ``service``      start, reload, graceful stop
 - ``demo``         two small servers to try the proxy with
 - ``tap``          twistd's options and service maker
-- ``command``      the console script: a PROXY header taken apart or put together
+- ``doctor``       what this machine lacks for a configuration, and what puts it right
+- ``command``      the console script: the doctor, and PROXY headers taken apart or put together
 - ``testing``      fakes and contract suites, for us and for plugin authors
 """
 
