@@ -290,7 +290,8 @@ class Session:
         assert self.server is not None
         self._stage_since = self.process.clock.seconds()
         process = self.process
-        connecting = Connecting(self, self.backend, self.server, self.facts, process.poller, process.reactor)
+        said = bool(self._peeked)
+        connecting = Connecting(self, self.backend, self.server, self.facts, process.poller, process.reactor, said)
         self._connecting = connecting
         connecting.start()
         return None
