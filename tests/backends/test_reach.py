@@ -31,6 +31,7 @@ def test_a_server_with_settings_has_them() -> None:
     outgoing = made({"tcp": ConnectTcp(tos=32)}, {"source": Source(address="127.0.0.7:5000-5009")})
     assert isinstance(outgoing, Outgoing)
     assert outgoing.tcp.tos == 32
+    assert outgoing.ports is not None
     assert (outgoing.ports.low, outgoing.ports.high) == (5000, 5009)
     assert isinstance(made({}, {}, DestinationTarget()), Outgoing), "a loop must be found"
 

@@ -106,7 +106,7 @@ def test_what_this_machine_has_is_none() -> None:
 
 def refusing(*_: int) -> socket.SocketType:
     class Refusing(socket.SocketType):
-        def setsockopt(self, *_: object) -> None:  # type: ignore[override]
+        def setsockopt(self, *_: object) -> None:
             raise PermissionError(1, "Operation not permitted")
 
     return Refusing(V4, socket.SOCK_STREAM)

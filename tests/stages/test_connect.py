@@ -15,11 +15,16 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_lb.api import IBalancer
+from twisted_lb.backends.outgoing import Outgoing
 from twisted_lb.backends.pool import Backend, Server
-from twisted_lb.backends.target import EndpointTarget, SocketTarget
+from twisted_lb.backends.source import Source
+from twisted_lb.backends.target import DestinationTarget, EndpointTarget, SocketTarget
+from twisted_lb.config.addresses import FixedSource
 from twisted_lb.config.inherit import BackendTimers
+from twisted_lb.config.model import ConnectTcp
 from twisted_lb.endings import Cause
 from twisted_lb.errors import PluginError
+from twisted_lb.facts import SocketAddress
 from twisted_lb.net.stream import Stream
 from twisted_lb.plugin_host import Built
 from twisted_lb.stages.connect import TURN_AROUND_S, Connecting, ServerProtocol, retry_elsewhere
@@ -182,6 +187,66 @@ def test_no_descriptor_for_a_socket_is_an_error_of_ours(loop: "Loop", monkeypatc
     ((cause, reason),) = world.owner.unreachable
     assert cause is Cause.RESOURCE
     assert "Too many open files" in reason
+
+
+# Streams that are made in another way than the plain one
+
+
+def ranged(port: int) -> Outgoing:
+    return Outgoing(ConnectTcp(), Source(FixedSource("127.0.0.6", port, port + 1), False, None))
+
+
+def test_a_lease_lasts_until_the_socket_is_closed_however_that_comes_about(
+    loop: "Loop", listener: socket.socket
+) -> None:
+    outgoing = ranged(41_300)
+    assert outgoing.ports is not None
+    target = SocketTarget(socket.AF_INET, listener.getsockname())
+    cancelled, connected = World(target, poller=loop.poller), World(target, poller=loop.poller)
+    for world in (cancelled, connected):
+        world.servers[0].outgoing = outgoing
+        world.connecting.start()
+    assert outgoing.ports.free == 0
+    third = World(target, poller=loop.poller, retries=3)
+    third.servers[0].outgoing = outgoing
+    third.connecting.start()
+    assert third.owner.unreachable == [(Cause.RESOURCE, "server s0: source port range exhausted")]
+    cancelled.connecting.cancel()
+    assert outgoing.ports.free == 1
+    loop.until(lambda: connected.owner.connected)
+    (stream,) = connected.owner.connected
+    assert stream.getHost().host == "127.0.0.6"
+    assert outgoing.ports.free == 1
+    loop.poller.after_batch(stream.drop)
+    assert outgoing.ports.free == 2
+
+
+def test_a_lease_of_a_refused_attempt_is_given_back_after_the_batch(loop: "Loop", listener: socket.socket) -> None:
+    outgoing = ranged(41_310)
+    assert outgoing.ports is not None
+    target = SocketTarget(socket.AF_INET, listener.getsockname())
+    listener.close()
+    world = World(target, poller=loop.poller, retries=1, redispatch=0)
+    world.servers[0].outgoing = outgoing
+    for retries in (1, 1):
+        if world.connecting.retries:
+            world.connecting.due()
+        else:
+            world.connecting.start()
+        assert outgoing.ports.free == 1
+        loop.until(lambda: outgoing.ports.free == 2)  # type: ignore[union-attr]
+        assert world.connecting.retries == retries
+    assert world.owner.unreachable == [(Cause.SERVER, "server s0: Connection refused")]
+    assert world.servers[0].failures == 2
+
+
+def test_a_server_at_the_clients_destination_is_connected_to(loop: "Loop", listener: socket.socket) -> None:
+    world = World(DestinationTarget(listener.getsockname()[1]), poller=loop.poller)
+    world.servers[0].outgoing = Outgoing(ConnectTcp())
+    world.connecting._facts.destination = SocketAddress("127.0.0.1", 9)
+    world.connecting.start()
+    loop.until(lambda: world.owner.connected)
+    world.owner.connected[0].drop()
 
 
 # Endpoints
