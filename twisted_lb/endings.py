@@ -15,11 +15,14 @@ class Stage(IntEnum):
     PROXY_HEADER = 2
     VALIDATION = 3
     POLICY = 4
-    BALANCE = 5
-    QUEUE = 6
-    CONNECT = 7
-    RELAY = 8
-    ACCESS_LOG = 9
+    TARPIT = 5
+    BALANCE = 6
+    QUEUE = 7
+    CONNECT = 8
+    RESPONSE = 9
+    """HTTP: waiting for the head of the server's response."""
+    RELAY = 10
+    ACCESS_LOG = 11
 
 
 class Cause(Enum):
@@ -42,9 +45,11 @@ _PHASES = {
     Stage.PROXY_HEADER: "R",
     Stage.VALIDATION: "R",
     Stage.POLICY: "R",
+    Stage.TARPIT: "T",
     Stage.BALANCE: "C",
     Stage.QUEUE: "Q",
     Stage.CONNECT: "C",
+    Stage.RESPONSE: "H",
     Stage.RELAY: "D",
     Stage.ACCESS_LOG: "-",
 }
