@@ -38,6 +38,7 @@ LARGEST_SEGMENT, SMALLEST_SEGMENT = 32767, 88
 """What TCP_MAXSEG takes."""
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _MD5_PREFIX = 1
+_LARGEST_VALUE = 0x7FFFFFFF
 
 _NEEDS_PRIVILEGE = {
     "mark": "CAP_NET_ADMIN or CAP_NET_RAW",
@@ -286,10 +287,10 @@ def _check(settings: Any, family: int, protocol: int, make: SocketMaker) -> None
 def _try(setting: Setting, sock: socket.SocketType) -> str | None:
     """Set one option on a fresh socket, and say what is wrong with it."""
     key, level, option, value = setting
+    if isinstance(value, int) and value > _LARGEST_VALUE:
+        return "is too much for this kernel"
     try:
         sock.setsockopt(level, option, value)
-    except OverflowError:
-        return "is too much for this kernel"
     except OSError as error:
         return _refused(setting, sock, error)
     if key in _LIMITED_BY and isinstance(value, int):
