@@ -6,8 +6,17 @@ from typing import Any, TypeVar
 import msgspec
 
 from twisted_lb.config import inherit
-from twisted_lb.config.addresses import BindAddress, IpAddress, IpServer, UnixPath, parse_bind, parse_server
+from twisted_lb.config.addresses import (
+    BindAddress,
+    ClientDestination,
+    IpAddress,
+    IpServer,
+    UnixPath,
+    parse_bind,
+    parse_server,
+)
 from twisted_lb.config.checks_bind import check_bind_network, check_frontend_tcp
+from twisted_lb.config.checks_server import check_server_network, check_source
 from twisted_lb.config.convert import INVALID, join
 from twisted_lb.config.hints import unknown_name
 from twisted_lb.config.model import AcceptProxy, AccessLogUse, Backend, Bind, Check, Config, Frontend, SendProxy, Server
@@ -76,10 +85,13 @@ def _check_backend(where: str, backend: Backend) -> Iterator[str]:
         if server.address is not INVALID:
             yield from _parsed(parse_server, server.address, server_where)[1]
             yield from _check_checked_port(server_where, server, inherit.check(backend, server))
+            yield from check_server_network(server_where, backend, server)
+        yield from check_source(f"{server_where}.source", server.source)
         yield from _check_send_proxy(f"{server_where}.send_proxy", server.send_proxy)
         yield from _check_check(f"{server_where}.check", server.check)
         if server.check_send_proxy is True:
             yield from _check_check_send_proxy(f"{server_where}.check_send_proxy", backend, [server])
+    yield from check_source(f"{where}.source", backend.source)
     yield from _check_timeouts(f"{where}.timeouts", backend.timeouts)
     yield from _check_send_proxy(f"{where}.send_proxy", backend.send_proxy)
     yield from _check_check(f"{where}.check", backend.check)
@@ -168,7 +180,9 @@ def _check_checked_port(where: str, server: Server, check: Check | None) -> Iter
     parsed = _parsed(parse_server, server.address, where)[0]
     if parsed is None or check is None:
         return
-    if isinstance(parsed, IpServer):
+    if isinstance(parsed, ClientDestination):
+        yield f'{where}: "{server.address}" is where the client wanted to go, and a check has none: write check = false'
+    elif isinstance(parsed, IpServer):
         if parsed.port is None and check.port is None:
             yield (
                 f'{where}: the port of "{server.address}" depends on the client, and a check has none:'
