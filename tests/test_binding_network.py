@@ -78,7 +78,7 @@ def test_other_options_take_the_place_of_a_socket_that_listens(process: Process)
         address = f"127.0.0.1:{sockaddr[1]}"
         new = Binding(process, Bind(address=address, tcp=ListenTcp(user_timeout=5, reuse_port=True)))  # type: ignore[arg-type]
         new.open(old.held())
-        with pytest.raises(OSError), socket.create_server(sockaddr):
+        with pytest.raises(OSError, match="in use"), socket.create_server(sockaddr):
             pass
         new.take_over()
         assert taken == [early.getsockname()]
@@ -138,7 +138,7 @@ def test_a_namespace_has_listeners_of_its_own(process: Process, netns: str) -> N
 def test_what_is_not_there_is_an_error_of_the_check_already(process: Process) -> None:
     with pytest.raises(ConfigError, match='namespace "lbt-no-such"'):
         check_bind(Bind(address="*:80", namespace="lbt-no-such"), process)
-    with pytest.raises(ConfigError, match='interface: there is no "eth77" here, only .*lo'):
+    with pytest.raises(ConfigError, match=r'interface: there is no "eth77" here, only .*lo'):
         check_bind(Bind(address="*:80", interface="eth77"), process)
     with pytest.raises(ConfigError, match=r"tcp\.congestion"):
         check_bind(Bind(address="*:80", tcp=ListenTcp(congestion="nope")), process)

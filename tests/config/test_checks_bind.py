@@ -22,7 +22,7 @@ def problems(bind: dict[str, Any] | list[Any], **frontend: Any) -> list[str]:
     return []
 
 
-FITTING = [
+FITTING: list[dict[str, Any]] = [
     {"address": "*:80", "transparent": True, "interface": "eth0", "namespace": "blue", "tcp": {"multipath": True}},
     {"address": "fd:3", "original_dst": True, "tcp": {"nodelay": False}},
     {"address": "unix:@x", "namespace": "/run/netns/blue"},

@@ -103,7 +103,7 @@ def segments(two: Any, family: int, host: str, listen: ListenTcp, connect: Conne
 @pytest.mark.linux
 @pytest.mark.root
 def test_a_relative_segment_is_shorter_than_the_path_has_room_for_in_both_directions(two: Any) -> None:
-    less = {"max_segment": -100}
+    less: dict[str, Any] = {"max_segment": -100}
     for family, host, room in PLACES:
         wildcard = "::" if family == socket.AF_INET6 else "0.0.0.0"
         assert segments(two, family, host, ListenTcp(), ConnectTcp(), host) == [room] * 2

@@ -21,7 +21,7 @@ from twisted_lb.net.sockopts import ConnectOptions, ListenOptions
 pytestmark = pytest.mark.linux
 
 TCP, SOL = socket.IPPROTO_TCP, socket.SOL_SOCKET
-HOSTS = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
+HOSTS: dict[int, str] = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 FAMILIES = pytest.mark.parametrize("family", HOSTS, ids=["v4", "v6"])
 MPTCP = ListenTcp(multipath=True)
 
@@ -117,7 +117,7 @@ def test_tos_is_the_traffic_class_over_ipv6(family: int, level: int, option: int
 
 @FAMILIES
 def test_a_segment_has_room_for_the_bytes_that_were_said(family: int) -> None:
-    tcp = {"max_segment": 600}
+    tcp: dict[str, Any] = {"max_segment": 600}
     with connected(family, ListenTcp(**tcp), ConnectTcp()) as (listening, accepted, client, _):
         assert listening.getsockopt(TCP, socket.TCP_MAXSEG) == 600
         # TCP's timestamps take 12 of them.
@@ -228,7 +228,7 @@ WITHOUT_MULTIPATH: dict[str, Any] = {
 @pytest.mark.parametrize("key", [*WITHOUT_MULTIPATH, "save_syn"])
 def test_what_cannot_be_combined_with_multipath_is_said(key: str) -> None:
     settings = {key: WITHOUT_MULTIPATH.get(key, True), "multipath": True}
-    tries = [ListenOptions.of(ListenTcp(**settings), socket.AF_INET, 5).check]
+    tries: list[Any] = [ListenOptions.of(ListenTcp(**settings), socket.AF_INET, 5).check]
     if key in WITHOUT_MULTIPATH:
         tries.append(ConnectOptions.of(ConnectTcp(**settings), socket.AF_INET).check)
     for check in tries:

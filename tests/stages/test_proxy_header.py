@@ -389,3 +389,75 @@ def test_a_checks_header_names_no_client_and_has_no_tlv_but_the_checksum() -> No
     assert [tlv.type for tlv in header.tlvs] == [TlvType.CRC32C]
     assert v2().local() == SIGNATURE + b"\x20\0\0\0"
     assert sender(SendProxy(version="v1"), V1).local() == b"PROXY UNKNOWN\r\n"
+
+
+# Network namespaces
+
+
+def with_netns(name: bytes | None, local: bool = False) -> bytes:
+    tlvs = () if name is None else (Tlv(TlvType.NETNS, name),)
+    addresses: dict[str, Any] = {} if local else {"source": CLAIMED, "destination": ASKED}
+    header: bytes = ProxyV2().encode(ProxyHeader(tlvs=tlvs, local=local, **addresses))
+    return header
+
+
+def choosing(*names: str) -> Reception:
+    return Reception((V1, V2), None, Trust.REFUSED, 3.0, 4096, dict.fromkeys(names))
+
+
+@pytest.mark.parametrize(
+    ("listed", "data", "namespace"),
+    [
+        (("blue", "red"), with_netns(b"red"), "red"),
+        (("blue",), with_netns(None), "bind's"),
+        (("blue",), LINE, "bind's"),
+        (("blue",), with_netns(b"red", local=True), "bind's"),
+        ((), with_netns(b"red"), "bind's"),
+    ],
+)
+def test_a_header_chooses_among_the_namespaces_that_are_listed(
+    listed: tuple[str, ...], data: bytes, namespace: str
+) -> None:
+    facts = make_facts()
+    facts.namespace = "bind's"
+    assert choosing(*listed).take(data, facts) == (ALLOW, len(data))
+    assert facts.namespace == namespace
+
+
+@pytest.mark.parametrize("name", [b"red", b"", b"blue\0", b"\xff"])
+def test_a_namespace_that_is_not_listed_refuses_the_connection(name: bytes) -> None:
+    facts = make_facts()
+    source = facts.source
+    verdict, used = choosing("blue").take(with_netns(name), facts)
+    assert isinstance(verdict, Deny)
+    assert verdict.reason.startswith("proxy-netns: ")
+    assert "is not in accept_proxy.namespaces" in verdict.reason
+    assert (used, facts.source, facts.namespace) == (0, source, None)
+
+
+@pytest.mark.parametrize(
+    ("send", "received", "expected"),
+    [
+        (SendProxy(version="v2"), None, [b"blue"]),
+        (SendProxy(version="v2"), b"red", [b"blue"]),
+        (SendProxy(version="v2", tlvs={"netns": "own"}), b"red", [b"own"]),
+        (SendProxy(version="v2", forward_tlvs=["netns"]), b"red", [b"red"]),
+        (SendProxy(version="v2", forward_tlvs=["netns"]), None, [b"blue"]),
+    ],
+)
+def test_a_server_is_told_the_clients_namespace_once(
+    send: SendProxy, received: bytes | None, expected: list[bytes]
+) -> None:
+    facts = make_facts()
+    facts.namespace = "blue"
+    if received is not None:
+        facts.proxy_header = ProxyHeader(tlvs=(Tlv(TlvType.NETNS, received),))
+    sent, _ = ProxyV2().decode(Sender(V2, own_tlvs(send), forwarded_types(send)).preface(facts))
+    assert [tlv.value for tlv in sent.tlvs if tlv.type == TlvType.NETNS] == expected
+
+
+def test_a_v1_header_says_nothing_of_namespaces() -> None:
+    facts = make_facts()
+    plain = Sender(V1).preface(facts)
+    facts.namespace = "blue"
+    assert Sender(V1).preface(facts) == plain
