@@ -6,18 +6,21 @@ A reload assembles anew and takes over from the assembly before what must go on 
 import resource
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 from msgspec import UNSET, structs
 from twisted.internet.endpoints import clientFromString, serverFromString
 
 from twisted_lb.backends.health import Check, Health, Rhythm
+from twisted_lb.backends.outgoing import Outgoing
 from twisted_lb.backends.pool import Backend, Server
-from twisted_lb.backends.target import EndpointTarget, SocketTarget, Target
+from twisted_lb.backends.reach import Surroundings, outgoing_for
+from twisted_lb.backends.target import DestinationTarget, EndpointTarget, SocketTarget, Target
 from twisted_lb.binding import ip_options
 from twisted_lb.config import inherit, model
 from twisted_lb.config.addresses import (
+    ClientDestination,
     EndpointDescription,
     InheritedFd,
     IpAddress,
@@ -77,13 +80,14 @@ class Assembly:
         self.log_files: dict[str | None, LineFile] = {}
         self.maxconn: int | None = config.process.maxconn
         self._process_limit = process_limit
-        self._servers: list[tuple[Server, model.Server, Sender | None]] = []
+        self._servers: list[tuple[Server, model.Server, Sender | None, Outgoing | None]] = []
         self._limits: list[tuple[Limit, int | None]] = []
 
     def commit(self) -> None:
         """Put the settings of servers and limits in force, also of those that an earlier assembly had already."""
-        for server, settings, sender in self._servers:
+        for server, settings, sender, outgoing in self._servers:
             server.weight, server.maxconn, server.sender = settings.weight, settings.maxconn, sender
+            server.outgoing = outgoing
         for backend in self.backends.values():
             backend.take_over()
         for limit, maximum in ((self._process_limit, self.maxconn), *self._limits):
@@ -180,8 +184,9 @@ class _Assembler:
                 server = kept.get((server_name, str(target))) or Server(server_name, target)
                 servers.append(server)
                 sender = self.sender(host, name, server_settings)
-                self.made._servers.append((server, server_settings, sender))
-                check = self.check(name, server, server_settings, sender)
+                outgoing = self.outgoing(name, server, server_settings)
+                self.made._servers.append((server, server_settings, sender, outgoing))
+                check = self.check(name, server, server_settings, sender, outgoing)
                 if check is not None:
                     checks.append(check)
         for balancer in self.build(host, "balancers", [inherit.balance(config, name)]):
@@ -196,7 +201,46 @@ class _Assembler:
             )
             self.made.health[name] = Health(made, checks, self.process.blame)
 
-    def check(self, backend: str, server: Server, settings: model.Server, sender: Sender | None) -> Check | None:
+    def outgoing(self, backend: str, server: Server, settings: model.Server) -> Outgoing | None:
+        """Work out how connections to a server are made; a problem may be of a setting that several inherit."""
+        process = self.process
+        around = Surroundings(
+            process.namespaces,
+            self.clients_namespaces,
+            process.listening,
+            process.poller is not None,
+            process.complain,
+        )
+        of_backend = self.config.backends[backend]
+        try:
+            return outgoing_for((backend, server.name), of_backend, settings, server.target, around, server.outgoing)
+        except ConfigError as error:
+            self.problems.extend(problem for problem in error.problems if problem not in self.problems)
+            return None
+
+    def clients_namespaces(self) -> dict[str, Namespace]:
+        """Open all that clients may come in by. One that cannot be opened is a problem of the bind that names it."""
+        names: dict[str, None] = {}
+        for frontend, settings in self.config.frontends.items():
+            for bind in settings.bind:
+                if bind.namespace is not None:
+                    names[bind.namespace] = None
+                accepted = inherit.accept_proxy(self.config, frontend, bind)
+                names |= dict.fromkeys(accepted.namespaces if accepted else ())
+        opened = {}
+        for name in names:
+            with suppress(ConfigError):
+                opened[name] = self.process.namespaces.open(name)
+        return opened
+
+    def check(
+        self,
+        backend: str,
+        server: Server,
+        settings: model.Server,
+        sender: Sender | None,
+        outgoing: Outgoing | None,
+    ) -> Check | None:
         of_backend = self.config.backends[backend]
         check = inherit.check(of_backend, settings)
         if check is None:
@@ -212,7 +256,9 @@ class _Assembler:
             target = SocketTarget(target.family, (target.sockaddr[0], check.port, *target.sockaddr[2:]))
         timeout_s = inherit.check_timeout(self.config, backend, check)
         rhythm = Rhythm(check.interval, timeout_s, check.rise, check.fall)
-        return Check(server, target, header, rhythm, self.process.clock, self.process.poller, self.process.reactor)
+        process = self.process
+        how = None if outgoing is None else outgoing.for_checks()
+        return Check(server, target, header, rhythm, process.clock, process.poller, process.reactor, how)
 
     def observe_health(self) -> None:
         """Let the observers of each frontend hear of the servers of its backend."""
@@ -355,6 +401,8 @@ def target_of(address: str, reactor: Any) -> Target:
     """
     parsed = parse_server(address)
     match parsed:
+        case ClientDestination(port, offset):
+            return DestinationTarget(port, offset)
         case UnixPath(path):
             return SocketTarget(socket.AF_UNIX, path)
         case UnixAbstract(name):
