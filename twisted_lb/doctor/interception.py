@@ -101,7 +101,7 @@ def script(config: Config, frontend: str, choices: Choices) -> str:
         "set -e",
     ]
     for one in wanted:
-        lines += _routes(one, choices)
+        lines += [inside(one.namespace, "ip link set lo up"), *_routes(one, choices)]
         lines += [inside(one.namespace, "nft -f - <<'END'"), *_ruleset(one, choices), "END"]
     return "\n".join(lines) + "\n"
 

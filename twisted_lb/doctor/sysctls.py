@@ -1,5 +1,6 @@
 """Kernel settings, each in the namespace where it counts."""
 
+import re
 import shlex
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
@@ -51,7 +52,7 @@ def setting(name: str, value: object, namespace: str | None) -> str:
 
 def _number(machine: Machine, name: str, namespace: str | None) -> int | None:
     text = machine.sysctl(name, namespace)
-    return int(text) if text is not None and text.lstrip("-").isdigit() else None
+    return int(text, 0) if text is not None and re.fullmatch(r"-?(0x)?[0-9a-f]+", text) else None
 
 
 def _at_least(machine: Machine, name: str, wanted: int, namespace: str | None, why: str) -> Iterator[Finding]:
