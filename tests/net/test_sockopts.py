@@ -238,12 +238,12 @@ def test_what_cannot_be_combined_with_multipath_is_said(key: str) -> None:
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "congestion": ({"congestion": "nope"}, 'tcp.congestion: this kernel knows no "nope", only .*reno'),
-    "max_segment": ({"max_segment": 50}, "tcp.max_segment: this kernel does not take this value"),
+    "max_segment": ({"max_segment": 50}, "tcp.max_segment: 50: this kernel does not take this value"),
     "tos": ({"tos": 3}, "tcp.tos: 3: the two lowest bits are the kernel's own"),
     "fin_wait": ({"fin_wait": S(500)}, "tcp.fin_wait: 500 is too much: this kernel waits 120 s at most"),
     "receive_buffer": ({"receive_buffer": Size(1 << 30)}, r"tcp.receive_buffer: \d+ is too much: .*rmem_max allows"),
     "send_buffer": ({"send_buffer": Size(1 << 30)}, r"tcp.send_buffer: \d+ is too much: .*wmem_max allows"),
-    "idle": ({"keepalive": Keepalive(idle=S(0))}, "tcp.keepalive.idle: this kernel does not take this value"),
+    "idle": ({"keepalive": Keepalive(idle=S(0))}, "tcp.keepalive.idle: 0: this kernel does not take this value"),
     "user_timeout": ({"user_timeout": S(1e9)}, "tcp.user_timeout: is too much for this kernel"),
 }
 

@@ -314,7 +314,7 @@ def _refused(setting: Setting, sock: socket.SocketType, error: OSError) -> str:
     if key == "congestion" and isinstance(setting.value, bytes):
         return f'this kernel knows no "{setting.value.decode()}", only {_congestion_controls()}'
     if error.errno == errno.EINVAL:
-        return "this kernel does not take this value"
+        return f"{setting.value!r}: this kernel does not take this value"
     return error.strerror or str(error)
 
 
