@@ -4,12 +4,14 @@
 - ``http1_request`` and ``http1_response``: the heads, and how their bodies are framed
 - ``http1_headers``: fields, found and edited in the bytes
 - ``http1_body`` and ``http1_chunked``: where bodies end
-- ``http1_forward``: what goes to the server and back to the client
+- ``http1_forward`` and ``http1_speak``: what goes to the server and back to the client, and who speaks for whom
+- ``http1_grammar``, ``http1_target`` and ``http1_framing``: what the parts of a head look like and mean
+- ``http1_lines``, ``http1_explain`` and ``http1_explain_response``: the careful reading, for heads that are refused
 
 The rules, each with its verdict, status and opt-out, are in ``docs/reference/http-validation.md``.
 """
 
-from twisted_lb.wire.http1_body import Body, Buffer
+from twisted_lb.wire.http1_body import Body, Buffer, LengthBody, NoBody, UntilCloseBody
 from twisted_lb.wire.http1_chunked import LAST_CHUNK, ChunkedBody, encode_chunk
 from twisted_lb.wire.http1_errors import RULES, Http1Error
 from twisted_lb.wire.http1_forward import Edit, Forwarder, ForwardPlan, ForwardSettings, downstream_framing
@@ -17,6 +19,7 @@ from twisted_lb.wire.http1_headers import Headers
 from twisted_lb.wire.http1_request import Form, Framing, RequestHead, parse_request
 from twisted_lb.wire.http1_response import ResponseHead, parse_response
 from twisted_lb.wire.http1_settings import STRICT, Http1Settings
+from twisted_lb.wire.http1_speak import Speaking
 
 __all__ = [
     "LAST_CHUNK",
@@ -34,8 +37,12 @@ __all__ = [
     "Headers",
     "Http1Error",
     "Http1Settings",
+    "LengthBody",
+    "NoBody",
     "RequestHead",
     "ResponseHead",
+    "Speaking",
+    "UntilCloseBody",
     "downstream_framing",
     "encode_chunk",
     "parse_request",

@@ -1,22 +1,40 @@
 """What goes upstream and downstream: hop-by-hop fields removed, one Host, one framing, and who speaks for the client.
 
 Three steps, so that a request costs little: a ``ForwardPlan`` per frontend and backend, a ``Forwarder`` per client
-connection, and per message the untouched bytes of its head between a first line and a constant end.
+connection, and per message the untouched bytes of its head before a constant end.
 
-Source: RFC 9110, sections 7.2, 7.6 and 7.8; RFC 9112, sections 3.2.2 and 6; RFC 7239.
+Source: RFC 9110, sections 7.2, 7.6 and 7.8; RFC 9112, sections 3.2.2, 6 and 9.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
 
-from twisted_lb.wire.http1_request import Framing, RequestHead
-from twisted_lb.wire.http1_response import ResponseHead
+from twisted_lb.wire.http1_framing import Framing
+from twisted_lb.wire.http1_headers import field_line, without
+from twisted_lb.wire.http1_request import REQUEST_FIELDS, Form, Mark, RequestHead
+from twisted_lb.wire.http1_response import RESPONSE_FIELDS, ResponseHead
+from twisted_lb.wire.http1_speak import LISTS, SPOKEN, Speaker, Speaking
+from twisted_lb.wire.http1_target import read_authority
 
-Speak = Literal["pass", "remove", "set", "append"]
-"""What becomes of a field that speaks for the client: the client's own is let through, removed, replaced by ours, or
-ours is added to its end."""
+CONNECTION_ONLY = frozenset(
+    (b"connection", b"keep-alive", b"proxy-connection", b"upgrade", b"http2-settings", b"te", b"transfer-encoding")
+)
+"""Fields that belong to one connection; what of them goes on is written anew."""
+NOT_NAMES = CONNECTION_ONLY | {b"close", b"trailers", b"trailer"}
+"""Options of Connection that ask for no field to be removed, or for one that is anyway."""
+KEPT = frozenset(
+    (
+        *(b"host", b"content-length", b"content-type", b"content-encoding", b"content-range", b"cache-control"),
+        *(b"authorization", b"cookie", b"set-cookie", b"date", b"expect", b"via", b"x-real-ip", *SPOKEN),
+    )
+)
+"""What Connection cannot have removed: meant for the server, or for us to speak in. RFC 9110, section 7.6.1, forbids to
+name such fields; who does wants a server to miss what decides on access."""
+
+
+_UNTOUCHED = frozenset((b"via", b"sec-websocket-key", b"sec-websocket-accept"))
 
 
 class Edit(NamedTuple):
@@ -30,11 +48,7 @@ class Edit(NamedTuple):
 class ForwardSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What a ``ForwardPlan`` is made from."""
 
-    x_forwarded_for: Speak = "remove"
-    x_forwarded_proto: Speak = "remove"
-    x_forwarded_host: Speak = "remove"
-    x_forwarded_port: Speak = "remove"
-    forwarded: Speak = "remove"
+    speaking: Speaking = Speaking()
     via: bytes = b""
     """The pseudonym for Via in both directions; empty for none."""
     default_host: bytes = b""
@@ -45,48 +59,213 @@ class ForwardSettings(msgspec.Struct, frozen=True, kw_only=True):
     response_edits: Sequence[Edit] = ()
 
 
+class _Edits:
+    """The changes of one direction: which fields go, and the lines that come."""
+
+    def __init__(self, edits: Iterable[Edit]) -> None:
+        self.removed: list[bytes] = []
+        lines: list[tuple[bytes, bytes]] = []
+        for action, name, value in edits:
+            if action != "add":
+                self.removed.append(name)
+                lines = [line for line in lines if line[0].lower() != name.lower()]
+            if action != "remove":
+                lines.append((name, field_line(name, value)))
+        self.lines = b"".join(line for _, line in lines)
+
+
+class ForwardPlan:
+    """Settings, compiled once at start-up or reload. Raises ValueError for an edit that is no field."""
+
+    def __init__(self, settings: ForwardSettings) -> None:
+        self.settings = settings
+        self.request = _Edits(settings.request_edits)
+        self.response = _Edits(settings.response_edits)
+        via = settings.via
+        self.via = {version: field_line(b"Via", b"%b %b" % (version, via)) if via else b"" for version in _VERSIONS}
+
+    def connection(self, client: bytes, port: int, *, secure: bool = False, excepted: bool = False) -> "Forwarder":
+        """Compile what is constant for a connection; the arguments are those of ``Speaker``."""
+        return Forwarder(self, Speaker(self.settings.speaking, client, port, secure=secure, excepted=excepted))
+
+
+_VERSIONS = (b"1.0", b"1.1")
+
+
 class Forwarder:
     """What is constant for one client's connection."""
+
+    __slots__ = ("plan", "speaker")
+
+    def __init__(self, plan: ForwardPlan, speaker: Speaker) -> None:
+        self.plan = plan
+        self.speaker = speaker
 
     def request_upstream(
         self, head: RequestHead, *, framing: Framing | None = None, content_length: int = 0, expect: bool = True
     ) -> bytes:
-        """Return the head to send to the server.
+        """Return the head to send to the server; always HTTP/1.1, and the target as a server expects it.
 
-        ``framing``, ``content_length``: that of the body as it will be sent; ``None``: as the client sent it.
+        ``framing``, ``content_length``: those of the body as it will be sent; ``None``: as the client sent it.
         ``expect``: pass ``Expect: 100-continue`` on if the client sent it.
         """
-        raise NotImplementedError
+        headers, raw, fields_at, marks = head.edited_headers, head.raw, head.fields_at, head.marks
+        anew = framing is not None or head.form is not Form.ORIGIN or not head.authority or headers is not None
+        if anew:
+            if headers is not None:
+                raw = b"%b%b\r\n" % (raw[:fields_at], bytes(headers))
+            marks = _all_marks(REQUEST_FIELDS.findall, raw, fields_at)
+        cuts, before, host = self._request_cuts(head, raw, marks, expect)
+        end = b""
+        if anew:
+            host = host or head.authority or self.plan.settings.default_host
+            end = b"Host: %b\r\n" % host
+            end += _framing_line(head.framing if framing is None else framing, head, framing, content_length)
+        elif head.content_length >= 0 and any(mark.name == b"content-length" for mark in marks):
+            end = b"Content-Length: %d\r\n" % head.content_length
+        fields = head.headers
+        for name in (*self.plan.request.removed, *_named(head.options)):
+            cuts += [(start + fields_at, stop + fields_at) for start, stop in fields.spans(name)]
+        end += self.speaker.lines(host or head.authority, before) + self.plan.via[head.version]
+        end += self.plan.request.lines + self._request_connection(head)
+        if head.version == b"1.1" and head.origin is head.target:
+            start, line = 0, b""
+        else:
+            start, line = fields_at, b"%b %b HTTP/1.1\r\n" % (head.method, head.origin)
+        return b"%b%b%b\r\n" % (line, _cut(raw, cuts, start), end)
+
+    def _request_cuts(
+        self, head: RequestHead, raw: bytes, marks: list[Mark], expect: bool
+    ) -> tuple[list[tuple[int, int]], dict[bytes, Sequence[bytes]], bytes]:
+        """Return what is cut, what came in fields that are added to, and the host that edits have named."""
+        cuts: list[tuple[int, int]] = []
+        before: dict[bytes, Sequence[bytes]] = {}
+        host = b""
+        for name, start, end, alias in map(msgspec.structs.astuple, marks):
+            mode = self.speaker.modes.get(name, "")
+            if mode == "pass" or (name in _UNTOUCHED and not alias):
+                continue
+            if name == b"expect" and not alias and expect and head.expect_continue:
+                continue
+            cuts.append((start, end))
+            value = raw[start + len(name) + 1 : end].strip(b" \t\r\n")
+            if mode == "append" and name in LISTS and not alias:
+                before[name] = (*before.get(name, ()), value)
+            elif name == b"host" and head.edited_headers is not None and read_authority(value):
+                host = value
+        return cuts, before, host
+
+    def _request_connection(self, head: RequestHead) -> bytes:
+        options = [b"close"] if self.plan.settings.close_server and not head.upgrade else []
+        line = b""
+        if head.upgrade:
+            options.append(b"upgrade")
+            line = b"Upgrade: %b\r\n" % head.upgrade
+        if b"te" in head.options and _accepts_trailers(head):
+            options.append(b"TE")
+            line += b"TE: trailers\r\n"
+        return b"Connection: %b\r\n%b" % (b", ".join(options), line) if options else b""
 
     def response_downstream(
         self,
         head: ResponseHead,
         request: RequestHead,
         *,
-        framing: Framing,
+        framing: Framing | None = None,
         content_length: int = 0,
         keep_alive: bool = True,
     ) -> bytes:
-        """Return the head to send to the client. ``framing``: see ``downstream_framing``."""
-        raise NotImplementedError
+        """Return the head to send to the client, always HTTP/1.1.
 
-
-class ForwardPlan:
-    """Settings, compiled once at start-up or reload."""
-
-    def __init__(self, settings: ForwardSettings) -> None:
-        self.settings = settings
-
-    def connection(self, client: bytes, local: bytes, port: int, *, secure: bool, excepted: bool = False) -> Forwarder:
-        """Compile what is constant for a connection.
-
-        ``client``, ``local``: the addresses of the client and of ours that it connected to, IPv6 without brackets;
-        ``b"unknown"`` if there is none. ``port``: ours. ``secure``: the client came over TLS. ``excepted``: the client
-        is a proxy whose word counts: what it says about its clients is passed on, and nothing is added to it.
+        ``framing``, ``content_length``: those of the body as it will be sent; ``None``: ``downstream_framing``, with
+        the length that the server named. ``keep_alive``: the connection to the client stays open.
         """
-        raise NotImplementedError
+        headers, raw, fields_at, marks = head.edited_headers, head.raw, head.fields_at, head.marks
+        sent = downstream_framing(head, request) if framing is None else framing
+        end = b""
+        if framing is not None or headers is not None or sent is not head.framing or _has_odd_framing(head):
+            if headers is not None:
+                raw = b"%b%b\r\n" % (raw[:fields_at], bytes(headers))
+            marks = _all_marks(RESPONSE_FIELDS.findall, raw, fields_at)
+            end = _framing_line(sent, head, framing, content_length, head.status == 304 or request.method == b"HEAD")
+        elif head.content_length >= 0 and any(mark.name == b"content-length" for mark in marks):
+            end = b"Content-Length: %d\r\n" % head.content_length
+        cuts = [(mark.start, mark.end) for mark in marks if mark.name not in _UNTOUCHED and not mark.alias]
+        for name in (*self.plan.response.removed, *_named(head.options)):
+            cuts += [(start + fields_at, stop + fields_at) for start, stop in head.headers.spans(name)]
+        end += self.plan.via[head.version] + self.plan.response.lines
+        if head.is_tunnel and head.status == 101:
+            end += b"Connection: upgrade\r\nUpgrade: %b\r\n" % head.upgrade
+        elif not head.is_interim and not head.is_tunnel:
+            if not keep_alive or sent is Framing.UNTIL_CLOSE:
+                end += b"Connection: close\r\n"
+            elif request.version == b"1.0":
+                end += b"Connection: keep-alive\r\n"
+        line = b"HTTP/1.1 %d %b\r\n" % (head.status, head.reason)
+        return b"%b%b%b\r\n" % (line, _cut(raw, cuts, fields_at), end)
 
 
 def downstream_framing(response: ResponseHead, request: RequestHead) -> Framing:
     """Return how the body must be framed for this client: HTTP/1.0 knows no chunks, HTTP/1.1 need not close."""
-    raise NotImplementedError
+    if response.framing is Framing.CHUNKED and request.version == b"1.0":
+        return Framing.UNTIL_CLOSE
+    if response.framing is Framing.UNTIL_CLOSE and request.version == b"1.1":
+        return Framing.CHUNKED
+    return response.framing
+
+
+def _has_odd_framing(head: ResponseHead) -> bool:
+    """Tell whether the fields of a response say more, or other, than its framing."""
+    if head.framing is Framing.CHUNKED:
+        return head.content_length >= 0
+    if head.framing is not Framing.NONE:
+        return False
+    bare = head.status < 200 or head.status == 204 or head.is_tunnel
+    return (bare and head.content_length >= 0) or b"\ntransfer-encoding:" in head.folded
+
+
+def _framing_line(
+    sent: Framing,
+    head: RequestHead | ResponseHead,
+    given: Framing | None,
+    content_length: int,
+    may_name_length: bool = False,
+) -> bytes:
+    if sent is Framing.CHUNKED:
+        return b"Transfer-Encoding: chunked\r\n"
+    if sent is Framing.LENGTH:
+        return b"Content-Length: %d\r\n" % (head.content_length if given is None else content_length)
+    empty = isinstance(head, RequestHead) and head.content_length == 0 and given is None
+    if sent is Framing.NONE and (empty or (may_name_length and head.content_length >= 0)):
+        return b"Content-Length: %d\r\n" % head.content_length
+    return b""
+
+
+def _named(options: frozenset[bytes]) -> list[bytes]:
+    """Return the fields that Connection asks to remove and may."""
+    return [option for option in options if option not in NOT_NAMES and option not in KEPT] if options else []
+
+
+def _accepts_trailers(head: RequestHead) -> bool:
+    values = b",".join(head.headers.get_all(b"te")).lower().split(b",")
+    return any(value.partition(b";")[0].strip(b" \t") == b"trailers" for value in values)
+
+
+def _all_marks(find: Callable[[bytes, int], list[bytes]], raw: bytes, fields_at: int) -> list[Mark]:
+    """Return every line that matters, plain framing fields and Host included."""
+    folded = raw.lower()
+    marks: list[Mark] = []
+    at = fields_at - 1
+    for line in find(folded, at):
+        at = folded.index(line, at)
+        name = line[1 : line.index(b":")]
+        marks.append(Mark(name.replace(b"_", b"-"), at + 1, at + len(line) + 2, b"_" in name))
+        at += len(line)
+    return marks
+
+
+def _cut(raw: bytes, cuts: list[tuple[int, int]], start: int) -> bytes:
+    """Return a head from ``start`` to before its empty line, without ``cuts``."""
+    if not cuts:
+        return raw[start:-2]
+    return without(raw, sorted(set(cuts)), start)[:-2]
