@@ -1,9 +1,12 @@
-"""``access_log = "text"``: HAProxy's line for TCP, so that tools which read its logs read ours.
+"""``access_log = "text"``: HAProxy's lines for TCP and for HTTP, so that tools which read its logs read ours.
 
 ``192.0.2.1:40000 [22/Nov/2026:19:48:15.123] web app/a 0/1/250 1024 -- 1/1/1/1/0 0/0``
+``192.0.2.1:40000 [22/Nov/2026:19:48:15.123] web app/a 0/0/1/12/13 200 1024 - - ---- 1/1/1/1/0 0/0 "GET / HTTP/1.1"``
 
 Source: HAProxy configuration.txt, section 8.2.2 "TCP log format":
-``%ci:%cp [%t] %ft %b/%s %Tw/%Tc/%Tt %B %ts %ac/%fc/%bc/%sc/%rc %sq/%bq``.
+``%ci:%cp [%t] %ft %b/%s %Tw/%Tc/%Tt %B %ts %ac/%fc/%bc/%sc/%rc %sq/%bq``, and section 8.2.3 "HTTP log format":
+``%ci:%cp [%tr] %ft %b/%s %TR/%Tw/%Tc/%Tr/%Ta %ST %B %CC %CS %tsc %ac/%fc/%bc/%sc/%rc %sq/%bq %{+Q}r``; cookies are
+not looked at, so ``%CC``, ``%CS`` and the last two letters of ``%tsc`` are always ``-``.
 """
 
 from collections.abc import Mapping
@@ -11,7 +14,7 @@ from time import localtime
 
 from zope.interface import implementer
 
-from twisted_lb.api import IAccessLog, Options, SessionRecord, Supply, hookimpl
+from twisted_lb.api import HttpRecord, IAccessLog, Options, SessionRecord, Supply, hookimpl
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 """Not ``strftime``'s, which follow the locale."""
@@ -37,12 +40,30 @@ class TextLog:
             self._second = second
         r = record
         source = "unix:" if r.source.startswith("unix:") else f"{r.source}:{r.source_port}"
+        if isinstance(r, HttpRecord):
+            times = f"{r.request_ms}/{r.queue_ms}/{r.connect_ms}/{r.response_ms}/{r.total_ms} {r.status or -1}"
+            what, request = f"- - {r.ending}--", f' "{_request_line(r)}"'
+        else:
+            times, what, request = f"{r.queue_ms}/{r.connect_ms}/{r.total_ms}", r.ending, ""
         return (
             f"{source} [{self._date}.{millisecond:03d}] {r.frontend} {r.backend}/{r.server}"
-            f" {r.queue_ms}/{r.connect_ms}/{r.total_ms} {r.bytes_out} {r.ending}"
+            f" {times} {r.bytes_out} {what}"
             f" {r.process_connections}/{r.frontend_connections}/{r.backend_connections}/{r.server_connections}"
-            f"/{'+' if r.redispatched else ''}{r.retries} {r.server_queue}/{r.backend_queue}"
+            f"/{'+' if r.redispatched else ''}{r.retries} {r.server_queue}/{r.backend_queue}{request}"
         ).encode("utf-8", "backslashreplace")
+
+
+def _request_line(record: HttpRecord) -> str:
+    """As HAProxy shows it; what would end the quotation, or the line, is written as ``#`` and two digits."""
+    if not record.version:
+        return record.method
+    line = f"{record.method} {record.target} HTTP/{record.version}"
+    if line.isascii() and line.isprintable() and not _QUOTED.intersection(line):
+        return line
+    return "".join(f"#{ord(one):02X}" if one in _QUOTED or not 0x20 <= ord(one) < 0x7F else one for one in line)
+
+
+_QUOTED = frozenset('"#\\')
 
 
 def _date(second: int) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from twisted_lb.api import Facts, IObserver, IServer, Options, SessionRecord, Supply, hookimpl
+from twisted_lb.api import Facts, HttpRecord, IObserver, IServer, Options, SessionRecord, Supply, hookimpl
 
 
 @implementer(IObserver)
@@ -42,6 +42,17 @@ class Trace:
         """Log how it ended."""
         self._log.debug(
             "{frontend}: {source} ended as {record.ending} in {record.stage} after {record.total_ms} ms",
+            frontend=facts.frontend,
+            source=str(facts.source),
+            record=record,
+            facts=facts,
+        )
+
+    def request_closed(self, facts: Facts, record: HttpRecord) -> None:
+        """Log how a request ended."""
+        self._log.debug(
+            "{frontend}: {source}: {record.method} {record.target} was answered with {record.status},"
+            " ended as {record.ending}",
             frontend=facts.frontend,
             source=str(facts.source),
             record=record,

@@ -22,6 +22,9 @@ The map of this package; imports only ever point up this list, and a connection 
 - ``process``      what all sessions of the process share
 - ``session``      the order of the rooms
 - ``tcp_session``  what TCP mode does in them
+- ``http_session`` what HTTP mode does in them, request by request
+- ``endpoint_session`` sessions whose clients came through Twisted endpoints
+- ``http_assembly`` what the settings of HTTP mode become
 - ``assembly``     from the configuration to the objects that serve
 - ``binding``      one open ``bind`` entry: its listening sockets
 - ``privileges``   what is needed of root after the start, and how just that is kept

@@ -34,6 +34,7 @@ __all__ = [
     "Deny",
     "Ending",
     "Facts",
+    "HttpRecord",
     "IAccessLog",
     "IBalancer",
     "IObserver",
@@ -177,6 +178,11 @@ class IObserver(Interface):
     def session_closed(facts: Any, record: Any) -> None:
         """A connection ended; ``record`` is its ``SessionRecord``. Called exactly once per ``session_opened``."""
 
+    def request_closed(facts: Any, record: Any) -> None:
+        """HTTP mode: a request of the connection ended; ``record`` is its ``HttpRecord``. ``facts.http`` is its head,
+        ``None`` if it could not be read. Called before ``session_closed``, any number of times.
+        """
+
     def server_state_changed(backend: str, server: Any, state: str, reason: str) -> None:
         """``server`` (an ``IServer``) of the frontend's backend, whose name is ``backend``, has gone ``"up"`` or
         ``"down"``; ``reason`` is for people. Called after the change; servers begin up.
@@ -227,6 +233,29 @@ class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Connections that were ahead in the server's queue."""
     backend_queue: int
     """Connections that were ahead in the backend's queue."""
+
+
+class HttpRecord(SessionRecord, frozen=True, kw_only=True):
+    """All that the access log knows about one request that ended, or a connection that brought none.
+
+    ``time`` is when its first byte was waited for; ``bytes_in`` and ``bytes_out`` are what was read of the request and
+    sent of the response, heads included.
+    Source of the fields: HAProxy configuration.txt, section 8.2.3 "HTTP log format".
+    """
+
+    method: str
+    """``<BADREQ>`` if the request could not be read."""
+    target: str
+    version: str
+    host: str
+    status: int
+    """What the client was answered; 0 if it was not."""
+    request_ms: int
+    """Until the whole head was here."""
+    response_ms: int
+    """From then on, until the head of the response was."""
+    requests: int
+    """Which request of its connection this is, from 1; 0 if the connection brought none."""
 
 
 DecideAnswer = Verdict | Awaitable[Verdict]

@@ -13,6 +13,7 @@ from msgspec import UNSET, structs
 from twisted.internet.endpoints import clientFromString, serverFromString
 
 from twisted_lb.backends.health import Check, Health, Rhythm
+from twisted_lb.backends.http_connection import Idle
 from twisted_lb.backends.outgoing import Outgoing
 from twisted_lb.backends.pool import Backend, Server
 from twisted_lb.backends.reach import Surroundings, outgoing_for
@@ -33,6 +34,7 @@ from twisted_lb.config.resolve import resolve
 from twisted_lb.config.tlvs import forwarded_types, own_tlvs
 from twisted_lb.errors import ConfigError, PluginError
 from twisted_lb.frontend import Frontend
+from twisted_lb.http_assembly import http_backend, http_frontend
 from twisted_lb.logs import LineBuffer, LineFile, standard_output
 from twisted_lb.net.listening import UnixOptions, owner_of
 from twisted_lb.net.namespace import Namespace
@@ -71,7 +73,7 @@ class Assembly:
     assembly serves is touched before ``commit``.
     """
 
-    def __init__(self, config: model.Config, process_limit: Limit) -> None:
+    def __init__(self, config: model.Config, process: Process) -> None:
         self.config = config
         self.frontends: dict[str, Frontend] = {}
         self.backends: dict[str, Backend] = {}
@@ -79,7 +81,7 @@ class Assembly:
         self.binds: list[Entry] = []
         self.log_files: dict[str | None, LineFile] = {}
         self.maxconn: int | None = config.process.maxconn
-        self._process_limit = process_limit
+        self._process = process
         self._servers: list[tuple[Server, model.Server, Sender | None, Outgoing | None]] = []
         self._limits: list[tuple[Limit, int | None]] = []
 
@@ -89,8 +91,10 @@ class Assembly:
             server.weight, server.maxconn, server.sender = settings.weight, settings.maxconn, sender
             server.outgoing = outgoing
         for backend in self.backends.values():
+            for one in backend.servers:
+                one.idle = Idle(self._process.clock, backend.http.maximum, backend.http.idle_s)
             backend.take_over()
-        for limit, maximum in ((self._process_limit, self.maxconn), *self._limits):
+        for limit, maximum in ((self._process.limit, self.maxconn), *self._limits):
             limit.maximum = maximum
             limit.wake()
 
@@ -110,6 +114,14 @@ class Assembly:
         """Check no more; servers stay in the state that they are in."""
         for health in self.health.values():
             health.stop()
+
+    def close_idle(self) -> None:
+        """Close the connections to HTTP servers that wait for a request."""
+        for backend in self.backends.values():
+            for server in backend.servers:
+                if server.idle is not None:
+                    server.idle.close()
+                    server.idle = None
 
     def close_logs(self, besides: "Assembly | None" = None) -> None:
         """Close the log files but those that ``besides`` uses too."""
@@ -134,7 +146,7 @@ def assemble(config: model.Config, process: Process, before: Assembly | None = N
 
     Raises: ConfigError with every problem.
     """
-    return _Assembler(config, process, before or Assembly(config, process.limit)).run()
+    return _Assembler(config, process, before or Assembly(config, process)).run()
 
 
 class _Assembler:
@@ -142,7 +154,7 @@ class _Assembler:
         self.config = config
         self.process = process
         self.before = before
-        self.made = Assembly(config, process.limit)
+        self.made = Assembly(config, process)
         self.problems: list[str] = []
 
     def run(self) -> Assembly:
@@ -198,6 +210,7 @@ class _Assembler:
                 inherit.retries(config, name),
                 inherit.redispatch(config, name),
                 before,
+                http_backend(settings),
             )
             self.made.health[name] = Health(made, checks, self.process.blame)
 
@@ -280,14 +293,18 @@ class _Assembler:
         limit = before.limit if before else Limit()
         self.made._limits.append((limit, settings.maxconn))
         timers = inherit.frontend_timers(config, name)
-        frontend = Frontend(name, backend, timers, limit, validators, policies, observers, access_log)
+        http = None
+        if settings.mode == "http":
+            with self.collected(f"frontends.{name}"):
+                http = http_frontend(config, name)
+        frontend = Frontend(name, backend, timers, limit, validators, policies, observers, access_log, http)
         self.made.frontends[name] = frontend
         for index, bind in enumerate(settings.bind):
             bind_limit = self.bind_limit(name, bind.address)
             self.made._limits.append((bind_limit, bind.maxconn))
             namespace = None
             with self.collected(f"frontends.{name}.bind[{index}]"):
-                bind = whole_bind(settings, bind)  # noqa: PLW2901
+                bind = whole_bind(settings, bind)
                 namespace = check_bind(bind, self.process)
             self.made.binds.append(Entry(bind, frontend, bind_limit, self.reception(host, name, bind), namespace))
 

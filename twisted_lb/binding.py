@@ -20,10 +20,12 @@ from twisted.python.failure import Failure
 from twisted_lb.config.addresses import EndpointDescription, InheritedFd, IpAddress, UnixAbstract, UnixPath, parse_bind
 from twisted_lb.config.model import Bind, ListenTcp
 from twisted_lb.config.resolve import resolve
-from twisted_lb.endings import Cause, Stage
+from twisted_lb.endings import Cause
+from twisted_lb.endpoint_session import EndpointSession, endpoint_session_class
 from twisted_lb.errors import ConfigError
 from twisted_lb.facts import Facts, SocketAddress
 from twisted_lb.frontend import Frontend
+from twisted_lb.http_session import HttpSession
 from twisted_lb.net.accepted import arrangement
 from twisted_lb.net.listening import (
     IpOptions,
@@ -82,48 +84,6 @@ def _identity(namespace: Namespace | None) -> tuple[int, int] | None:
 
 def _of_no_interest(_: Failure) -> None:
     """An endpoint that was given up could not listen either."""
-
-
-class EndpointSession(TcpSession):
-    """A session whose client came through a Twisted endpoint.
-
-    ``arrived(session)``: called with the client's transport paused, to ``start`` it now or when there is room.
-    """
-
-    __slots__ = ("_arrived",)
-
-    def __init__(
-        self,
-        process: Process,
-        frontend: Frontend,
-        limits: tuple[Limit, ...],
-        facts: Facts,
-        arrived: "Callable[[EndpointSession], None]",
-        reception: Reception | None = None,
-    ) -> None:
-        super().__init__(process, frontend, limits, None, facts, reception)
-        self._arrived = arrived
-
-    def makeConnection(self, transport: Any) -> None:
-        """See ``IProtocol``."""
-        super().makeConnection(transport)
-        self.facts.destination = SocketAddress.from_address(transport.getHost())
-        self._arrived(self)
-
-    def readConnectionLost(self) -> None:
-        """See ``IHalfCloseableProtocol``."""
-        if self.stage is not Stage.ACCEPT or self._peeked:
-            super().readConnectionLost()
-        elif self.client is not None:
-            client, self.client = self.client, None  # it left while it waited for room
-            client.loseConnection()
-
-    def connectionLost(self, reason: Failure) -> None:
-        """See ``IProtocol``."""
-        if self.stage is Stage.ACCEPT:
-            self.client = None  # likewise
-        else:
-            super().connectionLost(reason)
 
 
 class Binding:
@@ -248,6 +208,7 @@ class Binding:
                 what = "{address} is not served any more: {reason}"
                 self._log.error(what, address=self.bind.address, reason=error.strerror)
         self._replacing.clear()
+        self._held = MappingProxyType({})
         if self._options is not None and self._unix is not None:
             try:
                 apply(self._unix[0], self._options)
@@ -279,6 +240,8 @@ class Binding:
 
     def _close(self, listener: Listener) -> None:
         listener.stop()
+        if isinstance(listener, StreamListener):
+            listener.accept = None  # it leads back here: a namespace would stay open until the collector comes by
         place, listener.place = listener.place, None
         if place is not None:
             listening = self.process.listening
@@ -344,6 +307,7 @@ class Binding:
     ) -> Accept:
         process, name, bind, namespace = self.process, frontend.name, self.bind.address, self.bind.namespace
         local, family = self._local_address(listener), listener.family
+        session_class = TcpSession if frontend.http is None else HttpSession
         complain = partial(process.complain, f"frontend {name}")
         arrange = arrangement(self._listen_options(family), family, self.bind.original_dst, complain)
 
@@ -352,7 +316,7 @@ class Binding:
             facts = Facts(SocketAddress.from_sockaddr(peer), destination, name, bind, namespace)
             if arrange is not None:
                 arrange(stream.sock, facts)
-            session = TcpSession(process, frontend, limits, stream, facts, reception)
+            session = session_class(process, frontend, limits, stream, facts, reception)
             stream.attach(session, half_close=True)
             try:
                 stream.accepted()
@@ -371,10 +335,12 @@ class Binding:
     def _arriving(
         self, frontend: Frontend, limits: tuple[Limit, ...], reception: Reception | None
     ) -> Callable[..., EndpointSession]:
+        session_class = endpoint_session_class(frontend)
+
         def arrive(address: Any, arrived: Callable[[EndpointSession], None]) -> EndpointSession:
             source = SocketAddress.from_address(address)
             facts = Facts(source, SocketAddress(""), frontend.name, self.bind.address)
-            return EndpointSession(self.process, frontend, limits, facts, arrived, reception)
+            return session_class(self.process, frontend, limits, facts, arrived, reception)
 
         return arrive
 

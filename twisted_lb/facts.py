@@ -1,9 +1,12 @@
 """What has been learnt about one connection; each field names the stage that fills it."""
 
 import os
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+
+if TYPE_CHECKING:
+    from twisted_lb.wire.http1_request import RequestHead
 
 
 class SocketAddress(NamedTuple):
@@ -53,7 +56,7 @@ class Facts:
     Lives as long as its connection. Plugins read it; what a validator learns it adds to ``learnt``.
     """
 
-    __slots__ = ("_learnt", "bind", "destination", "frontend", "namespace", "peer", "proxy_header", "source")
+    __slots__ = ("_learnt", "bind", "destination", "frontend", "http", "namespace", "peer", "proxy_header", "source")
 
     def __init__(
         self,
@@ -79,6 +82,8 @@ class Facts:
         self.namespace = namespace
         """accept: the network namespace that the client came in by, as configured, ``None`` for our own. proxy header:
         the one that its NETNS TLV chose, if ``accept_proxy.namespaces`` lists any."""
+        self.http: RequestHead | None = None
+        """validation, in HTTP mode: the head of the current request."""
         self._learnt: dict[str, Any] | None = None
 
     @property

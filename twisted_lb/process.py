@@ -26,10 +26,28 @@ class Mortal(Protocol):
         """End now; ``cause`` and ``reason`` are for the record. Without a cause the process wanted it so."""
 
 
+class Moment(Protocol):
+    """What time it is, in the clock's seconds, for the price of an attribute."""
+
+    @property
+    def now(self) -> float:
+        """When the current batch of events began."""
+
+
+class _ClockMoment:
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+
+    @property
+    def now(self) -> float:
+        return self._clock.seconds()
+
+
 class Process:
     """One process; nothing here assumes that it is the only one.
 
     ``poller``: ``None`` where there is no epoll; then every connection takes the path of Twisted's own transports.
+    ``moment``: what time it is. ``stopping``: connections should end as soon as they can.
     ``plugin_failures``: how often each plugin failed since the start; ``complaints``: how many connections broke the
     rules of each frontend. ``listening``: the places where this process listens for TCP, with how many listeners.
     """
@@ -40,6 +58,8 @@ class Process:
         self.reactor = reactor
         self.clock = clock
         self.poller = poller
+        self.moment: Moment = _ClockMoment(clock) if poller is None else poller
+        self.stopping = False
         self.wheel = TimerWheel(clock)
         self.limit = Limit()
         self.namespaces = Namespaces()

@@ -125,6 +125,8 @@ class LoadBalancer(Service):
         if before is not None:
             before.stop_checks()
         going = {**self.bindings, **opened}
+        if before is not None:
+            before.close_idle()
         assembly.commit()
         self.bindings = {}
         for key, entry in _keyed(assembly.binds):
@@ -185,8 +187,10 @@ class LoadBalancer(Service):
         for binding in self.bindings.values():
             binding.stop()
         self.bindings = {}
+        self.process.stopping = True
         if self.assembly is not None:
             self.assembly.stop_checks()
+            self.assembly.close_idle()
         if not self.process.sessions:
             self._close_logs()
             return None

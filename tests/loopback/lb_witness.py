@@ -14,7 +14,7 @@ from typing import Any
 
 from zope.interface import implementer
 
-from twisted_lb.api import Facts, IObserver, IServer, Options, SessionRecord, Supply, hookimpl
+from twisted_lb.api import Facts, HttpRecord, IObserver, IServer, Options, SessionRecord, Supply, hookimpl
 from twisted_lb.process import Process
 
 gc.disable()
@@ -43,6 +43,10 @@ class Witness:
     def session_closed(self, facts: Facts, record: SessionRecord) -> None:
         """Count it."""
         told["closed"] += 1
+
+    def request_closed(self, facts: Facts, record: HttpRecord) -> None:
+        """Count it."""
+        told["requests"] += 1
 
     def server_state_changed(self, backend: str, server: IServer, state: str, reason: str) -> None:
         """Count it."""

@@ -23,8 +23,8 @@ from zope.interface import implementer
 from twisted_lb.api import SessionRecord
 from twisted_lb.backends.pool import Backend, Server
 from twisted_lb.backends.target import EndpointTarget, SocketTarget
-from twisted_lb.binding import EndpointSession
 from twisted_lb.config.inherit import BackendTimers, FrontendTimers
+from twisted_lb.endpoint_session import EndpointSession, EndpointTcpSession
 from twisted_lb.facts import Facts, SocketAddress
 from twisted_lb.frontend import Frontend
 from twisted_lb.net.poll import Poller
@@ -319,7 +319,7 @@ class World:
                 session.facts.destination = destination._replace(port=port)
                 session.start()
 
-            session = EndpointSession(self.process, frontend, self.limits, facts, arrived, reception)
+            session = EndpointTcpSession(self.process, frontend, self.limits, facts, arrived, reception)
             _, held.far = self.network.connect(held, session, ROOM_BYTES)
         self.clients.append(peer)  # else one that a test forgets would be closed
         self.turn()

@@ -6,17 +6,19 @@ Source: HAProxy configuration.txt, "http-reuse", "pool-max-conn", "pool-purge-de
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IPushProducer, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_lb.backends.pool import Server
 from twisted_lb.net.hang_up import hang_up
 from twisted_lb.net.stream import Stream
 from twisted_lb.wire.http1 import STRICT, Http1Settings
+
+if TYPE_CHECKING:
+    from twisted_lb.backends.pool import Server
 
 
 class Asker(Protocol):
@@ -40,12 +42,14 @@ class ServerConnection:
     """One connection to a server: the protocol of its transport, and the producer that the transport pauses.
 
     ``asker``: whose request it carries; ``None`` while it is idle. ``used``: how many requests it has carried.
-    ``private``: it may carry the requests of one client only.
+    ``private``: it may carry the requests of one client only. ``protocol``: what stands between a transport that is
+    no stream of ours and this.
     """
 
-    __slots__ = ("asker", "idle_since", "on_close", "pool", "private", "server", "transport", "used")
+    __slots__ = ("asker", "idle_since", "on_close", "pool", "private", "protocol", "server", "transport", "used")
 
-    def __init__(self, server: Server, private: bool = False) -> None:
+    def __init__(self, server: "Server", private: bool = False, protocol: Any = None) -> None:
+        self.protocol = protocol
         self.server = server
         self.private = private
         self.transport: Any = None

@@ -1,13 +1,14 @@
 """A backend at run time: its servers, who is connected to them, and who waits for a slot."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 from weakref import WeakSet
 
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from twisted_lb.api import IBalancer, IServer
+from twisted_lb.backends.http_connection import HttpBackend, Idle
 from twisted_lb.backends.outgoing import Outgoing
 from twisted_lb.backends.queue import Queue
 from twisted_lb.backends.target import Target
@@ -15,9 +16,6 @@ from twisted_lb.config.inherit import BackendTimers
 from twisted_lb.errors import PluginError, shown
 from twisted_lb.facts import Facts
 from twisted_lb.plugin_host import Built
-
-if TYPE_CHECKING:
-    from twisted_lb.backends.http_connection import HttpBackend, Idle
 
 
 @implementer(IServer)
@@ -51,7 +49,7 @@ class Server:
         """What it is told before the client's bytes; ``None`` for nothing."""
         self.outgoing: Outgoing | None = None
         """How connections to it are made; ``None`` for the plain way."""
-        self.idle: "Idle | None" = None
+        self.idle: Idle | None = None
         """Connections that wait for a request; ``None`` until it is known how many there may be."""
         self.connections = 0
         self.failures = 0
@@ -107,12 +105,12 @@ class Backend:
         retries: int = 3,
         redispatch: int = -1,
         before: "Backend | None" = None,
-        http: "HttpBackend | None" = None,
+        http: HttpBackend | None = None,
     ) -> None:
         self.name = name
         self.servers = tuple(servers)
         self.timers = timers
-        self.http = http
+        self.http = HttpBackend() if http is None else http
         self.retries = retries
         self.redispatch = redispatch
         self.load: Load = Load(self) if before is None else before.load

@@ -45,6 +45,9 @@ class FrontendTimers:
     client_fin: float | None
     inspect: float | None
     policy: float | None
+    http_request: float | None = None
+    http_keep_alive: float | None = None
+    tarpit: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +68,16 @@ class BackendTimers:
 def frontend_timers(config: Config, name: str) -> FrontendTimers:
     """Work out the timers of the frontend of that name."""
     own, defaults = config.frontends[name].timeouts, config.defaults.timeouts
+    client = _first(own.client, defaults.client)
+    http_request = _first(own.http_request, defaults.http_request, client)
     return FrontendTimers(
-        client=_first(own.client, defaults.client),
+        client=client,
         client_fin=_instead(own.client_fin, defaults.client_fin),
         inspect=_first(own.inspect, defaults.inspect),
         policy=_first(own.policy, defaults.policy),
+        http_request=http_request,
+        http_keep_alive=_first(own.http_keep_alive, defaults.http_keep_alive, http_request),
+        tarpit=_first(own.tarpit, defaults.tarpit, defaults.connect),
     )
 
 

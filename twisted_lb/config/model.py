@@ -84,6 +84,25 @@ Observer = Annotated[Use, Meta(extra={"supplies": "observers"})]
 AccessLog = Annotated[AccessLogUse, Meta(extra={"supplies": "access_logs"})]
 
 
+Status = Annotated[
+    str, Meta(pattern=r"^[45][0-9][0-9](?![\s\S])", extra={"expected": 'a status as a string, such as "503"'})
+]
+FieldName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?![\s\S])",
+        extra={"expected": "the name of an HTTP field, such as X-Real-IP"},
+    ),
+]
+FieldValue = Annotated[
+    str,
+    Meta(
+        pattern=r"^[\t\x20-\x7e\x80-\U0010ffff]*(?![\s\S])",
+        extra={"expected": "the value of an HTTP field, without control characters"},
+    ),
+]
+
+
 class FrontendTimeouts(Section, frozen=True, kw_only=True):
     """What a frontend waits for; ``None`` means for ever (``"off"`` in the file), unset means inherited."""
 
@@ -91,6 +110,9 @@ class FrontendTimeouts(Section, frozen=True, kw_only=True):
     client_fin: Duration | UnsetType | None = UNSET
     inspect: Duration | UnsetType | None = UNSET
     policy: Duration | UnsetType | None = UNSET
+    http_request: Duration | UnsetType | None = UNSET
+    http_keep_alive: Duration | UnsetType | None = UNSET
+    tarpit: Duration | UnsetType | None = UNSET
 
 
 class BackendTimeouts(Section, frozen=True, kw_only=True):
@@ -110,6 +132,9 @@ class Timeouts(Section, frozen=True, kw_only=True):
     client_fin: Duration | UnsetType | None = UNSET
     inspect: Duration | None = Duration(5)
     policy: Duration | None = Duration(5)
+    http_request: Duration | UnsetType | None = UNSET
+    http_keep_alive: Duration | UnsetType | None = UNSET
+    tarpit: Duration | UnsetType | None = UNSET
     connect: Duration | None = Duration(5)
     queue: Duration | UnsetType | None = UNSET
     server: Duration | None = Duration(30)
@@ -283,12 +308,79 @@ class Bind(Section, frozen=True, kw_only=True):
     tcp: ListenTcp | UnsetType = UNSET
 
 
+class Fields(Section, frozen=True, kw_only=True):
+    """``request_headers`` and ``response_headers``: fields that are removed first, then set, then added."""
+
+    remove: list[FieldName] = []
+    set: dict[FieldName, FieldValue] = {}
+    add: dict[FieldName, FieldValue] = {}
+
+
+Speaks = Literal["pass", "remove", "set", "append"]
+
+
+class Forwarded(Section, frozen=True, kw_only=True):
+    """``forwarded``: the fields in which servers are told who the client is; see ``wire.http1_forward.Speak``.
+
+    ``except_``: proxies whose word counts, as ``Networks.parse`` takes them: what they say is passed on as it is.
+    """
+
+    x_forwarded_for: Speaks = "append"
+    x_forwarded_proto: Speaks = "set"
+    x_forwarded_host: Speaks = "set"
+    x_forwarded_port: Speaks = "set"
+    rfc7239: Speaks = "remove"
+    except_: Annotated[list[str], Meta(min_length=1)] = msgspec.field(name="except", default_factory=list)
+
+
+class MinRate(Section, frozen=True, kw_only=True):
+    """``min_rate``: how slowly a client may send a body: ``rate`` bytes per second, on average, ``after`` a while."""
+
+    rate: Annotated[Size, Meta(ge=1, le=2147483647)]
+    after: Duration = Duration(5)
+
+
+class BufferRequest(Section, frozen=True, kw_only=True):
+    """``buffer_request``: no server is chosen before the body is here. Beyond ``memory`` it goes to a temporary file.
+
+    ``max``: longer bodies are refused with 413.
+    """
+
+    memory: Size = Size(16 * 1024)
+    max: Size = Size(1024 * 1024)
+
+
+class Route(Section, frozen=True, kw_only=True):
+    """An entry of ``routes``: all that is given must hold; ``backend``: where the request, or connection, goes then.
+
+    ``host``: exact, or ``*.example.org``. ``path``: exact; ``path_prefix``; ``path_regex``: of the whole path.
+    ``headers``, ``facts``: name and value; ``*`` for any value.
+    """
+
+    backend: str
+    host: list[str] = msgspec.field(default_factory=list)
+    path: list[str] = msgspec.field(default_factory=list)
+    path_prefix: list[str] = msgspec.field(default_factory=list)
+    path_regex: str | None = None
+    method: list[str] = msgspec.field(default_factory=list)
+    headers: dict[FieldName, str] = {}
+    facts: dict[str, str] = {}
+
+
+class Pool(Section, frozen=True, kw_only=True):
+    """``pool``: connections to each server that wait for their next request; HAProxy's ``pool-max-conn``."""
+
+    max: ZeroOrMore = 100
+    idle_timeout: Duration | None = Duration(5)
+
+
 class Frontend(Section, frozen=True, kw_only=True):
     """``[frontends.NAME]``: where clients come in."""
 
     bind: Annotated[list[Bind], Meta(min_length=1, extra={"single": True})]
     backend: str
-    mode: Literal["tcp"] = "tcp"
+    mode: Literal["tcp", "http"] = "tcp"
+    routes: list[Route] = []
     maxconn: AtLeastOne | None = None
     timeouts: FrontendTimeouts = FrontendTimeouts()
     validators: list[Validator] = []
@@ -297,6 +389,21 @@ class Frontend(Section, frozen=True, kw_only=True):
     access_log: AccessLog | UnsetType = UNSET
     accept_proxy: bool | AcceptProxy = False
     tcp: ListenTcp = ListenTcp()
+    max_head: Annotated[Size, Meta(ge=1024, le=1048576)] = Size(16 * 1024)
+    max_fields: Annotated[int, Meta(ge=1, le=10000)] = 100
+    accept_invalid_http_request: bool = False
+    accept_payload_with_any_method: bool = False
+    restrict_header_names: Literal["preserve", "delete", "reject"] = "preserve"
+    forwarded: bool | Forwarded = False
+    via: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:-]+(?![\s\S])")] | None = None
+    request_headers: Fields = Fields()
+    response_headers: Fields = Fields()
+    error_files: dict[Status, FilePath] = {}
+    json_errors: bool = False
+    monitor_uri: Annotated[str, Meta(pattern=r"^/[\x21-\x7e]*(?![\s\S])")] | None = None
+    reject_unknown_hosts: bool = False
+    min_rate: MinRate | None = None
+    buffer_request: bool | BufferRequest = False
 
 
 class Server(Section, frozen=True, kw_only=True):
@@ -329,6 +436,13 @@ class Backend(Section, frozen=True, kw_only=True):
     source: Literal[False] | Source = False
     namespace: Literal[False] | NamespaceName = False
     tcp: ConnectTcp = ConnectTcp()
+    http_reuse: Literal["never", "safe", "aggressive", "always"] = "safe"
+    http_server_close: bool = False
+    pool: Pool = Pool()
+    accept_invalid_http_response: bool = False
+    maxqueue: ZeroOrMore = 0
+    request_headers: Fields = Fields()
+    response_headers: Fields = Fields()
 
 
 class Config(Section, frozen=True, kw_only=True):

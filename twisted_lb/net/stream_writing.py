@@ -45,6 +45,11 @@ class WritingStream(StreamSocket):
         """The other end takes no more."""
         raise NotImplementedError
 
+    @property
+    def unsent(self) -> bool:
+        """Whether something waits for the kernel to take it."""
+        return bool(self._pending)
+
     # ITransport, ITCPTransport
 
     def write(self, data: bytes) -> None:

@@ -10,7 +10,7 @@ Source: HAProxy configuration.txt, section 8.
 import time
 from typing import Any, Protocol
 
-from twisted_lb.api import IAccessLog, SessionRecord
+from twisted_lb.api import HttpRecord, IAccessLog, SessionRecord
 from twisted_lb.backends.pool import Backend, Server
 from twisted_lb.endings import Ending, Stage
 from twisted_lb.errors import PluginError, shown
@@ -69,11 +69,40 @@ class Ended(Protocol):
         """How many bytes the server sent."""
 
 
+class EndedRequest(Ended, Protocol):
+    """A session whose current request has ended."""
+
+    status: int
+    request_ms: int
+    response_ms: int
+    requests: int
+
+
 def record_of(session: Ended, ending: Ending, total_s: float) -> SessionRecord:
     """Make the record of a session that took ``total_s`` seconds and ends now."""
+    return SessionRecord(**_fields_of(session, ending, total_s))
+
+
+def http_record_of(session: EndedRequest, ending: Ending, total_s: float) -> HttpRecord:
+    """Make the record of a session's request that took ``total_s`` seconds and ends now."""
+    head = session.facts.http
+    return HttpRecord(
+        **_fields_of(session, ending, total_s),
+        method="<BADREQ>" if head is None else head.method.decode("latin-1"),
+        target="" if head is None else head.target.decode("latin-1"),
+        version="" if head is None else head.version.decode(),
+        host="" if head is None else head.host.decode("latin-1"),
+        status=session.status,
+        request_ms=session.request_ms,
+        response_ms=session.response_ms,
+        requests=session.requests,
+    )
+
+
+def _fields_of(session: Ended, ending: Ending, total_s: float) -> dict[str, Any]:
     facts, server = session.facts, session.server
     source, destination = facts.source, facts.destination
-    return SessionRecord(
+    return dict(  # noqa: C408 - the names are those of the fields
         time=time.time() - total_s,
         source=source.host,
         source_port=source.port,

@@ -76,8 +76,8 @@ class Questions:
     __slots__ = ("_facts", "_owner", "_policies", "_until", "_waiting_on", "asked")
     _log = Logger(namespace="twisted_lb.plugins")
 
-    def __init__(self, owner: PolicyOwner, policies: Sequence[Built[IPolicy]], facts: Facts) -> None:
-        self.asked = 0
+    def __init__(self, owner: PolicyOwner, policies: Sequence[Built[IPolicy]], facts: Facts, asked: int = 0) -> None:
+        self.asked = asked
         self._owner = owner
         self._policies = policies
         self._facts = facts

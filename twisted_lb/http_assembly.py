@@ -1,0 +1,96 @@
+"""What the settings of HTTP mode become."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from twisted_lb.backends.http_connection import HttpBackend
+from twisted_lb.config.model import Backend, Config, Fields, Forwarded, Frontend
+from twisted_lb.errors import ConfigError
+from twisted_lb.frontend import HttpFrontend
+from twisted_lb.networks import Networks
+from twisted_lb.stages.answers import Answers
+from twisted_lb.wire.http1 import Edit, ForwardPlan, ForwardSettings, Http1Settings, Speaking
+
+MAX_ERROR_FILE = 64 * 1024
+"""Bytes of an error page; it is held in memory, and may be sent to anybody."""
+
+
+def http_frontend(config: Config, name: str) -> HttpFrontend:
+    """Make the HTTP side of the frontend of that name. Raises: ConfigError, with keys that are relative to it."""
+    settings = config.frontends[name]
+    names = {settings.backend, *(route.backend for route in settings.routes)}
+    forwarded = _forwarded(settings)
+    plans = {one: ForwardPlan(_plan(settings, forwarded, config.backends[one])) for one in names}
+    parsing = Http1Settings(
+        max_head_bytes=settings.max_head,
+        max_fields=settings.max_fields,
+        accept_invalid=settings.accept_invalid_http_request,
+        body_with_any_method=settings.accept_payload_with_any_method,
+        odd_names=settings.restrict_header_names,
+    )
+    excepted = Networks.parse(forwarded.except_) if forwarded is not None and forwarded.except_ else None
+    return HttpFrontend(parsing, Answers(_pages(settings.error_files), settings.json_errors), plans, excepted)
+
+
+def http_backend(settings: Backend) -> HttpBackend:
+    """Make the HTTP side of a backend."""
+    return HttpBackend(
+        parsing=Http1Settings(accept_invalid=settings.accept_invalid_http_response),
+        reuse=settings.http_reuse,
+        server_close=settings.http_server_close,
+        maximum=settings.pool.max,
+        idle_s=settings.pool.idle_timeout,
+    )
+
+
+def _forwarded(settings: Frontend) -> Forwarded | None:
+    if isinstance(settings.forwarded, bool):
+        return Forwarded() if settings.forwarded else None
+    return settings.forwarded
+
+
+def _plan(frontend: Frontend, forwarded: Forwarded | None, backend: Backend) -> ForwardSettings:
+    return ForwardSettings(
+        speaking=Speaking() if forwarded is None else _speaking(forwarded),
+        via=(frontend.via or "").encode(),
+        close_server=backend.http_server_close,
+        request_edits=(*_edits(frontend.request_headers), *_edits(backend.request_headers)),
+        response_edits=(*_edits(backend.response_headers), *_edits(frontend.response_headers)),
+    )
+
+
+def _speaking(forwarded: Forwarded) -> Speaking:
+    return Speaking(
+        x_forwarded_for=forwarded.x_forwarded_for,
+        x_forwarded_proto=forwarded.x_forwarded_proto,
+        x_forwarded_host=forwarded.x_forwarded_host,
+        x_forwarded_port=forwarded.x_forwarded_port,
+        forwarded=forwarded.rfc7239,
+    )
+
+
+def _edits(fields: Fields) -> Iterator[Edit]:
+    for name in fields.remove:
+        yield Edit("remove", name.encode())
+    for name, value in fields.set.items():
+        yield Edit("set", name.encode(), value.encode())
+    for name, value in fields.add.items():
+        yield Edit("add", name.encode(), value.encode())
+
+
+def _pages(files: Mapping[str, str]) -> dict[int, bytes]:
+    pages: dict[int, bytes] = {}
+    problems: list[str] = []
+    for status, path in files.items():
+        try:
+            with Path(path).open("rb") as file:
+                page = file.read(MAX_ERROR_FILE + 1)
+        except OSError as error:
+            problems.append(f"error_files.{status}: {path}: {error.strerror}")
+            continue
+        if len(page) > MAX_ERROR_FILE:
+            problems.append(f"error_files.{status}: {path} has more than {MAX_ERROR_FILE} bytes")
+        pages[int(status)] = page
+    if problems:
+        raise ConfigError(*problems)
+    return pages

@@ -1,0 +1,687 @@
+"""HTTP mode: one exchange after the other, each with its own walk from validation to the access log.
+
+``session.HTTP_TRANSITIONS`` is the order. The messages themselves are the business of ``stages.http_exchange``.
+"""
+
+from math import inf
+from typing import Any
+
+from twisted.internet.interfaces import IPushProducer, ISSLTransport
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from twisted_lb.backends.http_connection import ServerConnection
+from twisted_lb.backends.pool import Backend
+from twisted_lb.endings import NORMAL, Cause, Ending, Stage
+from twisted_lb.errors import PluginError
+from twisted_lb.facts import Facts
+from twisted_lb.frontend import Frontend
+from twisted_lb.net.hang_up import hang_up
+from twisted_lb.net.stream import Stream
+from twisted_lb.process import Process
+from twisted_lb.session import AGAIN, HTTP_TRANSITIONS, PASSED, RETRY, Event, Session, steps_of
+from twisted_lb.stages.access_log import http_record_of, record_of
+from twisted_lb.stages.admission import Limit
+from twisted_lb.stages.http_exchange import Exchange
+from twisted_lb.stages.policy import Questions
+from twisted_lb.stages.proxy_header import Reception
+from twisted_lb.stages.relay_timers import IdleTimers
+from twisted_lb.stages.tunnel import Tunnel
+from twisted_lb.verdicts import NeedMore
+from twisted_lb.wire.http1 import Forwarder, Framing, Http1Error, RequestHead, parse_request
+
+PIPELINED_LIMIT = 64 * 1024
+"""Bytes of further requests that are read at most while one is being answered."""
+LINGER_S = 2.0
+"""How long a client may take to read the last answer before its connection is closed for good."""
+LINGER_BYTES = 1024 * 1024
+"""How much such a client may send meanwhile; it is thrown away."""
+
+# Looking a member up on its Enum is a call of a Python function on 3.11.
+_PROXY_HEADER, _VALIDATION, _POLICY = Stage.PROXY_HEADER, Stage.VALIDATION, Stage.POLICY
+_RESPONSE, _RELAY, _ACCESS_LOG, _NONE = Stage.RESPONSE, Stage.RELAY, Stage.ACCESS_LOG, Framing.NONE
+
+STATUS: dict[tuple[Stage, Cause], int] = {
+    (Stage.VALIDATION, Cause.CLIENT_TIMEOUT): 408,
+    (Stage.VALIDATION, Cause.PROXY): 400,
+    (Stage.POLICY, Cause.PROXY): 403,
+    (Stage.TARPIT, Cause.PROXY): 500,
+    (Stage.BALANCE, Cause.SERVER): 503,
+    (Stage.QUEUE, Cause.SERVER_TIMEOUT): 503,
+    (Stage.CONNECT, Cause.SERVER): 503,
+    (Stage.CONNECT, Cause.SERVER_TIMEOUT): 503,
+    (Stage.CONNECT, Cause.RESOURCE): 503,
+    (Stage.RESPONSE, Cause.SERVER): 502,
+    (Stage.RESPONSE, Cause.PROXY): 502,
+    (Stage.RESPONSE, Cause.SERVER_TIMEOUT): 504,
+    (Stage.RESPONSE, Cause.CLIENT_TIMEOUT): 408,
+}
+"""What a client is answered that gets no server's response. Source: HAProxy, see the table of log codes."""
+
+
+@implementer(IPushProducer)
+class HttpSession(Session):
+    """A session of a frontend in HTTP mode. The times and counts of ``Session`` are those of the current request.
+
+    ``exchange``: the current request with its response; ``None`` between two. ``status``: what was answered last.
+    ``requests``: how many there were.
+    """
+
+    __slots__ = (
+        "_blocked_since",
+        "_client_ended",
+        "_closing",
+        "_connection",
+        "_deadline",
+        "_discarded",
+        "_due",
+        "_forwarder",
+        "_http",
+        "_next",
+        "_opened",
+        "_own",
+        "_producing",
+        "_total_in",
+        "_total_out",
+        "_tunnel",
+        "_walking",
+        "exchange",
+        "request_ms",
+        "requests",
+        "response_ms",
+        "status",
+    )
+
+    def __init__(
+        self,
+        process: Process,
+        frontend: Frontend,
+        limits: tuple[Limit, ...],
+        client: Any,
+        facts: Facts,
+        reception: Reception | None = None,
+    ) -> None:
+        super().__init__(process, frontend, limits, client, facts, reception)
+        self.exchange: Exchange | None = None
+        self.requests = 0
+        self.status = 0
+        self.request_ms = self.response_ms = -1
+        assert frontend.http is not None
+        self._http = frontend.http
+        self._connection: ServerConnection | None = None
+        self._forwarder: tuple[Backend, Forwarder] | None = None
+        self._own: list[ServerConnection] = []
+        self._deadline = self._due = inf
+        self._blocked_since = 0.0
+        self._client_ended = self._closing = self._producing = self._walking = False
+        self._next: Event | None = None
+        self._discarded = 0
+        self._tunnel: Tunnel | None = None
+        self._opened = self._started
+        self._total_in = self._total_out = 0
+
+    def advance(self, event: Event | None) -> None:
+        """See ``Session``. What is said from within a step is heard when that step is over."""
+        if self._walking:
+            self._next = event
+            return
+        self._walking = True
+        try:
+            while event is not None:
+                self._next = None
+                super().advance(event)
+                event = self._next
+        finally:
+            self._walking = False
+
+    # Validation: a request's head
+
+    def _enter_validation(self) -> Event | None:
+        if not self._producing:
+            self._producing = True
+            self.client.registerProducer(self, True)
+            self.client.resumeProducing()
+            self._arm(self.frontend.timers.http_request)
+        else:
+            self._arm(self.frontend.timers.http_keep_alive)
+        if self._client_ended and not self._peeked:
+            self._close_client()
+            return None
+        return self._read_head() if self._peeked else None
+
+    def _read_head(self) -> Event | None:
+        """Begin an exchange if a whole head has come."""
+        if self._blocked_since:
+            return None  # who does not take what was answered before is not asked for more
+        data = self._peeked
+        try:
+            head = parse_request(data, 0, self._http.parsing)
+        except Http1Error as error:
+            return self._refuse(error)
+        if isinstance(head, NeedMore):
+            if self._client_ended:
+                return self._end(Cause.CLIENT, "left in the middle of a request")
+            return None
+        self._peeked = data[head.length :] if len(data) > head.length else b""
+        self._begin(head)
+        return PASSED
+
+    def _begin(self, head: RequestHead) -> None:
+        process = self.process
+        now = process.moment.now
+        self._started, started = now, self._started
+        self.request_ms = int((now - started) * 1000)
+        self.response_ms = self.queue_ms = self.connect_ms = -1
+        self.retries = self.queued_behind = self.status = 0
+        self.redispatched = False
+        self.requests += 1
+        self._questions = None
+        self.server = None
+        self.facts.http = head
+        exchange = self.exchange = Exchange(self, head, process.moment)
+        exchange.client_keeps = head.keep_alive
+        if not exchange.request_done:
+            self.client.pauseProducing()
+
+    # Policy
+
+    def _enter_policy(self) -> Event | None:
+        frontend = self.frontend
+        if frontend.at_admission == len(frontend.policies):
+            return PASSED
+        if self._questions is None:
+            self._questions = Questions(self, frontend.policies, self.facts, frontend.at_admission)
+        return self._ask_policies(len(frontend.policies))
+
+    def _enter_tarpit(self) -> Event | None:
+        self._arm(self.frontend.timers.tarpit)
+        return None
+
+    # Connect: a connection that is open already, or a new one
+
+    def _enter_connect(self) -> Event | None:
+        connection = self._reusable()
+        if connection is None:
+            return super()._enter_connect()
+        self.connect_ms = 0
+        self._connection = connection
+        return PASSED
+
+    def _reusable(self) -> ServerConnection | None:
+        server, exchange = self.server, self.exchange
+        assert server is not None
+        assert exchange is not None
+        if self.retries:
+            return None
+        for connection in self._own:
+            if connection.server is server:
+                self._own.remove(connection)
+                return connection
+        idle = server.idle
+        if idle is None or not len(idle) or not self._may_share():
+            return None
+        reuse = self.backend.http.reuse
+        if reuse == "safe" and self.requests == 1 and not exchange.replayable:
+            return None
+        if reuse == "aggressive" and self.requests == 1 and not exchange.replayable:
+            return idle.take(used=2)
+        return idle.take()
+
+    def _may_share(self) -> bool:
+        """Whether the connection to the chosen server may be one that other clients use too."""
+        server = self.server
+        assert server is not None
+        return self.backend.http.reuse != "never" and server.sender is None and server.outgoing is None
+
+    def server_connected(self, transport: Any) -> None:
+        """See ``ConnectOwner``."""
+        self._leave_connect()
+        server = self.server
+        assert server is not None
+        preface = b""
+        if server.sender is not None:
+            try:
+                preface = server.sender.preface(self.facts)
+            except PluginError as error:
+                transport.drop()
+                self._end_blaming(error)
+                return
+        connection = ServerConnection(server, private=not self._may_share())
+        if isinstance(transport, Stream):
+            transport.attach(connection, half_close=True)
+            connection.makeConnection(transport)
+        else:
+            connection.protocol = transport
+            connection.makeConnection(transport.transport)
+            transport.relay_through(connection)
+        connection.transport.resumeProducing()
+        if preface:
+            connection.transport.write(preface)
+        self._connection = connection
+        self.advance(PASSED)
+
+    # Response and relay
+
+    def _enter_response(self) -> Event | None:
+        exchange, connection = self.exchange, self._connection
+        self._connection = None
+        assert exchange is not None
+        assert connection is not None
+        backend, frontend = self.backend, self.frontend
+        for observer in frontend.observers:
+            self._tell(observer.plugin, observer.object.session_routed, self.facts, backend.name, self.server)
+        self._arm(backend.timers.server)
+        exchange.start(connection, self._forwarder_to(backend), backend.http.parsing)
+        if not exchange.request_done:
+            self._send_body(exchange)
+        return None
+
+    def _send_body(self, exchange: Exchange) -> None:
+        """Send what of the body is here, and have the client's read that brings the rest."""
+        if self._peeked:
+            data, self._peeked = self._peeked, b""
+            self._peeked = exchange.request_data(data)
+        if not exchange.request_done and self.exchange is exchange and not exchange.full:
+            self.client.resumeProducing()
+
+    def _forwarder_to(self, backend: Backend) -> Forwarder:
+        known = self._forwarder
+        if known is not None and known[0] is backend:
+            return known[1]
+        forwarder = self._http.forwarder(backend, self.facts, ISSLTransport.providedBy(self.client))
+        self._forwarder = backend, forwarder
+        return forwarder
+
+    def response_begun(self) -> None:
+        """See ``ExchangeOwner``."""
+        exchange = self.exchange
+        assert exchange is not None
+        assert exchange.response is not None
+        self.status = exchange.response.status
+        self.response_ms = int((self.process.moment.now - self._started) * 1000)
+        if not exchange.request_done or self._last or self.process.stopping:
+            exchange.client_keeps = False
+        self.advance(PASSED)
+
+    def _enter_relay(self) -> Event | None:
+        return None
+
+    def exchange_done(self) -> None:
+        """See ``ExchangeOwner``."""
+        exchange = self.exchange
+        assert exchange is not None
+        connection, exchange.connection = exchange.connection, None
+        if connection is not None:
+            connection.asker = None
+            if exchange.reusable and not self.backend.http.server_close:
+                self._keep(connection)
+            else:
+                connection.close()
+        keeps, whole = exchange.client_keeps and not self._last, exchange.request_done
+        self._exchange_over(NORMAL)
+        if keeps:
+            self.advance(AGAIN)
+        else:
+            self._close_client(linger=not whole)
+
+    def _keep(self, connection: ServerConnection) -> None:
+        if connection.private:
+            if len(self._own) < 5:
+                self._own.append(connection)
+            else:
+                connection.close()
+            return
+        idle = connection.server.idle
+        if idle is None:
+            connection.close()
+        else:
+            idle.put(connection, self.process.moment.now)
+
+    @property
+    def _last(self) -> bool:
+        """Whether the client can send no request behind the current one."""
+        return self._client_ended and not self._peeked
+
+    def _exchange_over(self, ending: Ending) -> None:
+        """Write the record, and give back what was taken of the backend."""
+        before = self.stage
+        if self.frontend.recorded:
+            try:
+                self._record(ending)
+            except Exception:
+                self._log.failure("a record is lost")
+        self._total_in += self.bytes_in
+        self._total_out += self.bytes_out
+        self.exchange = self.facts.http = None
+        self._leave_backend(before)
+        self.server = None
+        self._started = self.process.moment.now
+
+    def request_refused(self, error: Http1Error) -> None:
+        """See ``ExchangeOwner``: a defect in the body, of which a part may have been sent."""
+        self._fail(Cause.CLIENT if error.reason == "http1-body-truncated" else Cause.PROXY, error.reason, error.status)
+
+    def response_refused(self, error: Http1Error) -> None:
+        """See ``ExchangeOwner``."""
+        self._fail(Cause.PROXY, error.reason, 502)
+
+    def server_gone(self, reason: str) -> None:
+        """See ``ExchangeOwner``."""
+        exchange = self.exchange
+        assert exchange is not None
+        if self.stage is _RESPONSE and exchange.replayable and not self.retries:
+            self.retries += 1
+            self.advance(RETRY)
+        else:
+            self._fail(Cause.SERVER, reason, 502)
+
+    def _fail(self, cause: Cause, reason: str, status: int) -> None:
+        """The exchange cannot go on: answer, or cut the client off who has a part of the response already."""
+        self._end(cause, reason, status=status)
+
+    # A change of protocol
+
+    def tunnel_begun(self, head: bytes, rest: bytes) -> None:
+        """See ``ExchangeOwner``."""
+        self.response_begun()
+        exchange = self.exchange
+        assert exchange is not None
+        connection, exchange.connection = exchange.connection, None
+        assert connection is not None
+        connection.asker = None
+        exchange.bytes_out += len(head)
+        peeked, self._peeked = self._peeked, b""
+        self.process.wheel.disarm(self)
+        self._due = self._deadline = inf
+        tunnel = self._tunnel = Tunnel(self, self.process, IdleTimers.of(self.frontend.timers, self.backend.timers))
+        tunnel.start(self.client, connection, head + rest, peeked)
+
+    def tunnel_ended(self, cause: Cause, reason: str) -> None:
+        """See ``TunnelOwner``."""
+        tunnel, self._tunnel = self._tunnel, None
+        exchange = self.exchange
+        assert tunnel is not None
+        assert exchange is not None
+        bytes_in, bytes_out = tunnel.bytes()
+        exchange.bytes_in += bytes_in
+        exchange.bytes_out += bytes_out
+        self._exchange_over(NORMAL if cause is Cause.NORMAL else Ending(cause, Stage.RELAY, reason))
+        tunnel.forget()
+        self._closing = True
+        self._connection_over(cause, reason)
+
+    # Answers of ours
+
+    def _refuse(self, error: Http1Error) -> Event | None:
+        """Answer a head that broke a rule; nothing that follows on this connection can be understood."""
+        what = f"{self.facts.source}: {error.reason} at byte {error.offset}"
+        self.process.complain(f"frontend {self.frontend.name}", what)
+        return self._end(Cause.PROXY, error.reason, status=error.status)
+
+    def _end(
+        self, cause: Cause, reason: str, plugin: str = "", reset: bool = False, status: int | None = None
+    ) -> Event | None:
+        """End the current request, with an answer if the client has not got a part of one yet."""
+        stage = self.stage
+        if stage is _ACCESS_LOG or self._closing:
+            return None
+        if stage < _VALIDATION:
+            return super()._end(cause, reason, plugin, reset)
+        exchange = self.exchange
+        self._abandon()
+        ending = Ending(cause, stage, reason, plugin)
+        started = exchange is not None and exchange.response is not None
+        if cause in _UNANSWERED or started or (exchange is None and self.requests and not self._peeked):
+            if exchange is not None or not self.requests or self._peeked:
+                self._exchange_over(ending)
+            self._drop_client(reset or started)
+            return None
+        if status is None:
+            status = 500 if cause is Cause.INTERNAL else STATUS[stage, cause]
+        return self._answer(status, ending)
+
+    def _answer(self, status: int, ending: Ending) -> Event | None:
+        exchange = self.exchange
+        request = None if exchange is None else exchange.request
+        keeps = exchange is not None and exchange.request_done and exchange.client_keeps and not self._last
+        self.status = status
+        self.client.write(self._http.answers.error(status, request, keeps))
+        self._exchange_over(ending)
+        if keeps:
+            self.advance(AGAIN)
+        else:
+            self._close_client(linger=True)
+        return None
+
+    def _abandon(self) -> None:
+        """Give up what is under way towards a server."""
+        if self.stage is Stage.QUEUE and self in self.backend.queue:
+            self.backend.queue.remove(self)
+            self.queue_ms = self._since(self._stage_since)
+        elif self._connecting is not None:
+            self._leave_connect()
+        if self._questions is not None:
+            self._questions.cancel()
+            self._questions = None
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+        if self.exchange is not None:
+            self.exchange.drop_server()
+
+    # The client
+
+    def dataReceived(self, data: bytes) -> None:
+        """See ``IProtocol``."""
+        exchange = self.exchange
+        if self._tunnel is not None:
+            self._tunnel.client_data(data)
+        elif exchange is not None:
+            if not exchange.request_done and exchange.connection is not None:
+                data = exchange.request_data(data)
+                if not data:
+                    return
+            self._peeked = self._peeked + data if self._peeked else data
+            if len(self._peeked) > PIPELINED_LIMIT:
+                self.client.pauseProducing()
+        elif self._closing:
+            self._discarded += len(data)
+            if self._discarded > LINGER_BYTES:
+                self._drop_client(reset=True)
+        elif self.stage is _VALIDATION:
+            if self._peeked:
+                self._peeked += data
+            else:
+                self._peeked = data
+                if self.requests:
+                    self._arm(self.frontend.timers.http_request)
+            self.advance_if(self._read_head())
+        else:
+            super().dataReceived(data)
+
+    def advance_if(self, event: Event | None) -> None:
+        """Walk on with ``event``, if there is one."""
+        if event is not None:
+            self.advance(event)
+
+    def readConnectionLost(self) -> None:
+        """See ``IHalfCloseableProtocol``. Who has sent a whole request still gets its response."""
+        exchange = self.exchange
+        self._client_ended = True
+        if self._tunnel is not None:
+            self._tunnel.client_ended()
+        elif self._closing:
+            self._drop_client()
+        elif exchange is None:
+            if self.stage is _VALIDATION and not self._peeked and self.requests:
+                self._close_client()
+            else:
+                self._client_left("left")
+        elif not exchange.request_done:
+            self._client_left("left in the middle of a request")
+
+    def connectionLost(self, reason: Failure) -> None:
+        """See ``IProtocol``."""
+        if self._tunnel is not None:
+            self._tunnel.client_lost(reason)
+        elif self._closing:
+            self._connection_over()
+        else:
+            self._client_left(reason.getErrorMessage())
+
+    def pauseProducing(self) -> None:
+        """See ``IPushProducer``: the client takes no more for now."""
+        self._blocked_since = self.process.moment.now
+        exchange = self.exchange
+        if exchange is not None and exchange.connection is not None:
+            exchange.connection.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """See ``IPushProducer``: the client takes more again."""
+        if not self._blocked_since:
+            return
+        self._blocked_since = 0.0
+        exchange = self.exchange
+        if exchange is not None and exchange.connection is not None:
+            exchange.connection.transport.resumeProducing()
+        elif exchange is None and self.stage is _VALIDATION and self._peeked and not self._closing:
+            self.advance_if(self._read_head())
+
+    def stopProducing(self) -> None:
+        """See ``IPushProducer``; ``connectionLost`` says the same."""
+
+    def _close_client(self, linger: bool = False) -> None:
+        """Close when everything has been sent; ``linger``: the client may still be sending what nobody wants."""
+        self._closing = True
+        client = self.client
+        client.unregisterProducer()
+        if linger and not self._client_ended and not ISSLTransport.providedBy(client):
+            # Closed at once, what it sends now would be answered with a RST, which could undo our answer.
+            self._arm(LINGER_S)
+            client.loseWriteConnection()
+            client.resumeProducing()
+        else:
+            self._arm(self.frontend.timers.client)
+            client.loseConnection()
+
+    def _drop_client(self, reset: bool = False) -> None:
+        client = self.client
+        self._closing = True
+        if type(client) is Stream:
+            client.unregisterProducer()
+            client.drop(reset)
+        else:
+            client.unregisterProducer()
+            hang_up(client)
+        self._connection_over()
+
+    def _record(self, ending: Ending) -> None:
+        """Write the record of the current request."""
+        frontend, process = self.frontend, self.process
+        record = http_record_of(self, ending, process.clock.seconds() - self._started)
+        if frontend.access_log is not None:
+            try:
+                frontend.access_log.write(record)
+            except PluginError as error:
+                process.blame(error, f"frontend {frontend.name}")
+        for observer in frontend.observers:
+            self._tell(observer.plugin, observer.object.request_closed, self.facts, record)
+
+    def _connection_over(self, cause: Cause = Cause.NORMAL, reason: str = "") -> None:
+        if self.stage is _ACCESS_LOG:
+            return
+        process, stage, self.stage = self.process, self.stage, _ACCESS_LOG
+        if self.frontend.observers:
+            record = record_of(self, Ending(cause, stage, reason), process.clock.seconds() - self._opened)
+            for observer in self.frontend.observers:
+                self._tell(observer.plugin, observer.object.session_closed, self.facts, record)
+        process.wheel.disarm(self)
+        own, self._own = self._own, []
+        for connection in own:
+            connection.close()
+        self.client = self._questions = self.facts.http = None
+        for limit in self._limits:
+            limit.give_back()
+        process.session_ended(self)
+
+    def kill(self, reason: str, cause: Cause = Cause.KILLED) -> None:
+        """See ``Mortal``."""
+        if self._tunnel is not None:
+            self._tunnel.end(cause, reason)
+        elif self._closing:
+            self._drop_client(reset=True)
+        else:
+            self._end(cause, reason, reset=True)
+
+    # Timers
+
+    def _arm(self, delay_s: float | None) -> None:
+        """Note the deadline; the wheel is told only if it would look too late."""
+        if delay_s is None:
+            self._deadline = inf
+            return
+        process = self.process
+        now = process.moment.now
+        deadline = self._deadline = now + delay_s
+        if deadline < self._due:
+            self._due = deadline
+            process.wheel.arm(self, delay_s, now)
+
+    def timer_due(self, now: float) -> None:
+        """See ``Timed``."""
+        self._due = inf
+        if self._deadline > now:
+            if self._deadline < inf:
+                self._due = self._deadline
+                self.process.wheel.arm(self, self._deadline - now, now)
+            return
+        stage = self.stage
+        if self._closing:
+            self._drop_client(reset=True)
+        elif stage is _RESPONSE or stage is _RELAY:
+            self._look(now)
+        elif stage is _VALIDATION:
+            if self._peeked or not self.requests:
+                self._end(Cause.CLIENT_TIMEOUT, "no whole request within timeouts.http_request")
+            else:
+                self._close_client()
+        else:
+            super().timer_due(now)
+
+    def _look(self, now: float) -> None:
+        """Whether one side of the exchange has been idle for too long."""
+        exchange = self.exchange
+        assert exchange is not None
+        client_s, server_s = self.frontend.timers.client, self.backend.timers.server
+        if self._blocked_since:
+            since, timeout_s, cause = self._blocked_since, client_s, Cause.CLIENT_TIMEOUT
+        elif not exchange.request_done and exchange.last_client <= exchange.last_server:
+            since, timeout_s, cause = exchange.last_client, client_s, Cause.CLIENT_TIMEOUT
+        else:
+            since, timeout_s, cause = max(exchange.last_server, exchange.last_client), server_s, Cause.SERVER_TIMEOUT
+        if timeout_s is None:
+            self._arm(60.0)
+        elif since + timeout_s <= now:
+            self._end(cause, "idle for too long")
+        else:
+            self._arm(since + timeout_s - now)
+
+    @property
+    def bytes_in(self) -> int:
+        """How many bytes the current request had, as far as they were read; in the end those of all requests."""
+        if self.stage is _ACCESS_LOG:
+            return self._total_in
+        return len(self._peeked) if self.exchange is None else self.exchange.bytes_in
+
+    @property
+    def bytes_out(self) -> int:
+        """How many bytes the client was sent of the current response; in the end those of all responses."""
+        if self.stage is _ACCESS_LOG:
+            return self._total_out
+        return 0 if self.exchange is None else self.exchange.bytes_out
+
+
+_UNANSWERED = {Cause.CLIENT, Cause.KILLED}
+"""Who is gone, or has to go at once, is not answered."""
+
+HttpSession._steps = steps_of(HttpSession, HTTP_TRANSITIONS)
