@@ -61,9 +61,8 @@ def outgoing_for(
         address = None if source_settings.address is None else parse_source(source_settings.address)
         source = Source(address, source_settings.transparent, source_settings.interface)
     name = f"server {'/'.join(where)}"
-    made = Outgoing(
-        tcp, source, namespace, of_clients, around.listening, lambda reason: around.complain(name, reason), now
-    )
+    complain = around.complain  # the rest of ``around`` must not live as long as the server
+    made = Outgoing(tcp, source, namespace, of_clients, around.listening, lambda reason: complain(name, reason), now)
     try:
         made.check(target)
     except ConfigError as error:
