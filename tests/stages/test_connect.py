@@ -27,7 +27,7 @@ from twisted_lb.errors import PluginError
 from twisted_lb.facts import SocketAddress
 from twisted_lb.net.stream import Stream
 from twisted_lb.plugin_host import Built
-from twisted_lb.stages.connect import TURN_AROUND_S, Connecting, ServerProtocol, retry_elsewhere
+from twisted_lb.stages.connect import PORT_FREE_S, TURN_AROUND_S, Connecting, ServerProtocol, retry_elsewhere
 from twisted_lb.testing import MemoryNetwork, make_facts
 
 if TYPE_CHECKING:
@@ -190,6 +190,49 @@ def test_no_descriptor_for_a_socket_is_an_error_of_ours(loop: "Loop", monkeypatc
 
 
 # Streams that are made in another way than the plain one
+
+
+# As seen: a client that closed and at once connected from the same port was reset, as the events of its last
+# connection's end were still waiting behind that of its new one.
+
+
+def test_a_source_port_that_is_about_to_be_free_is_tried_again(loop: "Loop", listener: socket.socket) -> None:
+    complaints: list[str] = []
+    source = Source(FixedSource("127.0.0.6", 41_320, 41_320), False, None)
+    worlds = [World(SocketTarget(socket.AF_INET, listener.getsockname()), poller=loop.poller, retries=2) for _ in "ab"]
+    for world in worlds:
+        world.servers[0].outgoing = Outgoing(ConnectTcp(), source, complain=complaints.append)
+    first, second = worlds
+    first.connecting.start()
+    loop.until(lambda: first.owner.connected)
+    second.connecting.start()
+    assert (second.owner.deadline, second.owner.heard) == (PORT_FREE_S, 0)
+    first.owner.connected[0].drop(reset=True)
+    loop.turn()
+    second.connecting.due()
+    loop.until(lambda: second.owner.connected)
+    second.owner.connected[0].drop(reset=True)
+    assert complaints == []
+    assert second.servers[0].failures == 0
+
+
+def test_a_source_port_that_stays_taken_is_an_error_after_all_retries(loop: "Loop", listener: socket.socket) -> None:
+    complaints: list[str] = []
+    source = Source(FixedSource("127.0.0.6", 41_321, 41_321), False, None)
+    worlds = [World(SocketTarget(socket.AF_INET, listener.getsockname()), poller=loop.poller, retries=2) for _ in "ab"]
+    for world in worlds:
+        world.servers[0].outgoing = Outgoing(ConnectTcp(), source, complain=complaints.append)
+    first, second = worlds
+    first.connecting.start()
+    loop.until(lambda: first.owner.connected)
+    second.connecting.start()
+    second.connecting.due()
+    assert (second.owner.deadline, complaints) == (TURN_AROUND_S, [])
+    second.connecting.due()
+    reason = "source: port 41321 of 127.0.0.6 is in use towards this server"
+    assert second.owner.unreachable == [(Cause.RESOURCE, f"server s0: {reason}")]
+    assert complaints == [reason]
+    first.owner.connected[0].drop(reset=True)
 
 
 def ranged(port: int) -> Outgoing:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted_lb.backends.loops import Listening, leads_back
-from twisted_lb.backends.source import OutgoingError, Source, cannot_bind, check_source
+from twisted_lb.backends.source import OutgoingError, PortTakenError, Source, cannot_bind, check_source
 from twisted_lb.backends.source_ports import LeasedSocket, SourcePorts
 from twisted_lb.backends.target import DestinationTarget, SocketTarget
 from twisted_lb.config.model import ConnectTcp
@@ -83,7 +83,8 @@ class Outgoing:
         """Make a socket and begin to connect it; ``data_first``: there is something to say to the server at once.
 
         Returns: the socket and what ``connect_ex`` said, an error of the server's.
-        Raises: OutgoingError for an error of ours, which has been complained of.
+        Raises: OutgoingError for an error of ours, which has been complained of; PortTakenError, which has not, as
+            another attempt may go well.
         """
         try:
             namespace = self._namespace(facts)
@@ -95,6 +96,8 @@ class Outgoing:
                 family, sockaddr = target.family, target.reached_from(facts.destination)
             local = None if self.source is None else self.source.local(facts, family)
             return self._connect(namespace, family, sockaddr, local, data_first)
+        except PortTakenError:
+            raise
         except OutgoingError as error:
             self.complain(error.reason)
             raise
@@ -140,7 +143,7 @@ class Outgoing:
         code = sock.connect_ex(sockaddr)
         if code in _PORT_TAKEN:
             sock.close()
-            raise OutgoingError(_taken(local))
+            raise PortTakenError(_taken(local))
         return sock, code
 
     def _connect_ranged(

@@ -28,6 +28,13 @@ class OutgoingError(Exception):
         self.reason = reason
 
 
+class PortTakenError(OutgoingError):
+    """The source port is in use towards this server, often by a connection that is about to end.
+
+    A client may use its port again as soon as its own side is closed, which is before we have heard of it.
+    """
+
+
 def ip_of(host: str) -> tuple[int, str] | None:
     """The family and the address of ``SocketAddress.host``, IPv4 for one that IPv6 carries; ``None`` if it is no IP."""
     if not host or host.startswith(("unix:", "unknown:")):

@@ -20,7 +20,7 @@ from zope.interface import implementer
 
 from twisted_lb.backends.outgoing import Outgoing
 from twisted_lb.backends.pool import Backend, Server
-from twisted_lb.backends.source import OutgoingError
+from twisted_lb.backends.source import OutgoingError, PortTakenError
 from twisted_lb.backends.target import EndpointTarget, SocketTarget, endpoint_of
 from twisted_lb.endings import Cause
 from twisted_lb.errors import PluginError
@@ -32,6 +32,9 @@ from twisted_lb.stages.relay_transports import TransportSide
 
 TURN_AROUND_S = 1.0
 """The most that passes before the same server is tried again; HAProxy's number."""
+
+PORT_FREE_S = 0.001
+"""What passes before a source port is tried again: the events that free it are waiting behind this one."""
 
 
 class ConnectOwner(Protocol):
@@ -128,11 +131,23 @@ class Connecting:
         try:
             data_first = self._client_first or server.sender is not None
             sock, code = outgoing.connect(server.target, self._facts, data_first)
+        except PortTakenError as error:
+            self._port_taken(outgoing, error)
+            return
         except OutgoingError as error:
             self._owner.server_unreachable(Cause.RESOURCE, f"server {server.name}: {error.reason}")
             return
         stream = self._attempt = Stream(self._poller, sock)
         stream.connecting(code, self)
+
+    def _port_taken(self, outgoing: Outgoing, error: PortTakenError) -> None:
+        """Try the same server again; that it is no failure of the server's sets this apart from ``_failed``."""
+        if self.retries >= self._backend.retries:
+            outgoing.complain(error.reason)
+            self._owner.server_unreachable(Cause.RESOURCE, f"server {self.server.name}: {error.reason}")
+            return
+        self.retries += 1
+        self._owner.connect_within(PORT_FREE_S if self.retries == 1 else self._turn_around_s())
 
     def _try_endpoint(self, endpoint: Any) -> None:
         attempt = self._attempt = EndpointAttempt(self)
@@ -191,8 +206,11 @@ class Connecting:
                     self.redispatched = True
                     self.start()
                     return
-        connect_s = backend.timers.connect
-        self._owner.connect_within(TURN_AROUND_S if connect_s is None else min(TURN_AROUND_S, connect_s))
+        self._owner.connect_within(self._turn_around_s())
+
+    def _turn_around_s(self) -> float:
+        connect_s = self._backend.timers.connect
+        return TURN_AROUND_S if connect_s is None else min(TURN_AROUND_S, connect_s)
 
 
 class EndpointAttempt:
