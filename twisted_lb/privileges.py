@@ -35,12 +35,14 @@ class Need:
 
     ``any_of``: each of these is enough; the least powerful first. ``key``: the dotted key. ``why``: what for.
     ``required``: without it that setting does not work; else only some connections do not.
+    ``at_open``: the listener finds out by itself, and may be open already.
     """
 
     any_of: tuple[Capability, ...]
     key: str
     why: str
     required: bool = True
+    at_open: bool = False
 
 
 def needs(config: Config) -> list[Need]:
@@ -104,7 +106,7 @@ class Privileges:
 
     def check(self, config: Config) -> None:
         """Find out whether this process may do what ``config`` needs. Raises: ConfigError with every setting."""
-        wanted = [need for need in needs(config) if need.required]
+        wanted = [need for need in needs(config) if need.required and not need.at_open]
         if not wanted:
             return
         if self._dropped and self._effective_only:
@@ -146,7 +148,8 @@ def _of_frontends(config: Config) -> Iterator[Need]:
             limit = 1024 if bind.namespace is not None else port_start()
             if isinstance(parsed, IpAddress) and 0 < parsed.low < limit:
                 why = f"to listen on port {parsed.low}, below {limit}, also at a reload,"
-                yield Need((Capability.NET_BIND_SERVICE,), f"{key}.address", why, required=bind.namespace is None)
+                required = bind.namespace is None
+                yield Need((Capability.NET_BIND_SERVICE,), f"{key}.address", why, required, at_open=True)
             accept = inherit.accept_proxy(config, name, bind)
             if accept is not None and accept.namespaces:
                 yield _entering(f"frontends.{name}.accept_proxy.namespaces")
