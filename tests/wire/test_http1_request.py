@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
@@ -74,13 +75,16 @@ MESSAGES = st.one_of(
 def agreement(data: bytes, how: Http1Settings) -> None:
     """Let both readings judge one head."""
     match = request_pattern(how.max_empty_lines).match(data)
+    careful = refused = None
     try:
         careful = explain_request(data, 0, how)
     except Http1Error as error:
+        refused = error
+    if refused is not None:
         with pytest.raises(Http1Error) as caught:
             parse_request(data, 0, how)
-        assert (caught.value.reason, caught.value.offset) == (error.reason, error.offset)
-        assert 0 <= error.offset <= len(data)
+        assert (caught.value.reason, caught.value.offset) == (refused.reason, refused.offset)
+        assert 0 <= refused.offset <= len(data)
         return
     answer = parse_request(data, 0, how)  # a disagreement would raise here
     if careful is None:
@@ -308,10 +312,8 @@ LIMITLESS = Http1Settings(max_head_bytes=1 << 30, max_fields=1 << 20)
 
 
 def try_to_read(data: bytes, how: Http1Settings) -> None:
-    try:
+    with suppress(Http1Error):
         parse_request(data, 0, how)
-    except Http1Error:
-        pass
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,11 @@ from twisted_lb.wire.http1_grammar import IS_TOKEN, IS_VALUE
 
 CR, LF, HT, SP, COLON = 13, 10, 9, 32, 58
 
-_NO_TOKENS = bytes(byte for byte in range(256) if not IS_TOKEN.match(bytes([byte])))
-_NEVER_DROPPED = frozenset((b"host", b"connection", b"upgrade", b"expect"))
-"""With the names of framing, what is refused even when relaxed: who reads them in spite of a malformed name sees
-another message."""
+_MARKS = bytes(byte for byte in range(256) if not bytes([byte]).isalnum())
+_NEVER_RELAXED = frozenset(
+    (b"host", b"contentlength", b"transferencoding", b"connection", b"upgrade", b"expect", b"te", b"trailer")
+)
+"""Names without their marks. Who reads these in spite of a malformed name or value sees another message."""
 
 
 class Lines(NamedTuple):
@@ -95,11 +96,15 @@ class LineReader:
         colon = self.token_end(offset)
         if self.at(colon) != COLON or colon == offset:
             return None, self._malformed(offset, colon)
-        value, end = self.value(colon + 1)
-        return FieldLine(self.text[offset:colon], value, offset), end
+        name = self.text[offset:colon]
+        value, end = self.value(colon + 1, never=_without_marks(name) in _NEVER_RELAXED)
+        return FieldLine(name, value, offset), end
 
-    def value(self, offset: int) -> tuple[bytes, int]:
-        """Read a value to the end of its line; control characters that are let through become spaces."""
+    def value(self, offset: int, *, never: bool = False) -> tuple[bytes, int]:
+        """Read a value to the end of its line; control characters that are let through become spaces.
+
+        ``never``: none is, in this value.
+        """
         pieces: list[bytes] = []
         while True:
             match = IS_VALUE.match(self.text, offset)
@@ -108,6 +113,8 @@ class LineReader:
             following = self.line_end(end)
             if following is not None:
                 return b" ".join(pieces).strip(b" \t"), following
+            if never:
+                raise self.refuse("http1-field-value", end)
             self.violate("http1-field-value", end)
             offset = end + 1
 
@@ -120,7 +127,12 @@ class LineReader:
         rule = "http1-space-before-colon" if spaced else "http1-field-name"
         self.violate(rule, end)
         following = self.value(offset)[1]
-        name = self.text[offset:following].partition(b":")[0].translate(None, _NO_TOKENS).lower().replace(b"_", b"-")
-        if name in _NEVER_DROPPED or b"content-length" in name or b"transfer-encoding" in name:
+        name = _without_marks(self.text[offset:following].partition(b":")[0])
+        if name in _NEVER_RELAXED or b"contentlength" in name or b"transferencoding" in name:
             raise self.refuse(rule, end)
         return following
+
+
+def _without_marks(name: bytes) -> bytes:
+    """Return the letters and digits of a name, in small letters."""
+    return name.translate(None, _MARKS).lower()

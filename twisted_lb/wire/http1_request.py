@@ -138,7 +138,7 @@ def parse_request(data: bytes, start: int = 0, settings: Http1Settings = STRICT)
             head = _read(raw, match, first, end - start, settings)
             if head is not None:
                 return head
-    elif len(data) - start <= settings.max_head_bytes:
+    elif len(data) - start < settings.max_head_bytes:
         partial = partial_request_pattern(settings.max_fields, settings.max_empty_lines)
         if partial.match(data, start) is not None:
             return NEED_MORE

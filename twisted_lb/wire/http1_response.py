@@ -96,7 +96,7 @@ def parse_response(
             head = _read(raw, match, start, end - start, request)
             if head is not None:
                 return head
-    elif len(data) - start <= settings.max_head_bytes and partial_response_pattern(settings.max_fields).match(
+    elif len(data) - start < settings.max_head_bytes and partial_response_pattern(settings.max_fields).match(
         data, start
     ):
         return NEED_MORE
