@@ -67,7 +67,7 @@ class RequestHead(msgspec.Struct, gc=False):
     origin: bytes
     """The target without scheme and host, as a server is to see it; that of CONNECT as it was sent."""
     authority: bytes
-    """Host, or what an absolute target or CONNECT names instead, as it was sent; empty if HTTP/1.0 named none."""
+    """Host in small letters, or what an absolute target or CONNECT names instead; empty if HTTP/1.0 named none."""
     host: bytes
     """That in small letters, without port and final dot, IPv6 in brackets; empty if there is none."""
     port: int
