@@ -18,7 +18,6 @@ from twisted_lb.backends.outgoing import Outgoing
 from twisted_lb.backends.pool import Backend, Server
 from twisted_lb.backends.reach import Surroundings, outgoing_for
 from twisted_lb.backends.target import DestinationTarget, EndpointTarget, SocketTarget, Target
-from twisted_lb.binding import ip_options
 from twisted_lb.config import inherit, model
 from twisted_lb.config.addresses import (
     ClientDestination,
@@ -36,7 +35,7 @@ from twisted_lb.errors import ConfigError, PluginError
 from twisted_lb.frontend import Frontend
 from twisted_lb.http_assembly import http_backend, http_frontend
 from twisted_lb.logs import LineBuffer, LineFile, standard_output
-from twisted_lb.net.listening import UnixOptions, owner_of
+from twisted_lb.net.listening import IpOptions, UnixOptions, owner_of
 from twisted_lb.net.namespace import Namespace
 from twisted_lb.networks import Networks
 from twisted_lb.plugin_host import PluginHost, load_plugins
@@ -372,7 +371,7 @@ def check_bind(bind: model.Bind, process: Process) -> Namespace | None:
         case InheritedFd():
             # Of which family it is, is known once it is opened; most options are the same for both.
             if bind.tcp not in (UNSET, model.ListenTcp()):
-                ip_options(bind, None).of(socket.AF_INET, bind.backlog).check()
+                IpOptions.of_bind(bind, None).of(socket.AF_INET, bind.backlog).check()
         case UnixPath():
             owner_of(UnixOptions(None, bind.user, bind.group))
         case EndpointDescription(text):
@@ -381,7 +380,7 @@ def check_bind(bind: model.Bind, process: Process) -> Namespace | None:
 
 
 def _check_ip(bind: model.Bind, addresses: Sequence[tuple[int, Any]], namespace: Namespace | None) -> None:
-    options = ip_options(bind, namespace)
+    options = IpOptions.of_bind(bind, namespace)
     if (options.tcp, options.transparent, options.interface) == (model.ListenTcp(), False, None):
         return
     problems: dict[str, None] = {}

@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_lb.config.addresses import EndpointDescription, InheritedFd, IpAddress, UnixAbstract, UnixPath, parse_bind
-from twisted_lb.config.model import Bind, ListenTcp
+from twisted_lb.config.model import Bind
 from twisted_lb.config.resolve import resolve
 from twisted_lb.endings import Cause
 from twisted_lb.endpoint_session import EndpointSession, endpoint_session_class
@@ -71,13 +71,6 @@ def key_of(bind: Bind, namespace: Namespace | None = None) -> Key:
     return bind.address, bind.backlog, *unix, *place, bind.original_dst, bind.tcp
 
 
-def ip_options(bind: Bind, namespace: Namespace | None) -> IpOptions:
-    """How the TCP sockets of this entry are made."""
-    tcp = bind.tcp if isinstance(bind.tcp, ListenTcp) else ListenTcp()
-    make = socket.SocketType if namespace is None else namespace.socket
-    return IpOptions(tcp, bind.transparent, bind.interface, make)
-
-
 def _identity(namespace: Namespace | None) -> tuple[int, int] | None:
     return None if namespace is None or namespace.is_home else namespace.identity
 
@@ -104,7 +97,7 @@ class Binding:
         self._held: Mapping[Held, StreamListener] = MappingProxyType({})
         self._unix: tuple[str, tuple[int, int]] | None = None
         self._options: UnixOptions | None = None
-        self._ip = ip_options(bind, namespace)
+        self._ip = IpOptions.of_bind(bind, namespace)
         # ``make`` is not part of it: where a socket is, its place says.
         queue = bind.backlog if self._ip.tcp.fast_open is True else None
         self._made_with = self._ip.tcp, bind.transparent, bind.interface, queue

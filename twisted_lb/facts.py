@@ -1,12 +1,9 @@
 """What has been learnt about one connection; each field names the stage that fills it."""
 
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-
-if TYPE_CHECKING:
-    from twisted_lb.wire.http1_request import RequestHead
 
 
 class SocketAddress(NamedTuple):
@@ -82,8 +79,8 @@ class Facts:
         self.namespace = namespace
         """accept: the network namespace that the client came in by, as configured, ``None`` for our own. proxy header:
         the one that its NETNS TLV chose, if ``accept_proxy.namespaces`` lists any."""
-        self.http: RequestHead | None = None
-        """validation, in HTTP mode: the head of the current request."""
+        self.http: Any = None
+        """validation, in HTTP mode: the current request's ``RequestHead``, ``None`` between two."""
         self._learnt: dict[str, Any] | None = None
 
     @property

@@ -393,7 +393,9 @@ class HttpSession(Session):
         peeked, self._peeked = self._peeked, b""
         self.process.wheel.disarm(self)
         self._due = self._deadline = inf
-        tunnel = self._tunnel = Tunnel(self, self.process, IdleTimers.of(self.frontend.timers, self.backend.timers))
+        tunnel = self._tunnel = Tunnel(
+            self, self.process.clock, self.process.wheel, IdleTimers.of(self.frontend.timers, self.backend.timers)
+        )
         tunnel.start(self.client, connection, head + rest, peeked)
 
     def tunnel_ended(self, cause: Cause, reason: str) -> None:

@@ -64,7 +64,7 @@ def _check_tcp(where: str, bind: Bind, address: BindAddress) -> Iterator[str]:
 
 def check_frontend_tcp(where: str, frontend: Frontend) -> Iterator[str]:
     """A setting that could never have an effect is a mistake."""
-    if not isinstance(frontend.tcp, ListenTcp) or frontend.tcp == ListenTcp():
+    if frontend.tcp in (INVALID, ListenTcp()):
         return
     yield from _check_values(f"{where}.tcp", frontend.tcp)
     if frontend.bind is INVALID:

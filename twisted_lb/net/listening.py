@@ -15,9 +15,10 @@ from functools import partial
 from typing import Any
 
 from twisted_lb.config.addresses import MAX_UNIX_BYTES
-from twisted_lb.config.model import ListenTcp
+from twisted_lb.config.model import Bind, ListenTcp
 from twisted_lb.errors import ConfigError
 from twisted_lb.net.interfaces import SocketMaker, interfaces, mtu_towards
+from twisted_lb.net.namespace import Namespace
 from twisted_lb.net.sockopts import SO_REUSEPORT, TCP_MAXSEG, ListenOptions
 
 LOCK_S = 1.0
@@ -44,6 +45,12 @@ class IpOptions:
     transparent: bool = False
     interface: str | None = None
     make: SocketMaker = socket.SocketType
+
+    @classmethod
+    def of_bind(cls, bind: Bind, namespace: Namespace | None) -> "IpOptions":
+        """Work out how the sockets of this entry are made; ``bind.tcp``: its own and its frontend's in one."""
+        tcp = bind.tcp if isinstance(bind.tcp, ListenTcp) else UNSET_OPTIONS
+        return cls(tcp, bind.transparent, bind.interface, socket.SocketType if namespace is None else namespace.socket)
 
     def of(self, family: int, backlog: int) -> ListenOptions:
         """Work out what ``tcp`` means for a listener of that family."""

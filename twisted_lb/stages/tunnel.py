@@ -10,11 +10,13 @@ Source: RFC 9110, sections 7.8 and 9.3.6; HAProxy configuration.txt, "timeout tu
 from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
 
+from twisted.internet.interfaces import IReactorTime
+
 from twisted_lb.backends.http_connection import ServerConnection
 from twisted_lb.endings import Cause
 from twisted_lb.net.poll import EPOLLIN, EPOLLRDHUP
 from twisted_lb.net.stream import Stream
-from twisted_lb.process import Process
+from twisted_lb.net.timers import TimerWheel
 from twisted_lb.stages.connect import ServerProtocol
 from twisted_lb.stages.relay import StreamRelay
 from twisted_lb.stages.relay_timers import IdleTimers
@@ -34,13 +36,14 @@ class TunnelOwner(Protocol):
 class Tunnel:
     """A relay with its timers, for a session that has done with HTTP."""
 
-    __slots__ = ("_idle", "_owner", "_process", "relay", "timer_slot")
+    __slots__ = ("_clock", "_idle", "_owner", "_wheel", "relay", "timer_slot")
 
-    def __init__(self, owner: TunnelOwner, process: Process, idle: IdleTimers) -> None:
+    def __init__(self, owner: TunnelOwner, clock: IReactorTime, wheel: TimerWheel, idle: IdleTimers) -> None:
         self.relay: StreamRelay | TransportRelay | None = None
         self.timer_slot: set[Timed] | None = None
         self._owner = owner
-        self._process = process
+        self._clock = clock
+        self._wheel = wheel
         self._idle = idle
 
     def start(self, client: Any, connection: ServerConnection, to_client: bytes, to_server: bytes) -> None:
@@ -76,7 +79,7 @@ class Tunnel:
             protocol = ServerProtocol()
             server.attach(protocol, half_close=True)
             protocol.makeConnection(server)  # type: ignore[no-untyped-call]
-        relay = self.relay = TransportRelay(self, self._process.clock, client, server)
+        relay = self.relay = TransportRelay(self, self._clock, client, server)
         protocol.relay_through(relay.server)
         client.write(to_client)
         relay.start(b"", to_server)
@@ -102,14 +105,14 @@ class Tunnel:
 
     def _watch(self) -> None:
         if self._idle.shortest < inf:
-            self._process.wheel.arm(self, self._idle.shortest, self._process.clock.seconds())
+            self._wheel.arm(self, self._idle.shortest, self._clock.seconds())
 
     def timer_due(self, now: float) -> None:
         """See ``Timed``."""
         if self.relay is not None:
             delay_s = self.relay.look(now, self._idle)
             if delay_s is not None:
-                self._process.wheel.arm(self, delay_s, now)
+                self._wheel.arm(self, delay_s, now)
 
     def relay_half_closed(self) -> None:
         """See ``RelayOwner``."""
@@ -118,7 +121,7 @@ class Tunnel:
 
     def relay_ended(self, cause: Cause, reason: str) -> None:
         """See ``RelayOwner``."""
-        self._process.wheel.disarm(self)
+        self._wheel.disarm(self)
         self._owner.tunnel_ended(cause, reason)
 
     def end(self, cause: Cause, reason: str) -> None:
