@@ -131,7 +131,8 @@ def socket_of(pid: int, address: Ends, end: str) -> Iterator[socket.socket]:
 
     def find() -> socket.socket | None:
         with sockets_of(pid) as all_of_them:
-            return next((one.dup() for one in all_of_them if fits(one)), None)
+            # Not ``socket.dup``, which would change whether the process's own socket blocks.
+            return next((socket.socket(fileno=os.dup(one.fileno())) for one in all_of_them if fits(one)), None)
 
     found = wait_until(find, f"a socket that is {end}: {address}")
     assert found is not None

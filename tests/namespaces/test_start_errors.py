@@ -72,16 +72,16 @@ MISTAKES: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "congestion-of-a-bind": (config(frontend={"tcp": {"congestion": "fastest"}}), "tcp.congestion", "reno"),
     "congestion-of-a-server": (config(backend={"tcp": {"congestion": "fastest"}}), "backends.app.tcp", "reno"),
-    "segment": (config(frontend={"tcp": {"max_segment": 20}}), "tcp.max_segment", "20"),
+    "segment": (config(frontend={"tcp": {"max_segment": 20}}), "tcp.max_segment", "kernel"),
     "transparent-on-a-path": (
-        config({"address": "unix:lb.sock", "transparent": True}),
+        config({"address": "unix:/nowhere/lb.sock", "transparent": True}),
         "frontends.web.bind[0].transparent",
-        "TCP",
+        "Unix socket",
     ),
     "original-dst-on-a-path": (
-        config({"address": "unix:lb.sock", "original_dst": True}),
+        config({"address": "unix:/nowhere/lb.sock", "original_dst": True}),
         "frontends.web.bind[0].original_dst",
-        "TCP",
+        "Unix socket",
     ),
     "source-is-no-address": (config(backend={"source": "somewhere"}), "backends.app.source", "somewhere"),
     "source-is-nobodys": (config(backend={"source": NOWHERE["4"]}), "backends.app.source", NOWHERE["4"]),
@@ -117,6 +117,7 @@ def without(*capabilities: str) -> list[str]:
 
 UNPRIVILEGED: dict[str, tuple[dict[str, Any], str, str]] = {
     "transparent": (config({"address": BIND, "transparent": True}), "transparent", "CAP_NET_ADMIN"),
+    "source": (config(backend={"source": "client"}), "backends.app.source", "CAP_NET_ADMIN"),
     "mark": (config(frontend={"tcp": {"mark": 1}}), "tcp.mark", "CAP_NET_ADMIN"),
     "namespace": (
         config({"address": "127.0.0.1:9000", "namespace": "SELF"}),

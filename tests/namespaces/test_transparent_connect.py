@@ -124,23 +124,6 @@ def test_an_address_that_cannot_be_taken_is_refused_and_logged(
     running.wait_for_stderr(f"f{CLAIMED}-{family}")
 
 
-WITHOUT = ["setpriv", "--bounding-set=-net_admin,-net_raw", "--inh-caps=-all"]
-
-
-@pytest.mark.daemon("setpriv")
-@pytest.mark.parametrize("family", FAMILIES)
-def test_without_the_capability_no_server_is_reached_from_our_own_address(
-    network: Network, servers: Any, proxy: Any, family: str
-) -> None:
-    alone = {
-        "frontends": {"f": {"bind": f"{net(FRONT[family])}:9050", "backend": "b"}},
-        "backends": {"b": {"source": "client", "servers": {"s": f"{net(ONE[family])}:80"}}},
-    }
-    running = proxy(alone, before=[*network.proxy.prefix, *WITHOUT])
-    record = refusal(network, running, servers, (FRONT[family], 9050))
-    assert "CAP_NET_ADMIN" in running.stderr() + record["reason"]
-
-
 def test_health_checks_never_use_a_clients_address(network: Network, servers: Any, proxy: Any) -> None:
     checked = {
         "frontends": {"f": {"bind": f"{FRONT['4']}:9051", "backend": "b"}},
