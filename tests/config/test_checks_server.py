@@ -35,6 +35,7 @@ UNIX, ENDPOINT, IP = "unix:/run/app.sock", "tls:example.org:443", "192.0.2.1:80"
         ({"address": UNIX, "namespace": "blue"}, {}, "servers.a.namespace: the server is a Unix socket"),
         ({"address": UNIX, "tcp": {"tos": 1}}, {}, "servers.a.tcp: the server is a Unix socket"),
         (UNIX, {"source": "client"}, "servers.a.source: the server is a Unix socket, .*write source = false"),
+        ("unix:@app", {"namespace": "blue"}, "servers.a.namespace: .* of the process's own namespace: write namespace"),
         (ENDPOINT, {"source": "192.0.2.7"}, "servers.a.source: the server is a Twisted endpoint, .*source = false"),
         (ENDPOINT, {"namespace": "blue"}, "servers.a.namespace: .* a Twisted endpoint, .*namespace = false"),
         (ENDPOINT, {"tcp": {"tos": 1}}, "servers.a.tcp: the server is a Twisted endpoint"),

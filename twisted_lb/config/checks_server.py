@@ -54,6 +54,9 @@ def check_server_network(where: str, backend: Backend, server: Server) -> Iterat
     for key, of_backend in (("source", inherit.source(backend, server)), ("namespace", namespace)):
         if getattr(server, key):
             yield f"{where}.{key}: the server is {kind}, {why}: leave it out"
+        elif key == "namespace" and of_backend is not None and isinstance(parsed, UnixAbstract):
+            # What it names is another socket in each namespace, and it is looked up in the process's own.
+            yield f"{where}.{key}: the server is {kind} of the process's own namespace: write {key} = false here"
         elif of_backend is not None and (kind == "a Twisted endpoint" or _is_of_clients(of_backend)):
             yield f"{where}.{key}: the server is {kind}, {why}: write {key} = false here, or take it from the backend"
     if server.tcp not in (UNSET, ConnectTcp()):
