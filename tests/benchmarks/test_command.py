@@ -96,8 +96,7 @@ def test_a_quick_run_measures_every_peer_and_leaves_nothing_behind(tmp_path: Pat
 @pytest.mark.linux
 def test_http_mode_is_measured_in_every_peer_that_is_there(temporary: Path) -> None:
     workloads = ("http-ka", "http-browser", "http-conn", "http-bulk", "http-uploads")
-    # TODO: "ours" among them, once there is mode = "http".
-    peers = ["haproxy", "nginx", *(["envoy"] if is_installed("envoy") else [])]
+    peers = ["ours", "haproxy", "nginx", *(["envoy"] if is_installed("envoy") else [])]
     ended = subprocess.run(
         command("--quick", "--only", ",".join(workloads), "--peers", ",".join(peers)),
         cwd=ROOT,
