@@ -13,7 +13,6 @@ from msgspec import UNSET, structs
 from twisted.internet.endpoints import clientFromString, serverFromString
 
 from twisted_lb.backends.health import Check, Health, Rhythm
-from twisted_lb.backends.http_connection import Idle
 from twisted_lb.backends.outgoing import Outgoing
 from twisted_lb.backends.pool import Backend, Server
 from twisted_lb.backends.reach import Surroundings, outgoing_for
@@ -91,7 +90,7 @@ class Assembly:
             server.outgoing = outgoing
         for backend in self.backends.values():
             for one in backend.servers:
-                one.idle = Idle(self._process.clock, backend.http.maximum, backend.http.idle_s)
+                one.pool(self._process.clock, backend.http)
             backend.take_over()
         for limit, maximum in ((self._process.limit, self.maxconn), *self._limits):
             limit.maximum = maximum
@@ -210,6 +209,7 @@ class _Assembler:
                 inherit.redispatch(config, name),
                 before,
                 http_backend(settings),
+                settings.maxqueue,
             )
             self.made.health[name] = Health(made, checks, self.process.blame)
 

@@ -5,6 +5,9 @@ from typing import Any, NamedTuple
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
+HIGHEST_CLASS = 2047
+"""Classes of the queue go from minus this to this; what is set beyond is taken for the nearest, as in HAProxy."""
+
 
 class SocketAddress(NamedTuple):
     """One end of a connection.
@@ -53,7 +56,18 @@ class Facts:
     Lives as long as its connection. Plugins read it; what a validator learns it adds to ``learnt``.
     """
 
-    __slots__ = ("_learnt", "bind", "destination", "frontend", "http", "namespace", "peer", "proxy_header", "source")
+    __slots__ = (
+        "_learnt",
+        "_priority",
+        "bind",
+        "destination",
+        "frontend",
+        "http",
+        "namespace",
+        "peer",
+        "proxy_header",
+        "source",
+    )
 
     def __init__(
         self,
@@ -82,6 +96,20 @@ class Facts:
         self.http: Any = None
         """validation, in HTTP mode: the current request's ``RequestHead``, ``None`` between two."""
         self._learnt: dict[str, Any] | None = None
+        self._priority = 0
+
+    @property
+    def priority(self) -> int:
+        """policy: the class in a backend's queue, -2047..2047; the lowest first. In HTTP mode a request's, which
+        begins with what was set for its connection.
+        """
+        return self._priority
+
+    @priority.setter
+    def priority(self, value: int) -> None:
+        if not isinstance(value, int):
+            raise TypeError(f"priority is a whole number, and not {value!r}")
+        self._priority = max(-HIGHEST_CLASS, min(value, HIGHEST_CLASS))
 
     @property
     def learnt(self) -> dict[str, Any]:

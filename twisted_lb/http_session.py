@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_lb.backends.http_connection import ServerConnection
+from twisted_lb.backends.idle import Idle, Own
 from twisted_lb.backends.pool import Backend
 from twisted_lb.endings import NORMAL, Cause, Ending, Stage
 from twisted_lb.errors import PluginError
@@ -29,6 +30,7 @@ from twisted_lb.stages.relay_timers import IdleTimers
 from twisted_lb.stages.tunnel import Tunnel
 from twisted_lb.verdicts import NeedMore
 from twisted_lb.wire.http1 import Forwarder, Framing, Http1Error, RequestHead, parse_request
+from twisted_lb.wire.http1_authentication import authenticates_connection, challenges_connection
 
 PIPELINED_LIMIT = 64 * 1024
 """Bytes of further requests that are read at most while one is being answered."""
@@ -47,6 +49,7 @@ STATUS: dict[tuple[Stage, Cause], int] = {
     (Stage.POLICY, Cause.PROXY): 403,
     (Stage.TARPIT, Cause.PROXY): 500,
     (Stage.BALANCE, Cause.SERVER): 503,
+    (Stage.QUEUE, Cause.SERVER): 503,
     (Stage.QUEUE, Cause.SERVER_TIMEOUT): 503,
     (Stage.CONNECT, Cause.SERVER): 503,
     (Stage.CONNECT, Cause.SERVER_TIMEOUT): 503,
@@ -76,10 +79,12 @@ class HttpSession(Session):
         "_discarded",
         "_due",
         "_forwarder",
+        "_home",
         "_http",
         "_next",
         "_opened",
         "_own",
+        "_priority",
         "_producing",
         "_total_in",
         "_total_out",
@@ -110,7 +115,9 @@ class HttpSession(Session):
         self._http = frontend.http
         self._connection: ServerConnection | None = None
         self._forwarder: tuple[Backend, Forwarder] | None = None
-        self._own: list[ServerConnection] = []
+        self._own: Own | None = None
+        self._home: Idle | None = None
+        self._priority = 0
         self._deadline = self._due = inf
         self._blocked_since = 0.0
         self._client_ended = self._closing = self._producing = self._walking = False
@@ -139,6 +146,7 @@ class HttpSession(Session):
     def _enter_validation(self) -> Event | None:
         if not self._producing:
             self._producing = True
+            self._priority = self.facts.priority
             self.client.registerProducer(self, True)
             self.client.resumeProducing()
             self._arm(self.frontend.timers.http_request)
@@ -190,12 +198,26 @@ class HttpSession(Session):
         if frontend.at_admission == len(frontend.policies):
             return PASSED
         if self._questions is None:
+            self.facts.priority = self._priority  # not what was set for the request before
             self._questions = Questions(self, frontend.policies, self.facts, frontend.at_admission)
         return self._ask_policies(len(frontend.policies))
 
     def _enter_tarpit(self) -> Event | None:
         self._arm(self.frontend.timers.tarpit)
         return None
+
+    # Balance: a client that has logged in on a connection stays with it
+
+    def _enter_balance(self) -> Event | None:
+        own = self._own
+        if own is not None and own.bound:
+            connection = own.insisted()
+            if connection is not None and self.backend.choose_this(connection.server):
+                self.backend.load.connections += 1
+                self.server = connection.server
+                self.queue_ms = 0
+                return PASSED
+        return super()._enter_balance()
 
     # Connect: a connection that is open already, or a new one
 
@@ -208,30 +230,51 @@ class HttpSession(Session):
         return PASSED
 
     def _reusable(self) -> ServerConnection | None:
+        """Take a connection that has carried requests before, if this one may go over such a one."""
         server, exchange = self.server, self.exchange
         assert server is not None
         assert exchange is not None
-        if self.retries:
-            return None
-        for connection in self._own:
-            if connection.server is server:
-                self._own.remove(connection)
-                return connection
         idle = server.idle
-        if idle is None or not len(idle) or not self._may_share():
+        if idle is None or exchange.replayed:
             return None
-        reuse = self.backend.http.reuse
-        if reuse == "safe" and self.requests == 1 and not exchange.replayable:
-            return None
-        if reuse == "aggressive" and self.requests == 1 and not exchange.replayable:
-            return idle.take(used=2)
-        return idle.take()
+        replayable = exchange.replayable
+        while True:
+            connection = None
+            if self._own is not None:
+                connection = self._own.take(idle)
+            if connection is None and len(idle) and not idle.private:
+                connection = self._shared(idle, replayable)
+            if connection is None or replayable or not connection.stale:
+                return connection
+            connection.close()  # the server was faster, and this request could not be sent again
 
-    def _may_share(self) -> bool:
-        """Whether the connection to the chosen server may be one that other clients use too."""
-        server = self.server
-        assert server is not None
-        return self.backend.http.reuse != "never" and server.sender is None and server.outgoing is None
+    def _shared(self, idle: Idle, replayable: bool) -> ServerConnection | None:
+        """Take one that may have carried other clients' requests.
+
+        Unlike in HAProxy, a client's first request may go over any of them if we could send it again ourselves: what
+        its levels protect is a client that nobody told that its connection may be closed any time.
+        """
+        key = None if idle.key_of is None else idle.key_of(self.facts)
+        if self.requests == 1 and not replayable:
+            reuse = self.backend.http.reuse
+            if reuse == "safe":
+                return None
+            if reuse == "aggressive":
+                return idle.take(key, used=2)
+        return idle.take(key)
+
+    def connect_within(self, delay_s: float | None) -> None:
+        """See ``ConnectOwner``. Each attempt begins with this."""
+        connecting = self._connecting
+        assert connecting is not None
+        self._home = connecting.server.idle  # as it is now: a reload may replace it before the connection is open
+        super().connect_within(delay_s)
+
+    def _leave_connect(self) -> None:
+        super()._leave_connect()
+        assert self.exchange is not None
+        if self.exchange.replayed:
+            self.retries += 1
 
     def server_connected(self, transport: Any) -> None:
         """See ``ConnectOwner``."""
@@ -246,7 +289,10 @@ class HttpSession(Session):
                 transport.drop()
                 self._end_blaming(error)
                 return
-        connection = ServerConnection(server, private=not self._may_share())
+        home, self._home = self._home, None
+        private = home is None or home.private
+        key = None if home is None or home.key_of is None else home.key_of(self.facts)
+        connection = ServerConnection(server, private, None, home, key)
         if isinstance(transport, Stream):
             transport.attach(connection, half_close=True)
             connection.makeConnection(transport)
@@ -271,6 +317,8 @@ class HttpSession(Session):
         for observer in frontend.observers:
             self._tell(observer.plugin, observer.object.session_routed, self.facts, backend.name, self.server)
         self._arm(backend.timers.server)
+        if not connection.bound and authenticates_connection(exchange.request):
+            connection.private = connection.bound = True
         exchange.start(connection, self._forwarder_to(backend), backend.http.parsing)
         if not exchange.request_done:
             self._send_body(exchange)
@@ -297,7 +345,10 @@ class HttpSession(Session):
         exchange = self.exchange
         assert exchange is not None
         assert exchange.response is not None
-        self.status = exchange.response.status
+        status = self.status = exchange.response.status
+        if (status == 401 or status == 407) and challenges_connection(exchange.response):
+            assert exchange.connection is not None
+            exchange.connection.private = exchange.connection.bound = True
         self.response_ms = int((self.process.moment.now - self._started) * 1000)
         if not exchange.request_done or self._last or self.process.stopping:
             exchange.client_keeps = False
@@ -325,17 +376,19 @@ class HttpSession(Session):
             self._close_client(linger=not whole)
 
     def _keep(self, connection: ServerConnection) -> None:
-        if connection.private:
-            if len(self._own) < 5:
-                self._own.append(connection)
-            else:
-                connection.close()
+        """Let a connection wait for its next request, or close it."""
+        home = connection.home
+        if home is None or home is not connection.server.idle:
+            connection.close()  # it was made under settings that are not in force any more
             return
-        idle = connection.server.idle
-        if idle is None:
-            connection.close()
+        if self._blocked_since:
+            connection.transport.resumeProducing()
+        if connection.private:
+            if self._own is None:
+                self._own = Own()
+            self._own.put(connection)
         else:
-            idle.put(connection, self.process.moment.now)
+            home.put(connection, self.process.moment.now)
 
     @property
     def _last(self) -> bool:
@@ -369,8 +422,8 @@ class HttpSession(Session):
         """See ``ExchangeOwner``."""
         exchange = self.exchange
         assert exchange is not None
-        if self.stage is _RESPONSE and exchange.replayable and not self.retries:
-            self.retries += 1
+        if self.stage is _RESPONSE and exchange.reused and exchange.replayable:
+            exchange.replayed = True
             self.advance(RETRY)
         else:
             self._fail(Cause.SERVER, reason, 502)
@@ -598,9 +651,9 @@ class HttpSession(Session):
             for observer in self.frontend.observers:
                 self._tell(observer.plugin, observer.object.session_closed, self.facts, record)
         process.wheel.disarm(self)
-        own, self._own = self._own, []
-        for connection in own:
-            connection.close()
+        own, self._own = self._own, None
+        if own is not None:
+            own.close()
         self.client = self._questions = self.facts.http = None
         for limit in self._limits:
             limit.give_back()

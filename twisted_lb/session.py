@@ -81,6 +81,10 @@ HTTP_TRANSITIONS: Final[dict[tuple[Stage, Event], Stage]] = {
     (Stage.POLICY, Event.LATER): Stage.TARPIT,
     (Stage.TARPIT, Event.AGAIN): Stage.VALIDATION,
     (Stage.TARPIT, Event.ENDED): Stage.ACCESS_LOG,
+    (Stage.POLICY, Event.PASSED): Stage.BODY,
+    (Stage.BODY, Event.PASSED): Stage.BALANCE,
+    (Stage.BODY, Event.AGAIN): Stage.VALIDATION,
+    (Stage.BODY, Event.ENDED): Stage.ACCESS_LOG,
     (Stage.BALANCE, Event.AGAIN): Stage.VALIDATION,
     (Stage.QUEUE, Event.AGAIN): Stage.VALIDATION,
     (Stage.CONNECT, Event.PASSED): Stage.RESPONSE,
@@ -272,10 +276,13 @@ class Session:
         return self._end(Cause.SERVER, f"backend {backend.name} has no usable server")
 
     def _enter_queue(self) -> Event | None:
-        self.queued_behind = len(self.backend.queue)
-        self.backend.queue.append(self)
+        backend = self.backend
+        self.queued_behind = len(backend.queue)
+        if backend.queue_full:
+            return self._end(Cause.SERVER, f"backend {backend.name} is full, and so is its queue")
+        backend.queue.append(self, self.facts.priority)
         self._stage_since = self.process.clock.seconds()
-        self._arm(self.backend.timers.queue)
+        self._arm(backend.timers.queue)
         return None
 
     def slot_free(self, server: Server) -> None:
@@ -491,6 +498,7 @@ _ENTER: dict[Stage, str] = {
     Stage.VALIDATION: "_enter_validation",
     Stage.POLICY: "_enter_policy",
     Stage.TARPIT: "_enter_tarpit",
+    Stage.BODY: "_enter_body",
     Stage.BALANCE: "_enter_balance",
     Stage.QUEUE: "_enter_queue",
     Stage.CONNECT: "_enter_connect",

@@ -1,15 +1,12 @@
-"""Connections to HTTP servers, and those of them that wait for their next request.
+"""Connections to HTTP servers; those that wait for their next request are kept in ``idle``."""
 
-Source: HAProxy configuration.txt, "http-reuse", "pool-max-conn", "pool-purge-delay".
-"""
-
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Hashable
 from dataclasses import dataclass
+from socket import MSG_PEEK
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IPushProducer, IReactorTime
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -18,6 +15,7 @@ from twisted_lb.net.stream import Stream
 from twisted_lb.wire.http1 import STRICT, Http1Settings
 
 if TYPE_CHECKING:
+    from twisted_lb.backends.idle import Idle
     from twisted_lb.backends.pool import Server
 
 
@@ -37,25 +35,54 @@ class Asker(Protocol):
         """The server takes more of the request again."""
 
 
+class Shelf(Protocol):
+    """What keeps idle connections."""
+
+    def forget(self, connection: "ServerConnection") -> None:
+        """One of them has been closed."""
+
+
 @implementer(IHalfCloseableProtocol, IPushProducer)
 class ServerConnection:
     """One connection to a server: the protocol of its transport, and the producer that the transport pauses.
 
     ``asker``: whose request it carries; ``None`` while it is idle. ``used``: how many requests it has carried.
-    ``private``: it may carry the requests of one client only. ``protocol``: what stands between a transport that is
-    no stream of ours and this.
+    ``private``: it may carry the requests of one client only. ``bound``: the server knows it for that client's, who has
+    logged in on it. ``protocol``: what stands between a transport that is no stream of ours and this. ``home``: where
+    it may wait for its next request; ``None``: nowhere. ``key``: see ``Idle.key_of``. ``shelf``: where it does wait.
     """
 
-    __slots__ = ("asker", "idle_since", "on_close", "pool", "private", "protocol", "server", "transport", "used")
+    __slots__ = (
+        "asker",
+        "bound",
+        "home",
+        "idle_since",
+        "key",
+        "private",
+        "protocol",
+        "server",
+        "shelf",
+        "transport",
+        "used",
+    )
 
-    def __init__(self, server: "Server", private: bool = False, protocol: Any = None) -> None:
+    def __init__(
+        self,
+        server: "Server",
+        private: bool = False,
+        protocol: Any = None,
+        home: "Idle | None" = None,
+        key: Hashable = None,
+    ) -> None:
         self.protocol = protocol
         self.server = server
         self.private = private
+        self.bound = False
+        self.home = home
+        self.key = key
         self.transport: Any = None
         self.asker: Asker | None = None
-        self.pool: Idle | None = None
-        self.on_close: Callable[[], None] | None = None
+        self.shelf: Shelf | None = None
         self.idle_since = 0.0
         self.used = 0
 
@@ -116,17 +143,28 @@ class ServerConnection:
         if transport is None:
             return
         self.asker = None
-        pool, self.pool = self.pool, None
-        if pool is not None:
-            pool.forget(self)
+        shelf, self.shelf = self.shelf, None
+        if shelf is not None:
+            shelf.forget(self)
         transport.unregisterProducer()
         if type(transport) is Stream:
             transport.drop()
         else:
             hang_up(transport)
-        on_close, self.on_close = self.on_close, None
-        if on_close is not None:
-            on_close()
+
+    @property
+    def stale(self) -> bool:
+        """Whether the server has closed it, or said something, and we are yet to be told; asks the kernel."""
+        transport = self.transport
+        if type(transport) is not Stream:
+            return transport is None
+        try:
+            transport.sock.recv(1, MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,68 +180,3 @@ class HttpBackend:
     server_close: bool = False
     maximum: int = 100
     idle_s: float | None = 5.0
-
-
-class Idle:
-    """Idle connections to one server, that any client's request may use; the one that was used last comes first.
-
-    ``maximum``: how many; 0 keeps none. ``idle_s``: for how long, ``None`` for ever.
-    """
-
-    def __init__(self, clock: IReactorTime, maximum: int, idle_s: float | None) -> None:
-        self.maximum = maximum
-        self.idle_s = idle_s
-        self._clock = clock
-        self._waiting: deque[ServerConnection] = deque()
-        self._purge: IDelayedCall | None = None
-
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    def take(self, used: int = 0) -> ServerConnection | None:
-        """Take one that has carried at least ``used`` requests."""
-        waiting = self._waiting
-        if not waiting:
-            return None
-        if used > 1 and waiting[-1].used < used:
-            connection = next((one for one in reversed(waiting) if one.used >= used), None)
-            if connection is None:
-                return None
-            waiting.remove(connection)
-        else:
-            connection = waiting.pop()
-        connection.pool = None
-        return connection
-
-    def put(self, connection: ServerConnection, now: float) -> None:
-        """Keep an idle connection, or close it if there are enough."""
-        waiting = self._waiting
-        if len(waiting) >= self.maximum:
-            connection.close()
-            return
-        connection.pool = self
-        connection.idle_since = now
-        waiting.append(connection)
-        if self._purge is None and self.idle_s is not None:
-            self._purge = self._clock.callLater(self.idle_s, self._close_old)
-
-    def forget(self, connection: ServerConnection) -> None:
-        """One of them has been closed."""
-        self._waiting.remove(connection)
-
-    def _close_old(self) -> None:
-        self._purge = None
-        assert self.idle_s is not None
-        waiting, now = self._waiting, self._clock.seconds()
-        while waiting and waiting[0].idle_since + self.idle_s <= now:
-            waiting[0].close()
-        if waiting:
-            self._purge = self._clock.callLater(waiting[0].idle_since + self.idle_s - now, self._close_old)
-
-    def close(self) -> None:
-        """Close all of them."""
-        if self._purge is not None:
-            self._purge.cancel()
-            self._purge = None
-        while self._waiting:
-            self._waiting[-1].close()

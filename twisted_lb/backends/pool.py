@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from typing import Protocol
 from weakref import WeakSet
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from twisted_lb.api import IBalancer, IServer
-from twisted_lb.backends.http_connection import HttpBackend, Idle
+from twisted_lb.backends.http_connection import HttpBackend
+from twisted_lb.backends.idle import Idle, belongs_to_one_client, key_for
 from twisted_lb.backends.outgoing import Outgoing
 from twisted_lb.backends.queue import Queue
 from twisted_lb.backends.target import Target
@@ -59,6 +61,11 @@ class Server:
     def __repr__(self) -> str:
         return f"<Server {self.name} {self.target}>"
 
+    def pool(self, clock: IReactorTime, http: HttpBackend) -> None:
+        """Keep idle connections from now on; to be called when its settings are in force."""
+        private = http.reuse == "never" or self.sender is not None or belongs_to_one_client(self.outgoing)
+        self.idle = Idle(clock, http.maximum, http.idle_s, private, key_for(self.target, self.outgoing))
+
 
 class Preface(Protocol):
     """Makes what a server gets before the client's bytes."""
@@ -78,7 +85,7 @@ class Load:
     """What a backend carries, and hands on to the one that takes its place at a reload.
 
     ``connections``: sessions that have chosen, or wait to choose, one of its servers. ``queue``: those that wait for a
-    slot, longest first. ``backend``: the one whose servers they get. ``backends``: all that sessions may still use.
+    slot. ``backend``: the one whose servers they get. ``backends``: all that sessions may still use.
     """
 
     __slots__ = ("backend", "backends", "connections", "handing_out", "queue")
@@ -92,7 +99,10 @@ class Load:
 
 
 class Backend:
-    """One backend. ``load`` and ``queue``: see ``Load``; those of ``before``, if it takes the place of that one."""
+    """One backend. ``load`` and ``queue``: see ``Load``; those of ``before``, if it takes the place of that one.
+
+    ``maxqueue``: how many may wait in the queue; 0 for any number.
+    """
 
     _log = Logger()
 
@@ -106,6 +116,7 @@ class Backend:
         redispatch: int = -1,
         before: "Backend | None" = None,
         http: HttpBackend | None = None,
+        maxqueue: int = 0,
     ) -> None:
         self.name = name
         self.servers = tuple(servers)
@@ -113,6 +124,7 @@ class Backend:
         self.http = HttpBackend() if http is None else http
         self.retries = retries
         self.redispatch = redispatch
+        self.maxqueue = maxqueue
         self.load: Load = Load(self) if before is None else before.load
         self.load.backends.add(self)
         self.queue = self.load.queue
@@ -138,6 +150,9 @@ class Backend:
         """Take note of the servers' states, weights and limits; to be called when they have changed."""
         self._usable = tuple(server for server in self.servers if server.weight and server.up)
         self._unlimited = not any(server.maxconn for server in self._usable)
+        for server in self.servers:
+            if server.idle is not None:
+                server.idle.use(server.up and server.weight > 0)
 
     def candidates(self, besides: Server | None = None) -> Sequence[Server]:
         """The usable servers with a free slot, in the configuration's order; without ``besides`` if others remain."""
@@ -168,17 +183,29 @@ class Backend:
         self.take(server)
         return server
 
+    def choose_this(self, server: Server) -> bool:
+        """Take a slot of ``server`` without asking the balancer; returns whether it could be chosen."""
+        if server not in self._usable or (server.maxconn and server.connections >= server.maxconn):
+            return False
+        self.take(server)
+        return True
+
     @property
     def usable(self) -> bool:
         """Whether there is any server that is up and may be chosen, be it full or not."""
         return bool(self._usable)
+
+    @property
+    def queue_full(self) -> bool:
+        """Whether nobody else may wait for a slot."""
+        return 0 < self.maxqueue <= len(self.queue)
 
     def take(self, server: Server) -> None:
         """Count one connection to ``server``."""
         server.connections += 1
 
     def give_back(self, server: Server) -> None:
-        """One connection to ``server`` less; whoever waited longest in the queue gets the slot."""
+        """One connection to ``server`` less; whoever comes first in the queue gets the slot."""
         server.connections -= 1
         if self.queue:
             self.load.backend._hand_out()

@@ -70,7 +70,8 @@ class Exchange:
 
     ``last_client``, ``last_server``: when either of them last sent something. ``request_done``: the request has been
     sent whole. ``full``: the server takes no more of it for now. ``response``: its head, once it has come. ``spoilt``:
-    the server said more than its response.
+    the server said more than its response. ``reused``: the connection has carried other requests before. ``replayed``:
+    the request was sent once already, over such a connection, which turned out to be closed.
     """
 
     __slots__ = (
@@ -94,10 +95,12 @@ class Exchange:
         "last_client",
         "last_server",
         "owner",
+        "replayed",
         "request",
         "request_done",
         "response",
         "response_done",
+        "reused",
         "spoilt",
     )
 
@@ -106,7 +109,7 @@ class Exchange:
         self.request = request
         self.connection: ServerConnection | None = None
         self.response: ResponseHead | None = None
-        self.response_done = self.spoilt = self.client_keeps = self.full = False
+        self.response_done = self.spoilt = self.client_keeps = self.full = self.reused = self.replayed = False
         self.bytes_in = request.length
         self.bytes_out = 0
         self.last_client = self.last_server = moment.now
@@ -135,6 +138,7 @@ class Exchange:
         self._settings = settings
         self.last_server = self._moment.now
         connection.asker = self
+        self.reused = connection.used > 0
         connection.used += 1
         connection.transport.write(forwarder.request_upstream(self.request))
 
@@ -314,13 +318,17 @@ class Exchange:
     def reusable(self) -> bool:
         """Whether the server's connection can carry another request."""
         response = self.response
-        return response is not None and response.keep_alive and self.request_done and not self.spoilt
+        if response is None or not response.keep_alive or self.spoilt:
+            return False
+        return self.request_done and not self.full  # what the server has not taken yet, it may never take
 
     @property
     def replayable(self) -> bool:
         """Whether the request may be sent once more, on another connection: it changes nothing, and it has no body."""
         request = self.request
-        return request.method in _SAFE and request.framing is _NONE and self.response is None and not self._rest
+        if request.method not in _SAFE or request.framing is not _NONE:
+            return False
+        return self.response is None and not self._rest and not self._interim
 
     def drop_server(self) -> None:
         """Close the server's connection."""
