@@ -16,13 +16,15 @@ class Stage(IntEnum):
     VALIDATION = 3
     POLICY = 4
     TARPIT = 5
-    BALANCE = 6
-    QUEUE = 7
-    CONNECT = 8
-    RESPONSE = 9
+    BODY = 6
+    """HTTP: body filters look at the request, and with ``buffer_request`` its body has to come first."""
+    BALANCE = 7
+    QUEUE = 8
+    CONNECT = 9
+    RESPONSE = 10
     """HTTP: waiting for the head of the server's response."""
-    RELAY = 10
-    ACCESS_LOG = 11
+    RELAY = 11
+    ACCESS_LOG = 12
 
 
 class Cause(Enum):
@@ -46,6 +48,7 @@ _PHASES = {
     Stage.VALIDATION: "R",
     Stage.POLICY: "R",
     Stage.TARPIT: "T",
+    Stage.BODY: "R",
     Stage.BALANCE: "C",
     Stage.QUEUE: "Q",
     Stage.CONNECT: "C",
