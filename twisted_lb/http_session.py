@@ -206,6 +206,11 @@ class HttpSession(Session):
         self._arm(self.frontend.timers.tarpit)
         return None
 
+    # Body: filters look at the request, and all of it may have to be here
+
+    def _enter_body(self) -> Event | None:
+        return PASSED
+
     # Balance: a client that has logged in on a connection stays with it
 
     def _enter_balance(self) -> Event | None:
