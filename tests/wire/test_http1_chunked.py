@@ -153,6 +153,6 @@ def test_the_time_is_linear_in_the_length() -> None:
             best = min(best, time.perf_counter() - start)
         return best
 
-    for grow in (lambda size: b"1\r\na\r\n" * size, lambda size: b"1;a=b\r\na\r\n" * size):
+    for chunk in (b"1\r\na\r\n", b"1;a=b\r\na\r\n"):
         for step in (1 << 20, 64):
-            assert seconds(grow(16_000), step) < 5 * 16 * seconds(grow(1000), step) + 0.002
+            assert seconds(chunk * 16_000, step) < 5 * 16 * seconds(chunk * 1000, step) + 0.002

@@ -92,7 +92,7 @@ def agreement(data: bytes, how: Http1Settings) -> None:
         return
     assert isinstance(answer, RequestHead)
     assert answer.length == careful.length
-    if match is not None and not careful.violations:
+    if match is not None and not careful.violations and how.odd_names != "delete":
         assert answer.raw == data[match.start(1) : match.end()]
 
 
