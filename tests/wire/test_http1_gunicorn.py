@@ -45,6 +45,8 @@ STRICTER = {
     "pp_05": "http1-empty-lines",
     # gunicorn takes the end of the data for the end of a body that was announced to be longer.
     "099": "more",
+    # gunicorn hides Content_Length and Transfer_Encoding from its applications; here they are not passed on.
+    "040": "headers",
     # gunicorn changes the method to capitals by a setting; a method is case-sensitive.
     "031compat": "method",
 }
