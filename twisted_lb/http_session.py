@@ -247,8 +247,9 @@ class HttpSession(Session):
             connection = None
             if self._own is not None:
                 connection = self._own.take(idle)
-            if connection is None and len(idle) and not idle.private:
-                connection = self._shared(idle, replayable)
+            if connection is None and not idle.private:
+                plain = idle.key_of is None and (replayable or self.requests > 1)
+                connection = idle.take() if plain else self._shared(idle, replayable)
             if connection is None or replayable or not connection.stale:
                 return connection
             connection.close()  # the server was faster, and this request could not be sent again
@@ -328,6 +329,14 @@ class HttpSession(Session):
         if not exchange.request_done:
             self._send_body(exchange)
         return None
+
+    def pause_client(self) -> None:
+        """See ``ExchangeOwner``."""
+        self.client.pauseProducing()
+
+    def resume_client(self) -> None:
+        """See ``ExchangeOwner``."""
+        self.client.resumeProducing()
 
     def _send_body(self, exchange: Exchange) -> None:
         """Send what of the body is here, and have the client's read that brings the rest."""

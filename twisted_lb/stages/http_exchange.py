@@ -38,6 +38,12 @@ class ExchangeOwner(Protocol):
 
     client: Any
 
+    def pause_client(self) -> None:
+        """Read no more from the client: the server takes no more of the request."""
+
+    def resume_client(self) -> None:
+        """Read from the client again."""
+
     def response_begun(self) -> None:
         """The head of the response is about to be sent to the client."""
 
@@ -73,6 +79,9 @@ class Exchange:
     the server said more than its response. ``reused``: the connection has carried other requests before. ``replayed``:
     the request was sent once already, over such a connection, which turned out to be closed.
     """
+
+    plain = True
+    """Bodies pass through as they are: nothing looks at them, and they are not held."""
 
     __slots__ = (
         "_body_in",
@@ -131,8 +140,10 @@ class Exchange:
 
     # The request
 
-    def start(self, connection: ServerConnection, forwarder: Forwarder, settings: Http1Settings) -> None:
-        """Send the request's head; the body follows through ``request_data``."""
+    def start(
+        self, connection: ServerConnection, forwarder: Forwarder, settings: Http1Settings, head: bytes | None = None
+    ) -> None:
+        """Send the request's head; the body follows through ``request_data``. ``head``: another one than usual."""
         self.connection = connection
         self.forwarder = forwarder
         self._settings = settings
@@ -140,7 +151,7 @@ class Exchange:
         connection.asker = self
         self.reused = connection.used > 0
         connection.used += 1
-        connection.transport.write(forwarder.request_upstream(self.request))
+        connection.transport.write(forwarder.request_upstream(self.request) if head is None else head)
 
     def request_data(self, data: bytes) -> bytes:
         """Send what of ``data`` belongs to the request's body. Returns: the rest."""
@@ -176,13 +187,13 @@ class Exchange:
         """See ``Asker``."""
         self.full = True
         if not self.request_done:
-            self.owner.client.pauseProducing()
+            self.owner.pause_client()
 
     def server_drained(self) -> None:
         """See ``Asker``."""
         self.full = False
         if not self.request_done:
-            self.owner.client.resumeProducing()
+            self.owner.resume_client()
 
     # The response
 
