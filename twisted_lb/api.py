@@ -37,6 +37,8 @@ __all__ = [
     "HttpRecord",
     "IAccessLog",
     "IBalancer",
+    "IBodyFilter",
+    "IBodyStream",
     "IObserver",
     "IPolicy",
     "IProxyCodec",
@@ -187,6 +189,48 @@ class IObserver(Interface):
         """``server`` (an ``IServer``) of the frontend's backend, whose name is ``backend``, has gone ``"up"`` or
         ``"down"``; ``reason`` is for people. Called after the change; servers begin up.
         """
+
+
+class IBodyFilter(Interface):
+    """Looks at the messages of HTTP mode and may change their bodies; one object per entry of a frontend's
+    ``body_filters``.
+
+    ``facts.http`` is the request's head, ``response`` the response's: their ``headers`` may be edited here, and only
+    here, for the heads are sent before the bodies. Length and framing are written anew; leave them alone.
+    """
+
+    def filter_request(facts: Any) -> Any:
+        """Called once per request, also for one without a body, before a server is chosen.
+
+        Returns: an ``IBodyStream`` for its body, ``None`` to let the body pass as it is, or ``Deny``.
+        """
+
+    def filter_response(facts: Any, response: Any) -> Any:
+        """Called once per response that a server gives, but not for 1xx, and not when the protocol changes.
+
+        Returns: as ``filter_request``. A response that has no body (to HEAD, 204, 304) loses its Content-Length if a
+            stream is returned that does not keep the length.
+        """
+
+
+class IBodyStream(Interface):
+    """One body on its way through a filter, without its framing, in pieces of any size.
+
+    What each call returns is bytes, or a list or tuple of them, 1 MiB at most; or ``Deny``: the client gets that answer
+    if it has no part of the response yet, and is cut off if it has. Raising, or returning anything else, ends this
+    exchange likewise, with 500. Nothing is called after that.
+    """
+
+    keeps_length: bool = Attribute(
+        "True promises as many bytes in all as came in, and never more than came so far: Content-Length then stays. "
+        "Otherwise the body is sent in chunks, or until the connection closes to clients of HTTP/1.0."
+    )
+
+    def feed(data: bytes) -> Any:
+        """Return what is to go on of ``data``, never empty, and of what came before."""
+
+    def end() -> Any:
+        """Return what is left; called once when the body has come whole, and not if it never does."""
 
 
 class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):

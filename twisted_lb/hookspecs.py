@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pluggy
 
-from twisted_lb.api import IAccessLog, IBalancer, IObserver, IPolicy, IProxyCodec, IValidator, Supply
+from twisted_lb.api import IAccessLog, IBalancer, IBodyFilter, IObserver, IPolicy, IProxyCodec, IValidator, Supply
 
 hookspec = pluggy.HookspecMarker("twisted_lb")
 
@@ -87,5 +87,20 @@ def lb_observers() -> Mapping[str, Supply[IObserver]]:
     Gives: name -> Supply whose ``build(options)`` returns an IObserver, built once per entry.
     Fails: raising here stops the start. Raising in a method is counted and logged; the connection is unharmed.
     Cost: three calls per connection on the reactor's thread; a frontend without observers pays nothing.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def lb_body_filters() -> Mapping[str, Supply[IBodyFilter]]:
+    """Supply body filters, keyed by the name that an entry of a frontend's ``body_filters`` uses; HTTP mode only.
+
+    Called: at start-up and at each reload; never per request.
+    Combined: all answers merged; a name supplied twice is a ConfigError that names both plugins.
+    Gives: name -> Supply whose ``build(options)`` returns an IBodyFilter, built once per entry.
+    Fails: raising here stops the start. Raising in a method of a filter or of its stream, answering nonsense, or
+        returning more than 1 MiB at once ends that exchange: with 500, or cut off once the response has begun.
+    Cost: two calls per exchange, and one per piece of a body that it filters, on the reactor's thread; a body that no
+        filter wants takes the same path as without filters.
     """
     raise NotImplementedError

@@ -18,7 +18,18 @@ from zope.interface.interface import InterfaceClass, Method
 from zope.interface.verify import verifyObject
 
 from twisted_lb import hookspecs
-from twisted_lb.api import IAccessLog, IBalancer, IObserver, IPolicy, IProxyCodec, IValidator, Options, Stage, Supply
+from twisted_lb.api import (
+    IAccessLog,
+    IBalancer,
+    IBodyFilter,
+    IObserver,
+    IPolicy,
+    IProxyCodec,
+    IValidator,
+    Options,
+    Stage,
+    Supply,
+)
 from twisted_lb.config.convert import convert
 from twisted_lb.config.hints import nearest, quoted
 from twisted_lb.config.model import Use
@@ -27,7 +38,9 @@ from twisted_lb.errors import ConfigError
 GROUP = "twisted_lb"
 """The entry point group in which installed distributions announce their plugins."""
 
-KindName: TypeAlias = Literal["balancers", "policies", "validators", "proxy_codecs", "access_logs", "observers"]
+KindName: TypeAlias = Literal[
+    "balancers", "policies", "validators", "proxy_codecs", "access_logs", "observers", "body_filters"
+]
 T = TypeVar("T")
 
 
@@ -47,6 +60,7 @@ KINDS: Mapping[KindName, Kind] = {
     "proxy_codecs": Kind("PROXY codec", IProxyCodec),
     "access_logs": Kind("access log", IAccessLog, frozenset({"none"})),
     "observers": Kind("observer", IObserver),
+    "body_filters": Kind("body filter", IBodyFilter),
 }
 
 
@@ -94,6 +108,8 @@ class PluginHost:
     def build(self, kind: Literal["access_logs"], use: Use, where: str = "") -> Built[IAccessLog]: ...
     @overload
     def build(self, kind: Literal["observers"], use: Use, where: str = "") -> Built[IObserver]: ...
+    @overload
+    def build(self, kind: Literal["body_filters"], use: Use, where: str = "") -> Built[IBodyFilter]: ...
     @overload
     def build(self, kind: KindName, use: Use, where: str = "") -> Built[Any]: ...
     def build(self, kind: KindName, use: Use, where: str = "") -> Built[Any]:
