@@ -152,6 +152,8 @@ class HttpSession(Session):
             self._arm(self.frontend.timers.http_request)
         else:
             self._arm(self.frontend.timers.http_keep_alive)
+            if len(self._peeked) <= PIPELINED_LIMIT:
+                self.client.resumeProducing()
         if self._client_ended and not self._peeked:
             self._close_client()
             return None
@@ -564,7 +566,10 @@ class HttpSession(Session):
                 self._peeked = data
                 if self.requests:
                     self._arm(self.frontend.timers.http_request)
-            self.advance_if(self._read_head())
+            if self._blocked_since:
+                self.client.pauseProducing()
+            else:
+                self.advance_if(self._read_head())
         else:
             super().dataReceived(data)
 
@@ -613,8 +618,10 @@ class HttpSession(Session):
         exchange = self.exchange
         if exchange is not None and exchange.connection is not None:
             exchange.connection.transport.resumeProducing()
-        elif exchange is None and self.stage is _VALIDATION and self._peeked and not self._closing:
-            self.advance_if(self._read_head())
+        elif exchange is None and self.stage is _VALIDATION and not self._closing:
+            self.client.resumeProducing()
+            if self._peeked:
+                self.advance_if(self._read_head())
 
     def stopProducing(self) -> None:
         """See ``IPushProducer``; ``connectionLost`` says the same."""

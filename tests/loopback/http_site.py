@@ -201,15 +201,19 @@ class Site:
 
     def turn(self) -> None:
         self.running.turn()
-        for one in (*self.upstreams, *self.clients):
-            one.turn()
+        self._turn_others()
+
+    def _turn_others(self) -> None:
+        for upstream in self.upstreams:
+            upstream.turn()
+        for client in self.clients:
+            client.turn()
 
     def until(self, probe: Callable[[], Any], what: str) -> None:
         """Let everything happen until ``probe`` answers something true."""
 
         def turned() -> Any:
-            for one in (*self.upstreams, *self.clients):
-                one.turn()
+            self._turn_others()
             return probe()
 
         self.running.until(turned, what)
@@ -227,5 +231,7 @@ class Site:
             self.turn()
 
     def close(self) -> None:
-        for one in (*self.clients, *self.upstreams):
-            one.close()
+        for client in self.clients:
+            client.close()
+        for upstream in self.upstreams:
+            upstream.close()
