@@ -9,6 +9,8 @@ The map of this package; imports only ever point up this list, and a connection 
 - ``wire``         bytes to values and back, without Twisted and without a clock
 - ``networks``     sets of networks and addresses
 - ``turns``        taking turns according to weights
+- ``patterns``     regular expressions that take linear time
+- ``routing``      where a request or a connection goes: the first route that takes it
 - ``api``          the front desk: all that a plugin may import
 - ``hookspecs``    every hook
 - ``config``       one TOML file read into frozen structs

@@ -1,7 +1,16 @@
-"""The only answers that a stage or a plugin gives about a connection."""
+"""The only answers that a stage or a plugin gives about a connection, or in HTTP mode about a request.
 
+Texts of fields and targets may be ``str``, which is sent as UTF-8, or bytes; what cannot stand in a head is refused
+when it is answered with.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
+
+Text: TypeAlias = str | bytes
+HttpFields: TypeAlias = Sequence[tuple[Text, Text]]
+"""Names and values of HTTP fields, in their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,9 +20,14 @@ class Allow:
 
 @dataclass(frozen=True, slots=True)
 class Deny:
-    """End this connection. ``reason``: a few words for the log."""
+    """End this connection; in HTTP mode, answer this request with an error page. ``reason``: a few words for the log.
+
+    ``status``, ``fields``: of the answer, such as 429 and ``[("Retry-After", "10")]``; in TCP mode they mean nothing.
+    """
 
     reason: str
+    status: int = 403
+    fields: HttpFields = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +41,42 @@ class NeedMore:
     at_least: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """HTTP: answer this request with that, and ask no server. ``reason``: a few words for the log.
+
+    Length, ``Connection`` and ``Date`` are not among ``fields``: they are added.
+    """
+
+    status: int = 200
+    body: bytes = b""
+    fields: HttpFields = (("Content-Type", "text/plain; charset=utf-8"),)
+    reason: str = "answered by a policy"
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """HTTP: send the client to ``location``. ``reason``: a few words for the log."""
+
+    location: Text
+    status: Literal[301, 302, 303, 307, 308] = 302
+    fields: HttpFields = ()
+    reason: str = "redirected by a policy"
+
+
+@dataclass(frozen=True, slots=True)
+class Tarpit:
+    """HTTP: as ``Deny``, but only after the frontend's ``timeouts.tarpit``, so that asking often is of no use."""
+
+    reason: str
+    status: int = 500
+    fields: HttpFields = ()
+
+
 ALLOW = Allow()
 NEED_MORE = NeedMore()
 
 Verdict: TypeAlias = Allow | Deny | NeedMore
+"""About bytes, or about a connection."""
+HttpVerdict: TypeAlias = Answer | Redirect | Tarpit
+"""About a request; where there is none, such an answer is a defect of the plugin."""

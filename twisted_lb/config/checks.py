@@ -16,6 +16,7 @@ from twisted_lb.config.addresses import (
     parse_server,
 )
 from twisted_lb.config.checks_bind import check_bind_network, check_frontend_tcp
+from twisted_lb.config.checks_http import check_http_backend, check_http_backends, check_http_frontend
 from twisted_lb.config.checks_server import check_server_network, check_source
 from twisted_lb.config.convert import INVALID, join
 from twisted_lb.config.hints import unknown_name
@@ -45,9 +46,12 @@ def problems_in(config: Config) -> Iterator[str]:
                 listeners.append((_network_of(bind), bind_where, parsed))
             yield from _check_accept_proxy(f"{bind_where}.accept_proxy", bind.accept_proxy)
         yield from check_frontend_tcp(where, frontend)
+        yield from check_http_frontend(where, frontend, config)
     yield from _check_clashes(listeners)
     for where, backend in _entries(config.backends, "backends"):
         yield from _check_backend(where, backend)
+        yield from check_http_backend(where, backend)
+    yield from check_http_backends(config)
     yield from _check_timeouts("defaults.timeouts", config.defaults.timeouts)
     yield from _check_access_log("defaults.access_log", config.defaults.access_log)
 

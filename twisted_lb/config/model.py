@@ -81,6 +81,7 @@ Balancer = Annotated[Use, Meta(extra={"supplies": "balancers"})]
 Policy = Annotated[Use, Meta(extra={"supplies": "policies"})]
 Validator = Annotated[Use, Meta(extra={"supplies": "validators"})]
 Observer = Annotated[Use, Meta(extra={"supplies": "observers"})]
+BodyFilter = Annotated[Use, Meta(extra={"supplies": "body_filters"})]
 AccessLog = Annotated[AccessLogUse, Meta(extra={"supplies": "access_logs"})]
 
 
@@ -101,6 +102,9 @@ FieldValue = Annotated[
         extra={"expected": "the value of an HTTP field, without control characters"},
     ),
 ]
+
+
+Texts = Annotated[list[str], Meta(extra={"single": True})]
 
 
 class FrontendTimeouts(Section, frozen=True, kw_only=True):
@@ -351,18 +355,19 @@ class BufferRequest(Section, frozen=True, kw_only=True):
 
 
 class Route(Section, frozen=True, kw_only=True):
-    """An entry of ``routes``: all that is given must hold; ``backend``: where the request, or connection, goes then.
+    """An entry of ``routes``: all that is given must hold; see ``routing.Rule``.
 
-    ``host``: exact, or ``*.example.org``. ``path``: exact; ``path_prefix``; ``path_regex``: of the whole path.
-    ``headers``, ``facts``: name and value; ``*`` for any value.
+    ``backend``: where the request, or connection, goes then. ``refuse``: in its place, that it goes nowhere; a status
+    is that of the answer.
     """
 
-    backend: str
-    host: list[str] = msgspec.field(default_factory=list)
-    path: list[str] = msgspec.field(default_factory=list)
-    path_prefix: list[str] = msgspec.field(default_factory=list)
+    backend: str | None = None
+    refuse: bool | Annotated[int, Meta(ge=400, le=599)] = False
+    host: Texts = []
+    path: Texts = []
+    path_prefix: Texts = []
     path_regex: str | None = None
-    method: list[str] = msgspec.field(default_factory=list)
+    method: Texts = []
     headers: dict[FieldName, str] = {}
     facts: dict[str, str] = {}
 
@@ -404,6 +409,7 @@ class Frontend(Section, frozen=True, kw_only=True):
     reject_unknown_hosts: bool = False
     min_rate: MinRate | None = None
     buffer_request: bool | BufferRequest = False
+    body_filters: list[BodyFilter] = []
 
 
 class Server(Section, frozen=True, kw_only=True):
