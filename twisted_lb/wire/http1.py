@@ -5,6 +5,7 @@
 - ``http1_headers``: fields, found and edited in the bytes
 - ``http1_body`` and ``http1_chunked``: where bodies end
 - ``http1_forward`` and ``http1_speak``: what goes to the server and back to the client, and who speaks for whom
+- ``http1_plain``: heads in which there is nothing to decide
 - ``http1_grammar``, ``http1_target`` and ``http1_framing``: what the parts of a head look like and mean
 - ``http1_lines``, ``http1_explain`` and ``http1_explain_response``: the careful reading, for heads that are refused
 

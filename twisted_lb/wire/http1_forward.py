@@ -89,17 +89,23 @@ class ForwardPlan:
         return Forwarder(self, Speaker(self.settings.speaking, client, port, secure=secure, excepted=excepted))
 
 
+_NOTHING_BEFORE: dict[bytes, Sequence[bytes]] = {}
 _VERSIONS = (b"1.0", b"1.1")
 
 
 class Forwarder:
     """What is constant for one client's connection."""
 
-    __slots__ = ("plan", "speaker")
+    __slots__ = ("_request_tail", "_responses_pass", "plan", "speaker")
 
     def __init__(self, plan: ForwardPlan, speaker: Speaker) -> None:
         self.plan = plan
         self.speaker = speaker
+        request, response, via = plan.request, plan.response, plan.via[b"1.1"]
+        close = b"Connection: close\r\n" if plan.settings.close_server else b""
+        self._request_tail = None if request.removed else via + request.lines + close
+        """What plain requests end with, behind what is said about the client; ``None``: they are edited otherwise."""
+        self._responses_pass = not (response.removed or response.lines or via)
 
     def request_upstream(
         self, head: RequestHead, *, framing: Framing | None = None, content_length: int = 0, expect: bool = True
@@ -110,6 +116,12 @@ class Forwarder:
         ``expect``: pass ``Expect: 100-continue`` on if the client sent it.
         """
         headers, raw, fields_at, marks = head.edited_headers, head.raw, head.fields_at, head.marks
+        if head.plain and headers is None and framing is None and self._request_tail is not None:
+            end = self.speaker.lines(head.authority, _NOTHING_BEFORE) + self._request_tail
+            if marks:
+                mark = marks[0]
+                return b"%b%b%b\r\n" % (raw[: mark.start], raw[mark.end : -2], end)
+            return b"%b%b\r\n" % (raw[:-2], end) if end else raw
         anew = framing is not None or head.form is not Form.ORIGIN or not head.authority or headers is not None
         if anew:
             if headers is not None:
@@ -181,6 +193,9 @@ class Forwarder:
         the length that the server named. ``keep_alive``: the connection to the client stays open.
         """
         headers, raw, fields_at, marks = head.edited_headers, head.raw, head.fields_at, head.marks
+        plain = head.plain and self._responses_pass and keep_alive
+        if plain and headers is None and framing is None and request.version == b"1.1":
+            return raw
         sent = downstream_framing(head, request) if framing is None else framing
         end = b""
         if framing is not None or headers is not None or sent is not head.framing or _has_odd_framing(head):

@@ -17,6 +17,7 @@ from twisted_lb.wire.http1_explain import FRAMING_NAMES, WITHOUT_BODY_IN_HTTP10,
 from twisted_lb.wire.http1_framing import MAX_LENGTH_DIGITS, Framing
 from twisted_lb.wire.http1_grammar import LENIENT_TARGET, fields_pattern, partial_request_pattern, request_pattern
 from twisted_lb.wire.http1_headers import Headers
+from twisted_lb.wire.http1_plain import PLAIN_REQUEST
 from twisted_lb.wire.http1_settings import STRICT, Http1Settings
 from twisted_lb.wire.http1_target import (
     IS_WEBSOCKET_KEY,
@@ -39,6 +40,9 @@ REQUEST_FIELDS = fields_pattern(
 """What decides on framing and routing, belongs to one connection only, or speaks for the client."""
 _ODD_NAME = re.compile(rb"\n[0-9A-Za-z\-]*+[^0-9A-Za-z\-:\r]")
 _NO_OPTIONS: frozenset[bytes] = frozenset()
+_KEEP_ALIVE = frozenset((b"keep-alive",))
+# Looking a member up on its Enum is a call of a Python function on 3.11.
+_ORIGIN, _NO_BODY = Form.ORIGIN, Framing.NONE
 
 
 class Mark(msgspec.Struct, gc=False):
@@ -90,11 +94,19 @@ class RequestHead(msgspec.Struct, gc=False):
     """For forwarding: the lines that do not simply pass. Host and a plain framing field do."""
     fields_at: int
     """For forwarding: where the fields begin in ``raw``."""
-    folded: bytes
-    """``raw`` in small letters, to look fields up in."""
+    _folded: bytes = b""
     violations: tuple[tuple[str, int], ...] = ()
     """Rule and offset of what ``accept_invalid`` let through."""
+    plain: bool = False
+    """For forwarding: nothing in it needs to be changed, but for ``marks``; see ``http1_plain``."""
     _headers: Headers | None = None
+
+    @property
+    def folded(self) -> bytes:
+        """``raw`` in small letters, to look fields up in."""
+        if not self._folded:
+            self._folded = self.raw.lower()
+        return self._folded
 
     @property
     def path(self) -> bytes:
@@ -128,6 +140,11 @@ def parse_request(data: bytes, start: int = 0, settings: Http1Settings = STRICT)
     Raises: Http1Error, and nothing else, whatever the bytes; its offset counts from ``start``.
     Cost: linear in the head's length. Keeps no state, so cuts cannot matter.
     """
+    match = PLAIN_REQUEST.match(data, start)
+    if match is not None and settings.odd_names == "preserve":
+        plain = _read_plain(data, match, start, settings)
+        if plain is not None:
+            return plain
     match = request_pattern(settings.max_empty_lines).match(data, start)
     if match is not None:
         first, end = match.start(1), match.end()
@@ -143,6 +160,48 @@ def parse_request(data: bytes, start: int = 0, settings: Http1Settings = STRICT)
         if partial.match(data, start) is not None:
             return NEED_MORE
     return _read_carefully(data, start, settings)
+
+
+def _read_plain(data: bytes, match: re.Match[bytes], start: int, settings: Http1Settings) -> RequestHead | None:
+    """Read a head that ``PLAIN_REQUEST`` has matched; ``None`` if it is too long, or Host turns out to be none."""
+    end = match.end()
+    length, lines = end - start, settings.max_fields + 2
+    if length > settings.max_head_bytes or (length >= 4 * lines and data.count(b"\n", start, end) > lines):
+        return None
+    method, target, _, host = match.group(1, 2, 3, 4)
+    authority = read_authority(host.lower())
+    if authority is None:
+        return None
+    marks: list[Mark] = []
+    options = _NO_OPTIONS
+    first, last = match.span(5)
+    if first >= 0:
+        marks = [Mark(b"connection", first - start, last - start)]
+        options = _KEEP_ALIVE
+    return RequestHead(
+        data if length == len(data) else data[start:end],
+        method,
+        target,
+        b"1.1",
+        _ORIGIN,
+        target,
+        authority.text,
+        authority.host,
+        authority.port,
+        _NO_BODY,
+        -1,
+        True,
+        options,
+        b"",
+        b"",
+        False,
+        length,
+        marks,
+        match.start(3) - start,
+        b"",
+        (),
+        True,
+    )
 
 
 def _read_carefully(data: bytes, start: int, settings: Http1Settings) -> RequestHead | NeedMore:

@@ -15,6 +15,7 @@ from twisted_lb.wire.http1_explain_response import explain_response, websocket_a
 from twisted_lb.wire.http1_framing import MAX_LENGTH_DIGITS, Framing
 from twisted_lb.wire.http1_grammar import fields_pattern, partial_response_pattern, response_pattern
 from twisted_lb.wire.http1_headers import Headers
+from twisted_lb.wire.http1_plain import PLAIN_RESPONSE
 from twisted_lb.wire.http1_request import Mark, RequestHead
 from twisted_lb.wire.http1_settings import STRICT, Http1Settings
 from twisted_lb.wire.http1_target import offers_websocket, read_options, read_protocols
@@ -26,6 +27,9 @@ RESPONSE_FIELDS = fields_pattern(
     )
 )
 _NO_OPTIONS: frozenset[bytes] = frozenset()
+_LENGTH = Framing.LENGTH
+_WITHOUT_PLAIN = frozenset((b"HEAD", b"CONNECT"))
+"""Methods whose responses have no body, or need not have one."""
 _FRAMING_NAMES = frozenset((b"content-length", b"transfer-encoding"))
 
 
@@ -58,11 +62,19 @@ class ResponseHead(msgspec.Struct, gc=False):
     """For forwarding: the lines that do not simply pass."""
     fields_at: int
     """For forwarding: where the fields begin in ``raw``."""
-    folded: bytes
-    """``raw`` in small letters, to look fields up in."""
+    _folded: bytes = b""
     violations: tuple[tuple[str, int], ...] = ()
     """Rule and offset of what ``accept_invalid`` let through."""
+    plain: bool = False
+    """For forwarding: nothing in it needs to be changed, but for ``marks``; see ``http1_plain``."""
     _headers: Headers | None = None
+
+    @property
+    def folded(self) -> bytes:
+        """``raw`` in small letters, to look fields up in."""
+        if not self._folded:
+            self._folded = self.raw.lower()
+        return self._folded
 
     @property
     def headers(self) -> Headers:
@@ -86,6 +98,32 @@ def parse_response(
     Returns: ``NeedMore`` while the head is not whole and nothing in it is wrong yet.
     Raises: Http1Error with status 502, and nothing else, whatever the bytes.
     """
+    match = PLAIN_RESPONSE.match(data, start)
+    if match is not None and request.method not in _WITHOUT_PLAIN:
+        end = match.end()
+        length, lines = end - start, settings.max_fields + 2
+        few = length < 4 * lines or data.count(b"\n", start, end) <= lines
+        if few and length <= settings.max_head_bytes:
+            code, reason, _, content_length = match.group(1, 2, 3, 4)
+            return ResponseHead(
+                data if length == len(data) else data[start:end],
+                b"1.1",
+                int(code),
+                reason,
+                _LENGTH,
+                int(content_length),
+                True,
+                False,
+                False,
+                _NO_OPTIONS,
+                b"",
+                length,
+                [],
+                match.start(3) - start,
+                b"",
+                (),
+                True,
+            )
     match = response_pattern().match(data, start)
     if match is not None:
         end = match.end()

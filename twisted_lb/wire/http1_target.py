@@ -71,7 +71,7 @@ def read_authority(text: bytes) -> Authority | None:
         return None
     if host[-1] == 0x2E:
         host = host[:-1]
-    return Authority(host, port, text) if host else None
+    return Authority(host, port, text) if host and host[-1] != 0x2E else None
 
 
 def _is_ipv6(text: bytes) -> bool:
