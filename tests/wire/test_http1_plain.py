@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.wire.http1_corpus.cases import request_cases, response_cases
+from tests.wire.http1_corpus.cases import Case, request_cases, response_cases
 from twisted_lb.wire.http1 import (
     Edit,
     ForwardPlan,

@@ -1,8 +1,8 @@
 """Heads in which there is nothing to decide: one regular expression reads them whole, and they pass as they are.
 
-Most requests and responses are such: one plain Host or Content-Length, and no field that belongs to the connection, says
-how a body is framed or speaks for the client, but for ``Connection: keep-alive``. Whatever is not, ``http1_request`` and
-``http1_response`` read; these here must come to the same result, and ``tests/wire/test_http1_plain.py`` holds them to it.
+Most requests and responses are such: one plain Host or Content-Length, and no field that belongs to the connection, is
+about framing or speaks for the client, but for ``Connection: keep-alive``. Whatever is not, ``http1_request`` and
+``http1_response`` read; these here must come to the same result, to which ``tests/wire/test_http1_plain.py`` holds them.
 
 Source: RFC 9112, sections 3.2, 6.3 and 9.3.
 """
