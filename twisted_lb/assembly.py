@@ -285,6 +285,7 @@ class _Assembler:
         validators = self.build(host, "validators", settings.validators)
         policies = self.build(host, "policies", settings.policies)
         observers = self.build(host, "observers", settings.observers)
+        filters = self.build(host, "body_filters", settings.body_filters)
         access_log = self.access_log(host, name)
         backend = self.made.backends.get(settings.backend)
         if backend is None:
@@ -295,7 +296,7 @@ class _Assembler:
         http = None
         if settings.mode == "http":
             with self.collected(f"frontends.{name}"):
-                http = http_frontend(config, name)
+                http = http_frontend(config, name, filters)
         frontend = Frontend(name, backend, timers, limit, validators, policies, observers, access_log, http)
         self.made.frontends[name] = frontend
         for index, bind in enumerate(settings.bind):

@@ -12,6 +12,8 @@ from twisted_lb.plugin_host import Built
 from twisted_lb.stages.access_log import AccessLog
 from twisted_lb.stages.admission import Limit
 from twisted_lb.stages.answers import Answers
+from twisted_lb.stages.body_exchange import Bodies
+from twisted_lb.stages.body_rate import LeastRate
 from twisted_lb.stages.relay_timers import IdleTimers
 from twisted_lb.wire.http1 import Forwarder, ForwardPlan, Http1Settings
 
@@ -20,7 +22,7 @@ class HttpFrontend:
     """What a frontend's settings say about HTTP.
 
     ``parsing``: how strictly requests are read. ``plans``: by backend's name. ``excepted``: the proxies whose word
-    about their clients counts.
+    about their clients counts. ``bodies``: ``None`` if they simply pass through. ``least_rate``: of requests' bodies.
     """
 
     def __init__(
@@ -29,9 +31,13 @@ class HttpFrontend:
         answers: Answers,
         plans: Mapping[str, ForwardPlan],
         excepted: Networks | None = None,
+        bodies: Bodies | None = None,
+        least_rate: LeastRate | None = None,
     ) -> None:
         self.parsing = parsing
         self.answers = answers
+        self.bodies = bodies
+        self.least_rate = least_rate
         self._plans = plans
         self._excepted = excepted
 

@@ -3,19 +3,25 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from msgspec import UnsetType
+
 from twisted_lb.backends.http_connection import HttpBackend
-from twisted_lb.config.model import Backend, Config, Fields, Forwarded, Frontend
+from twisted_lb.config.model import Backend, BufferRequest, Config, Fields, Forwarded, Frontend, MinRate
 from twisted_lb.errors import ConfigError
 from twisted_lb.frontend import HttpFrontend
 from twisted_lb.networks import Networks
 from twisted_lb.stages.answers import Answers
+from twisted_lb.stages.body_exchange import Bodies
+from twisted_lb.stages.body_filter import BuiltFilters
+from twisted_lb.stages.body_rate import LeastRate
+from twisted_lb.stages.request_buffer import Buffering
 from twisted_lb.wire.http1 import Edit, ForwardPlan, ForwardSettings, Http1Settings, Speaking
 
 MAX_ERROR_FILE = 64 * 1024
 """Bytes of an error page; it is held in memory, and may be sent to anybody."""
 
 
-def http_frontend(config: Config, name: str) -> HttpFrontend:
+def http_frontend(config: Config, name: str, filters: BuiltFilters = ()) -> HttpFrontend:
     """Make the HTTP side of the frontend of that name. Raises: ConfigError, with keys that are relative to it."""
     settings = config.frontends[name]
     names = {settings.backend, *(route.backend for route in settings.routes)}
@@ -29,7 +35,26 @@ def http_frontend(config: Config, name: str) -> HttpFrontend:
         odd_names=settings.restrict_header_names,
     )
     excepted = Networks.parse(forwarded.except_) if forwarded is not None and forwarded.except_ else None
-    return HttpFrontend(parsing, Answers(_pages(settings.error_files), settings.json_errors), plans, excepted)
+    answers = Answers(_pages(settings.error_files), settings.json_errors)
+    return HttpFrontend(
+        parsing, answers, plans, excepted, _bodies(config, settings, filters), _least_rate(settings.min_rate)
+    )
+
+
+def _bodies(config: Config, frontend: Frontend, filters: BuiltFilters) -> Bodies | None:
+    setting = frontend.buffer_request
+    if setting is False:
+        return Bodies(filters) if filters else None
+    limits = BufferRequest() if setting is True else setting
+    http_request = frontend.timeouts.http_request
+    if isinstance(http_request, UnsetType):
+        http_request = config.defaults.timeouts.http_request
+    absolute = isinstance(http_request, float)
+    return Bodies(filters, Buffering(limits.memory, limits.max, absolute))
+
+
+def _least_rate(setting: MinRate | None) -> LeastRate | None:
+    return None if setting is None else LeastRate(setting.rate, setting.after)
 
 
 def http_backend(settings: Backend) -> HttpBackend:

@@ -3,6 +3,7 @@
 ``session.HTTP_TRANSITIONS`` is the order. The messages themselves are the business of ``stages.http_exchange``.
 """
 
+from collections.abc import Callable
 from math import inf
 from typing import Any
 
@@ -23,17 +24,20 @@ from twisted_lb.process import Process
 from twisted_lb.session import AGAIN, HTTP_TRANSITIONS, PASSED, RETRY, Event, Session, steps_of
 from twisted_lb.stages.access_log import http_record_of, record_of
 from twisted_lb.stages.admission import Limit
+from twisted_lb.stages.body_exchange import BodyExchange, Later
+from twisted_lb.stages.body_rate import BodyRate
 from twisted_lb.stages.http_exchange import Exchange
 from twisted_lb.stages.policy import Questions
 from twisted_lb.stages.proxy_header import Reception
 from twisted_lb.stages.relay_timers import IdleTimers
 from twisted_lb.stages.tunnel import Tunnel
-from twisted_lb.verdicts import NeedMore
+from twisted_lb.verdicts import Deny, NeedMore
 from twisted_lb.wire.http1 import Forwarder, Framing, Http1Error, RequestHead, parse_request
 from twisted_lb.wire.http1_authentication import authenticates_connection, challenges_connection
 
 PIPELINED_LIMIT = 64 * 1024
 """Bytes of further requests that are read at most while one is being answered."""
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LINGER_S = 2.0
 """How long a client may take to read the last answer before its connection is closed for good."""
 LINGER_BYTES = 1024 * 1024
@@ -42,12 +46,15 @@ LINGER_BYTES = 1024 * 1024
 # Looking a member up on its Enum is a call of a Python function on 3.11.
 _PROXY_HEADER, _VALIDATION, _POLICY = Stage.PROXY_HEADER, Stage.VALIDATION, Stage.POLICY
 _RESPONSE, _RELAY, _ACCESS_LOG, _NONE = Stage.RESPONSE, Stage.RELAY, Stage.ACCESS_LOG, Framing.NONE
+_BODY = Stage.BODY
 
 STATUS: dict[tuple[Stage, Cause], int] = {
     (Stage.VALIDATION, Cause.CLIENT_TIMEOUT): 408,
     (Stage.VALIDATION, Cause.PROXY): 400,
     (Stage.POLICY, Cause.PROXY): 403,
     (Stage.TARPIT, Cause.PROXY): 500,
+    (Stage.BODY, Cause.CLIENT_TIMEOUT): 408,
+    (Stage.BODY, Cause.RESOURCE): 503,
     (Stage.BALANCE, Cause.SERVER): 503,
     (Stage.QUEUE, Cause.SERVER): 503,
     (Stage.QUEUE, Cause.SERVER_TIMEOUT): 503,
@@ -58,6 +65,7 @@ STATUS: dict[tuple[Stage, Cause], int] = {
     (Stage.RESPONSE, Cause.PROXY): 502,
     (Stage.RESPONSE, Cause.SERVER_TIMEOUT): 504,
     (Stage.RESPONSE, Cause.CLIENT_TIMEOUT): 408,
+    (Stage.RESPONSE, Cause.RESOURCE): 503,
 }
 """What a client is answered that gets no server's response. Source: HAProxy, see the table of log codes."""
 
@@ -86,6 +94,7 @@ class HttpSession(Session):
         "_own",
         "_priority",
         "_producing",
+        "_rate",
         "_total_in",
         "_total_out",
         "_tunnel",
@@ -124,6 +133,7 @@ class HttpSession(Session):
         self._next: Event | None = None
         self._discarded = 0
         self._tunnel: Tunnel | None = None
+        self._rate: BodyRate | None = None
         self._opened = self._started
         self._total_in = self._total_out = 0
 
@@ -151,7 +161,8 @@ class HttpSession(Session):
             self.client.resumeProducing()
             self._arm(self.frontend.timers.http_request)
         else:
-            self._arm(self.frontend.timers.http_keep_alive)
+            timers = self.frontend.timers
+            self._arm(timers.http_request if self._peeked else timers.http_keep_alive)
             if len(self._peeked) <= PIPELINED_LIMIT:
                 self.client.resumeProducing()
         if self._client_ended and not self._peeked:
@@ -188,10 +199,19 @@ class HttpSession(Session):
         self._questions = None
         self.server = None
         self.facts.http = head
-        exchange = self.exchange = Exchange(self, head, process.moment)
+        bodies = self._http.bodies
+        if bodies is None:
+            exchange = Exchange(self, head, process.moment)
+        else:
+            exchange = bodies.exchange(self, head, process.moment, self.facts)
+            if isinstance(exchange, BodyExchange):
+                exchange.deadline = self._deadline
+        self.exchange = exchange
         exchange.client_keeps = head.keep_alive
         if not exchange.request_done:
             self.client.pauseProducing()
+            least = self._http.least_rate
+            self._rate = None if least is None else BodyRate(least)
 
     # Policy
 
@@ -211,7 +231,79 @@ class HttpSession(Session):
     # Body: filters look at the request, and all of it may have to be here
 
     def _enter_body(self) -> Event | None:
-        return PASSED
+        exchange = self.exchange
+        if not isinstance(exchange, BodyExchange):
+            return PASSED
+        try:
+            denied = exchange.look_at_request()
+        except PluginError as error:
+            return self._end_blaming(error)
+        if denied is not None:
+            self.body_denied(denied)
+            return None
+        if exchange.request_done or not exchange.held:
+            return PASSED
+        if exchange.request.expect_continue and not self._peeked:
+            exchange.bytes_out += len(CONTINUE)
+            self.client.write(CONTINUE)
+        exchange.last_client = self.process.moment.now
+        self._deadline = inf
+        self._send_body(exchange)
+        if self.exchange is not exchange:
+            return None
+        if exchange.request_done:
+            return PASSED
+        self._await_body(exchange.last_client)
+        return None
+
+    def _await_body(self, now: float) -> None:
+        """Whether the body of a request that is held comes in time; if so, see when to look again.
+
+        Source: HAProxy, ``timeout http-request`` with ``option http-buffer-request``.
+        """
+        exchange, bodies, client_s = self.exchange, self._http.bodies, self.frontend.timers.client
+        assert isinstance(exchange, BodyExchange)
+        assert bodies is not None
+        assert bodies.buffering is not None
+        reason = "no whole request within timeouts.http_request"
+        due = exchange.deadline
+        if not bodies.buffering.absolute:
+            reason = "idle for too long"
+            due = inf if client_s is None else exchange.last_client + client_s
+        if due <= now:
+            self._end(Cause.CLIENT_TIMEOUT, reason)
+        elif self._fast_enough(exchange, now):
+            self._arm_sooner(due - now)
+
+    def _fast_enough(self, exchange: Exchange, now: float) -> bool:
+        """Whether the client sends its body as fast as ``min_rate`` asks; if so, see when to look again."""
+        rate = self._rate
+        if rate is None or exchange.request_done:
+            return True
+        left_s = rate.left_s(now, exchange.bytes_in - exchange.request.length)
+        if left_s <= 0:
+            self._end(Cause.CLIENT_TIMEOUT, "slower than min_rate")
+            return False
+        self._arm_sooner(left_s)
+        return True
+
+    def body_denied(self, deny: Deny) -> None:
+        """See ``BodyOwner``."""
+        self._end(Cause.PROXY, deny.reason, status=deny.status)
+
+    def body_filter_failed(self, error: PluginError) -> None:
+        """See ``BodyOwner``."""
+        self._end_blaming(error)
+
+    def buffer_failed(self, error: OSError) -> None:
+        """See ``BodyOwner``."""
+        what = f"a request's body cannot be held in a temporary file: {error.strerror or error}"
+        self.process.complain(f"frontend {self.frontend.name}", what)
+        self._end(Cause.RESOURCE, f"temporary file: {error.strerror or error}")
+
+    def later(self, call: Callable[[], None]) -> Later:
+        """See ``BodyOwner``."""
+        return self.process.clock.callLater(0, call)
 
     # Balance: a client that has logged in on a connection stays with it
 
@@ -335,10 +427,17 @@ class HttpSession(Session):
     def pause_client(self) -> None:
         """See ``ExchangeOwner``."""
         self.client.pauseProducing()
+        if self._rate is not None:
+            self._rate.pause(self.process.moment.now)
 
     def resume_client(self) -> None:
         """See ``ExchangeOwner``."""
         self.client.resumeProducing()
+        if self._rate is not None:
+            self._rate.resume(self.process.moment.now)
+        exchange = self.exchange
+        if exchange is not None and self._fast_enough(exchange, self.process.moment.now):
+            self._arm_sooner(self.frontend.timers.client)
 
     def _send_body(self, exchange: Exchange) -> None:
         """Send what of the body is here, and have the client's read that brings the rest."""
@@ -346,7 +445,7 @@ class HttpSession(Session):
             data, self._peeked = self._peeked, b""
             self._peeked = exchange.request_data(data)
         if not exchange.request_done and self.exchange is exchange and not exchange.full:
-            self.client.resumeProducing()
+            self.resume_client()
 
     def _forwarder_to(self, backend: Backend) -> Forwarder:
         known = self._forwarder
@@ -421,6 +520,8 @@ class HttpSession(Session):
                 self._log.failure("a record is lost")
         self._total_in += self.bytes_in
         self._total_out += self.bytes_out
+        if isinstance(self.exchange, BodyExchange):
+            self.exchange.close()
         self.exchange = self.facts.http = None
         self._leave_backend(before)
         self.server = None
@@ -548,8 +649,12 @@ class HttpSession(Session):
         if self._tunnel is not None:
             self._tunnel.client_data(data)
         elif exchange is not None:
-            if not exchange.request_done and exchange.connection is not None:
+            if not exchange.request_done and (exchange.connection is not None or self.stage is _BODY):
                 data = exchange.request_data(data)
+                if self.stage is _BODY and exchange.request_done:
+                    self._peeked = data
+                    self.advance(PASSED)
+                    return
                 if not data:
                     return
             self._peeked = self._peeked + data if self._peeked else data
@@ -609,6 +714,7 @@ class HttpSession(Session):
         exchange = self.exchange
         if exchange is not None and exchange.connection is not None:
             exchange.connection.transport.pauseProducing()
+            self._arm_sooner(self.frontend.timers.client)
 
     def resumeProducing(self) -> None:
         """See ``IPushProducer``: the client takes more again."""
@@ -703,6 +809,11 @@ class HttpSession(Session):
             self._due = deadline
             process.wheel.arm(self, delay_s, now)
 
+    def _arm_sooner(self, delay_s: float | None) -> None:
+        """As ``_arm``, unless the deadline there is comes first."""
+        if delay_s is not None and self.process.moment.now + delay_s < self._deadline:
+            self._arm(delay_s)
+
     def timer_due(self, now: float) -> None:
         """See ``Timed``."""
         self._due = inf
@@ -716,6 +827,9 @@ class HttpSession(Session):
             self._drop_client(reset=True)
         elif stage is _RESPONSE or stage is _RELAY:
             self._look(now)
+        elif stage is _BODY:
+            self._deadline = inf
+            self._await_body(now)
         elif stage is _VALIDATION:
             if self._peeked or not self.requests:
                 self._end(Cause.CLIENT_TIMEOUT, "no whole request within timeouts.http_request")
@@ -731,16 +845,20 @@ class HttpSession(Session):
         client_s, server_s = self.frontend.timers.client, self.backend.timers.server
         if self._blocked_since:
             since, timeout_s, cause = self._blocked_since, client_s, Cause.CLIENT_TIMEOUT
-        elif not exchange.request_done and exchange.last_client <= exchange.last_server:
-            since, timeout_s, cause = exchange.last_client, client_s, Cause.CLIENT_TIMEOUT
         else:
-            since, timeout_s, cause = max(exchange.last_server, exchange.last_client), server_s, Cause.SERVER_TIMEOUT
+            since = max(exchange.last_server, exchange.last_client)
+            if exchange.request_done or exchange.full:
+                timeout_s, cause = server_s, Cause.SERVER_TIMEOUT
+            else:
+                timeout_s, cause = client_s, Cause.CLIENT_TIMEOUT
         if timeout_s is None:
             self._arm(60.0)
         elif since + timeout_s <= now:
             self._end(cause, "idle for too long")
+            return
         else:
             self._arm(since + timeout_s - now)
+        self._fast_enough(exchange, now)
 
     @property
     def bytes_in(self) -> int:

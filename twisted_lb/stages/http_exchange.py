@@ -80,9 +80,6 @@ class Exchange:
     the request was sent once already, over such a connection, which turned out to be closed.
     """
 
-    plain = True
-    """Bodies pass through as they are: nothing looks at them, and they are not held."""
-
     __slots__ = (
         "_body_in",
         "_body_out",
