@@ -27,6 +27,8 @@ from twisted_lb.stages.admission import Limit
 from twisted_lb.stages.connect import Connecting, ServerProtocol
 from twisted_lb.stages.policy import Questions
 from twisted_lb.stages.proxy_header import Reception, Trust
+from twisted_lb.stages.relay import StreamRelay
+from twisted_lb.stages.relay_transports import TransportRelay
 from twisted_lb.verdicts import Allow, Deny, NeedMore
 
 if TYPE_CHECKING:
@@ -110,12 +112,14 @@ class Session:
     """
 
     __slots__ = (
+        "_client_ended",
         "_connecting",
         "_limits",
         "_peeked",
         "_preface",
         "_questions",
         "_reception",
+        "_relay",
         "_server_transport",
         "_stage_since",
         "_started",
@@ -158,6 +162,8 @@ class Session:
         self._reception = reception
         self._questions: Questions | None = None
         self._peeked = self._preface = b""
+        self._client_ended = False
+        self._relay: StreamRelay | TransportRelay | None = None
         self._connecting: Connecting | None = None
         self._server_transport: Stream | ServerProtocol | None = None
         self.retries = 0
@@ -446,6 +452,9 @@ class Session:
         # They refer to this session: without this all would live until the garbage collector comes by.
         self.client = self._questions = None
         self._leave_backend(before)
+        relay, self._relay = self._relay, None
+        if relay is not None:
+            relay.forget()
         for limit in self._limits:
             limit.give_back()
         process.session_ended(self)

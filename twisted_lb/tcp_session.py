@@ -10,14 +10,9 @@ from twisted.python.failure import Failure
 
 from twisted_lb.endings import NORMAL, Cause, Ending, Stage
 from twisted_lb.errors import PluginError
-from twisted_lb.facts import Facts
-from twisted_lb.frontend import Frontend
 from twisted_lb.net.stream import Stream
-from twisted_lb.process import Process
 from twisted_lb.session import PASSED, Event, Session, steps_of
-from twisted_lb.stages.admission import Limit
 from twisted_lb.stages.connect import ServerProtocol
-from twisted_lb.stages.proxy_header import Reception
 from twisted_lb.stages.relay import StreamRelay
 from twisted_lb.stages.relay_transports import TransportRelay
 from twisted_lb.stages.validation import validate
@@ -30,27 +25,14 @@ _VALIDATION, _RELAY, _NORMAL = Stage.VALIDATION, Stage.RELAY, Cause.NORMAL
 class TcpSession(Session):
     """A session of a frontend in TCP mode."""
 
-    __slots__ = ("_client_ended", "_peek_at_least", "_relay")
-
-    def __init__(
-        self,
-        process: Process,
-        frontend: Frontend,
-        limits: tuple[Limit, ...],
-        client: Any,
-        facts: Facts,
-        reception: Reception | None = None,
-    ) -> None:
-        super().__init__(process, frontend, limits, client, facts, reception)
-        self._peek_at_least = 0
-        self._client_ended = False
-        self._relay: StreamRelay | TransportRelay | None = None
+    __slots__ = ("_peek_at_least",)
 
     # Validation
 
     def _enter_validation(self) -> Event | None:
         if not self.frontend.validators:
             return PASSED
+        self._peek_at_least = 0
         self._arm(self.frontend.timers.inspect)
         self.client.resumeProducing()
         if self._peeked:
@@ -175,12 +157,6 @@ class TcpSession(Session):
             self._relay.end(cause, reason)
         else:
             super().kill(reason, cause)
-
-    def _finish(self, ending: Ending) -> None:
-        super()._finish(ending)
-        relay, self._relay = self._relay, None
-        if relay is not None:
-            relay.forget()
 
     @property
     def bytes_in(self) -> int:

@@ -8,6 +8,7 @@ Source: HAProxy configuration.txt, section 8.
 """
 
 import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from twisted_lb.api import HttpRecord, IAccessLog, SessionRecord
@@ -80,14 +81,18 @@ class EndedRequest(Ended, Protocol):
 
 def record_of(session: Ended, ending: Ending, total_s: float) -> SessionRecord:
     """Make the record of a session that took ``total_s`` seconds and ends now."""
-    return SessionRecord(**_fields_of(session, ending, total_s))
+    record: SessionRecord = _record(SessionRecord, session, ending, total_s)
+    return record
 
 
 def http_record_of(session: EndedRequest, ending: Ending, total_s: float) -> HttpRecord:
     """Make the record of a session's request that took ``total_s`` seconds and ends now."""
     head = session.facts.http
-    return HttpRecord(
-        **_fields_of(session, ending, total_s),
+    record: HttpRecord = _record(
+        HttpRecord,
+        session,
+        ending,
+        total_s,
         method="<BADREQ>" if head is None else head.method.decode("latin-1"),
         target="" if head is None else head.target.decode("latin-1"),
         version="" if head is None else head.version.decode(),
@@ -97,12 +102,13 @@ def http_record_of(session: EndedRequest, ending: Ending, total_s: float) -> Htt
         response_ms=session.response_ms,
         requests=session.requests,
     )
+    return record
 
 
-def _fields_of(session: Ended, ending: Ending, total_s: float) -> dict[str, Any]:
+def _record(make: Callable[..., Any], session: Ended, ending: Ending, total_s: float, **more: Any) -> Any:
     facts, server = session.facts, session.server
     source, destination = facts.source, facts.destination
-    return dict(  # noqa: C408 - the names are those of the fields
+    return make(
         time=time.time() - total_s,
         source=source.host,
         source_port=source.port,
@@ -131,4 +137,5 @@ def _fields_of(session: Ended, ending: Ending, total_s: float) -> dict[str, Any]
         redispatched=session.redispatched,
         server_queue=0,
         backend_queue=session.queued_behind,
+        **more,
     )
