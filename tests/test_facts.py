@@ -65,3 +65,15 @@ def test_what_is_learnt_is_kept_per_connection() -> None:
     a, b = (Facts(SocketAddress("192.0.2.1"), SocketAddress("192.0.2.2"), "web", "*:80") for _ in "ab")
     a.learnt["tls.sni"] = "example.org"
     assert (a.learnt, b.learnt) == ({"tls.sni": "example.org"}, {})
+
+
+def test_a_priority_is_a_class_of_the_queue() -> None:
+    facts = Facts(SocketAddress("192.0.2.1", 1), SocketAddress("192.0.2.2", 80), "web", "*:80")
+    assert facts.priority == 0
+    for given, taken in ((-5, -5), (2047, 2047), (2048, 2047), (-(10**9), -2047)):
+        facts.priority = given
+        assert facts.priority == taken
+    for wrong in ("high", 1.5, None):
+        with pytest.raises(TypeError):
+            facts.priority = wrong  # type: ignore[assignment]
+    assert facts.priority == -2047

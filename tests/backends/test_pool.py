@@ -3,13 +3,16 @@
 import socket
 from asyncio import CancelledError
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from twisted.internet.task import Clock
 from twisted.logger import LogEvent
 from zope.interface import implementer
 
 from twisted_lb.api import IBalancer, IServer
+from twisted_lb.backends.http_connection import HttpBackend
 from twisted_lb.backends.pool import Backend, Server
 from twisted_lb.backends.target import SocketTarget
 from twisted_lb.config.inherit import BackendTimers
@@ -227,3 +230,54 @@ def test_who_waits_gets_the_servers_of_the_backend_that_took_over() -> None:
     assert waiting[1].server is None, "the old server is no longer one of them"
     new.give_back(new_server)
     assert waiting[1].server is new_server
+
+
+# Waiting, and connections that wait
+
+
+def test_the_queue_is_full_when_maxqueue_wait() -> None:
+    one = server("a", maxconn=1)
+    pool = Backend("app", [one], Built("plugin_x", "x", Balancer()), TIMERS, maxqueue=2)
+    assert not pool.queue_full
+    for _ in range(2):
+        pool.queue.append(Client(pool))
+    assert pool.queue_full
+    assert not Backend("app", [one], Built("plugin_x", "x", Balancer()), TIMERS, before=pool).queue_full
+
+
+def test_a_server_may_be_insisted_on_as_long_as_it_could_be_chosen() -> None:
+    one, drained = server("a", maxconn=1), server("b", weight=0)
+    balancer = Balancer()
+    pool = backend(one, drained, balancer=balancer)
+    assert pool.choose_this(one)
+    assert one.connections == 1
+    assert not pool.choose_this(one), "it is full"
+    assert not pool.choose_this(drained)
+    assert not pool.choose_this(server("a")), "it is another backend's"
+    assert balancer.asked == []
+
+
+def test_a_server_that_is_not_in_use_pools_nothing() -> None:
+    one = server("a")
+    pool = backend(one)
+    one.pool(Clock(), HttpBackend())
+    assert one.idle is not None
+    for attribute, value in (("up", False), ("weight", 0)):
+        before = getattr(one, attribute)
+        setattr(one, attribute, value)
+        pool.settle()
+        assert not one.idle.open
+        setattr(one, attribute, before)
+        pool.settle()
+        assert one.idle.open
+
+
+@pytest.mark.parametrize(("reuse", "private"), [("safe", False), ("always", False), ("never", True)])
+def test_who_may_use_its_connections_follows_from_its_settings(reuse: Any, private: bool) -> None:
+    one = server("a")
+    one.pool(Clock(), HttpBackend(reuse=reuse, maximum=7, idle_s=3.0))
+    assert one.idle is not None
+    assert (one.idle.private, one.idle.maximum, one.idle.idle_s) == (private, 7, 3.0)
+    one.sender = SimpleNamespace(preface=lambda facts: b"PROXY")
+    one.pool(Clock(), HttpBackend())
+    assert one.idle.private, "what a PROXY header says of a connection is true of one client only"

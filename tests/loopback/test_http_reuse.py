@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.loopback.http_site import OK, Client, Served, Site, get, post
+from tests.loopback.http_site import OK, Client, Served, Site, Upstream, get, post
 from tests.whole import run
 
 pytestmark = pytest.mark.linux
@@ -161,7 +160,7 @@ def test_a_slow_reader_s_connection_serves_others_and_is_read_again(site: Site) 
         return not rest
 
     site.until(sent, "all of the response, of which the client has not read all")
-    del slow.turn  # type: ignore[method-assign]
+    del slow.turn
     assert slow.status() == 200
     server.answer = lambda request: OK
     assert site.client().ask() == 200, "the connection was kept, but nobody listens to it"
@@ -217,7 +216,7 @@ def test_no_more_than_pool_max_wait(site: Site, maximum: int, left: int) -> None
 # Sent once more
 
 
-def racing(site: Site, reset: bool = False) -> tuple[Any, Client]:
+def racing(site: Site, reset: bool) -> Upstream:
     """A server that closes an idle connection exactly when a second request arrives on it, and never again."""
     server = site.upstream()
 
@@ -229,13 +228,13 @@ def racing(site: Site, reset: bool = False) -> tuple[Any, Client]:
         return OK
 
     server.answer = answer
-    return server, site.client
+    return server
 
 
 @pytest.mark.parametrize("reset", [False, True])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
 def test_a_safe_request_is_sent_again_once_on_a_fresh_connection(site: Site, method: str, reset: bool) -> None:
-    server, _ = racing(site, reset)
+    server = racing(site, reset)
     site.start(server)
     site.client().ask()
     client = site.client()
@@ -255,7 +254,7 @@ def test_a_safe_request_is_sent_again_once_on_a_fresh_connection(site: Site, met
 @pytest.mark.parametrize("reset", [False, True])
 @pytest.mark.parametrize("request_", [post(), get("/", method="DELETE"), get("/", "Content-Length: 2") + b"{}"])
 def test_what_may_not_be_repeated_is_answered_with_502(site: Site, request_: bytes, reset: bool) -> None:
-    server, _ = racing(site, reset)
+    server = racing(site, reset)
     site.start(server)
     client = site.client()
     client.ask()
