@@ -11,18 +11,20 @@ object, and every promise that its interface asks for becomes a test::
 from twisted_lb.testing.contracts import (
     AccessLogContract,
     BalancerContract,
+    BodyFilterContract,
     ObserverContract,
     PolicyContract,
     ProxyCodecContract,
     ValidatorContract,
 )
-from twisted_lb.testing.fakes import SOURCES, FakeServer, make_facts, make_record
+from twisted_lb.testing.fakes import SOURCES, FakeServer, make_facts, make_record, make_request, make_response
 from twisted_lb.testing.transports import MemoryNetwork, MemoryTransport
 
 __all__ = [
     "SOURCES",
     "AccessLogContract",
     "BalancerContract",
+    "BodyFilterContract",
     "FakeServer",
     "MemoryNetwork",
     "MemoryTransport",
@@ -32,4 +34,6 @@ __all__ = [
     "ValidatorContract",
     "make_facts",
     "make_record",
+    "make_request",
+    "make_response",
 ]

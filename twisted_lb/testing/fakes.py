@@ -1,6 +1,6 @@
 """Servers, facts and records that a test makes up."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from twisted_lb.api import (
     SessionRecord,
     SocketAddress,
 )
+from twisted_lb.wire.http1 import RequestHead, ResponseHead, parse_request, parse_response
 
 SOURCES = (
     SocketAddress("192.0.2.1", 40000),
@@ -50,6 +51,28 @@ def make_facts(
     facts = Facts(SocketAddress(source, source_port), SocketAddress(destination, destination_port), frontend, bind)
     facts.learnt.update(learnt or {})
     return facts
+
+
+def make_request(
+    method: str = "GET", target: str = "/", fields: Sequence[tuple[str, str]] = (), version: str = "1.1"
+) -> RequestHead:
+    """Make a request's head, for ``facts.http``; ``fields`` beside Host. Raises: WireError if it breaks a rule."""
+    head = parse_request(_head(f"{method} {target} HTTP/{version}", [("Host", "example.org"), *fields]))
+    assert isinstance(head, RequestHead)
+    return head
+
+
+def make_response(
+    status: int = 200, fields: Sequence[tuple[str, str]] = (), request: RequestHead | None = None
+) -> ResponseHead:
+    """Make a response's head; ``request``: what it answers. Raises: WireError if it breaks a rule."""
+    head = parse_response(_head(f"HTTP/1.1 {status} Made up", fields), request or make_request())
+    assert isinstance(head, ResponseHead)
+    return head
+
+
+def _head(line: str, fields: Sequence[tuple[str, str]]) -> bytes:
+    return "".join([f"{line}\r\n", *(f"{name}: {value}\r\n" for name, value in fields), "\r\n"]).encode("latin-1")
 
 
 def make_record(**changes: Any) -> SessionRecord:
