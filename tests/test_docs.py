@@ -200,7 +200,7 @@ ORIGINS: dict[tuple[str, Cause], set[Stage]] = {
     ("binding", Cause.INTERNAL): {Stage.QUEUE, Stage.RELAY},  # a defect; elsewhere plugins may be the reason too
     ("session", Cause.CLIENT): BEFORE_RELAY,
     ("session", Cause.PROXY): {Stage.ADMISSION, Stage.PROXY_HEADER, Stage.POLICY},
-    ("session", Cause.SERVER): {Stage.BALANCE},
+    ("session", Cause.SERVER): {Stage.BALANCE, Stage.QUEUE},
     ("session", Cause.INTERNAL): {*BEFORE_RELAY, Stage.BALANCE} - {Stage.QUEUE},
     ("session", Cause.KILLED): BEFORE_RELAY,
     ("session", Cause.CLIENT_TIMEOUT): {Stage.PROXY_HEADER},
