@@ -17,8 +17,10 @@ _CHALLENGE = re.compile(rb"\n(?:www|proxy)-authenticate:(?:[ \t]*+|[^\n]*?[ \t,]
 def authenticates_connection(head: RequestHead) -> bool:
     """Whether the request logs its whole connection in.
 
-    Cost: for a request without credentials one search, which runs for each request.
+    Plain heads never do; see ``http1_plain``.
     """
+    if head.plain:
+        return False
     folded = head.folded
     return b"authorization:" in folded and _CREDENTIALS.search(folded) is not None
 

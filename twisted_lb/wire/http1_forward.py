@@ -195,7 +195,7 @@ class Forwarder:
         headers, raw, fields_at, marks = head.edited_headers, head.raw, head.fields_at, head.marks
         plain = head.plain and self._responses_pass and keep_alive
         if plain and headers is None and framing is None and request.version == b"1.1":
-            return raw
+            return raw[: marks[0].start] + raw[marks[0].end :] if marks else raw
         sent = downstream_framing(head, request) if framing is None else framing
         end = b""
         if framing is not None or headers is not None or sent is not head.framing or _has_odd_framing(head):

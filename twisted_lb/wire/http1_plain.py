@@ -2,7 +2,7 @@
 
 Most requests and responses are such: one plain Host or Content-Length, and no field that belongs to the connection, is
 about framing or speaks for the client, but for ``Connection: keep-alive``. Whatever is not, ``http1_request`` and
-``http1_response`` read; these here must come to the same result, to which ``tests/wire/test_http1_plain.py`` holds them.
+``http1_response`` read; these must come to the same result, to which ``tests/wire/test_http1_plain.py`` holds them.
 
 Source: RFC 9112, sections 3.2, 6.3 and 9.3.
 """
@@ -47,6 +47,9 @@ PLAIN_REQUEST = re.compile(
 
 PLAIN_RESPONSE = re.compile(
     rb"HTTP/1\.1 (?!204|304)([2-5][0-9][0-9]) (%b)\r\n"
-    rb"(%b*+)[Cc]ontent-[Ll]ength: ?(0|[1-9][0-9]{0,14}+)\r\n%b*+\r\n" % (VALUE, _OF_RESPONSE, _OF_RESPONSE)
+    rb"(%b*+)[Cc]ontent-[Ll]ength: ?(0|[1-9][0-9]{0,14}+)\r\n"
+    rb"%b*+([Cc]onnection: ?[Kk]eep-[Aa]live\r\n)?+%b*+\r\n" % (VALUE, _OF_RESPONSE, _OF_RESPONSE, _OF_RESPONSE)
 )
-"""A whole response head. Groups: status, reason phrase, fields before Content-Length, Content-Length."""
+"""A whole response head. Groups: status, reason phrase, fields before Content-Length, Content-Length, the line
+``Connection: keep-alive``.
+"""

@@ -27,6 +27,7 @@ RESPONSE_FIELDS = fields_pattern(
     )
 )
 _NO_OPTIONS: frozenset[bytes] = frozenset()
+_KEEP_ALIVE = frozenset((b"keep-alive",))
 _LENGTH = Framing.LENGTH
 _WITHOUT_PLAIN = frozenset((b"HEAD", b"CONNECT"))
 """Methods whose responses have no body, or need not have one."""
@@ -104,7 +105,8 @@ def parse_response(
         length, lines = end - start, settings.max_fields + 2
         few = length < 4 * lines or data.count(b"\n", start, end) <= lines
         if few and length <= settings.max_head_bytes:
-            code, reason, _, content_length = match.group(1, 2, 3, 4)
+            code, reason, content_length = match.group(1, 2, 4)
+            first, last = match.span(5)
             return ResponseHead(
                 data if length == len(data) else data[start:end],
                 b"1.1",
@@ -115,10 +117,10 @@ def parse_response(
                 True,
                 False,
                 False,
-                _NO_OPTIONS,
+                _NO_OPTIONS if first < 0 else _KEEP_ALIVE,
                 b"",
                 length,
-                [],
+                [] if first < 0 else [Mark(b"connection", first - start, last - start)],
                 match.start(3) - start,
                 b"",
                 (),
