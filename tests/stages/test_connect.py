@@ -50,6 +50,8 @@ class Owner:
     """Notes what it hears, and the deadline that is asked for."""
 
     def __init__(self) -> None:
+        self.asked_for: list[str] = []
+        self.open: set[str] = set()
         self.connected: list[Any] = []
         self.unreachable: list[tuple[Cause, str]] = []
         self.broken: list[PluginError] = []
@@ -66,6 +68,10 @@ class Owner:
 
     def connect_within(self, delay_s: float | None) -> None:
         self.deadline = delay_s
+
+    def open_already(self, server: Any) -> bool:
+        self.asked_for.append(server.name)
+        return server.name in self.open
 
     @property
     def heard(self) -> int:
@@ -414,6 +420,17 @@ def test_another_server_is_tried_at_once_and_takes_over_the_slot() -> None:
     world = World(refusing(), EndpointTarget("good", Endpoint(connect)), retries=1)
     world.connecting.start()
     assert len(world.owner.connected) == 1
+    assert world.connecting.server is world.servers[1]
+    assert (world.connecting.retries, world.connecting.redispatched) == (1, True)
+    assert world.slots() == [0, 1]
+
+
+def test_another_server_that_a_connection_is_open_to_is_not_connected_to() -> None:
+    world = World(refusing(), endpoint := EndpointTarget("good", Endpoint(lambda factory: Deferred())), retries=1)
+    world.owner.open = {"s1"}
+    world.connecting.start()
+    assert world.owner.asked_for == ["s1"]
+    assert endpoint.endpoint.factories == []
     assert world.connecting.server is world.servers[1]
     assert (world.connecting.retries, world.connecting.redispatched) == (1, True)
     assert world.slots() == [0, 1]

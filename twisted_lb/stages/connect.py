@@ -52,6 +52,9 @@ class ConnectOwner(Protocol):
     def connect_within(self, delay_s: float | None) -> None:
         """Call ``due`` in so many seconds, unless this is called again before; ``None`` for never."""
 
+    def open_already(self, server: Server) -> bool:
+        """A retry goes to ``server``. Returns: whether there is a connection to it already; then this is over."""
+
 
 class Connecting:
     """All attempts to connect for one client. ``server``: the one tried now, a slot of which is taken.
@@ -204,7 +207,8 @@ class Connecting:
                 backend.give_back(server)
                 if other is not server:
                     self.redispatched = True
-                    self.start()
+                    if not self._owner.open_already(other):
+                        self.start()
                     return
         self._owner.connect_within(self._turn_around_s())
 
