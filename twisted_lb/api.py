@@ -18,8 +18,23 @@ from twisted_lb.errors import ConfigError, PluginError, WireError
 from twisted_lb.facts import Facts, SocketAddress
 from twisted_lb.networks import Networks
 from twisted_lb.turns import Turns
-from twisted_lb.verdicts import ALLOW, NEED_MORE, Allow, Deny, NeedMore, Verdict
+from twisted_lb.verdicts import (
+    ALLOW,
+    NEED_MORE,
+    Allow,
+    Answer,
+    Decision,
+    Deny,
+    HttpVerdict,
+    NeedMore,
+    Redirect,
+    Tarpit,
+    Verdict,
+)
 from twisted_lb.wire.crc32c import crc32c
+from twisted_lb.wire.http1_headers import Headers
+from twisted_lb.wire.http1_path import path_readings
+from twisted_lb.wire.http1_request import RequestHead
 from twisted_lb.wire.proxy_header import ProxyHeader, Tlv, TlvType
 from twisted_lb.wire.proxy_tlvs import check_tlv, join_tlvs, split_tlvs
 
@@ -28,13 +43,17 @@ __all__ = [
     "NEED_MORE",
     "NORMAL",
     "Allow",
+    "Answer",
     "Cause",
     "ConfigError",
     "DecideAnswer",
+    "Decision",
     "Deny",
     "Ending",
     "Facts",
+    "Headers",
     "HttpRecord",
+    "HttpVerdict",
     "IAccessLog",
     "IBalancer",
     "IBodyFilter",
@@ -49,10 +68,13 @@ __all__ = [
     "Options",
     "PluginError",
     "ProxyHeader",
+    "Redirect",
+    "RequestHead",
     "SessionRecord",
     "SocketAddress",
     "Stage",
     "Supply",
+    "Tarpit",
     "Tlv",
     "TlvType",
     "Turns",
@@ -62,6 +84,7 @@ __all__ = [
     "crc32c",
     "hookimpl",
     "join_tlvs",
+    "path_readings",
     "split_tlvs",
 ]
 
@@ -113,7 +136,12 @@ class IBalancer(Interface):
 
 
 class IPolicy(Interface):
-    """Decides whether a connection may go on; one object per entry of a frontend's ``policies``."""
+    """Decides whether a connection, in HTTP mode each request, may go on; one object per entry of a frontend's
+    ``policies``.
+
+    In HTTP mode ``facts.http`` is the ``RequestHead``; edits of its ``headers`` are what goes to the server. In both
+    modes ``facts.backend`` may be set to the name of the backend to go to, and ``facts.priority``.
+    """
 
     stage: Stage = Attribute(
         "Stage.ADMISSION if the source and the destination are all it needs, else Stage.POLICY. Entries are always "
@@ -121,9 +149,11 @@ class IPolicy(Interface):
     )
 
     def decide(facts: Any) -> Any:
-        """Answer ``Allow`` or ``Deny``, now or later: a verdict, or a ``Deferred`` or coroutine of one.
+        """Answer ``Allow`` or ``Deny``, now or later: a verdict, or a ``Deferred`` or coroutine of one. About a
+        request ``Answer``, ``Redirect`` and ``Tarpit`` are possible too.
 
-        Raising, answering anything else, or taking longer than the frontend's ``timeouts.policy`` denies.
+        Raising, answering anything else, naming a backend that does not exist, or taking longer than the frontend's
+        ``timeouts.policy`` denies.
         """
 
 
@@ -302,5 +332,5 @@ class HttpRecord(SessionRecord, frozen=True, kw_only=True):
     """Which request of its connection this is, from 1; 0 if the connection brought none."""
 
 
-DecideAnswer = Verdict | Awaitable[Verdict]
+DecideAnswer = Decision | Awaitable[Decision]
 """What ``IPolicy.decide`` may return; a ``Deferred`` is awaitable."""

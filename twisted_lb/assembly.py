@@ -28,10 +28,11 @@ from twisted_lb.config.addresses import (
     parse_bind,
     parse_server,
 )
+from twisted_lb.config.checks_http import rule_of
 from twisted_lb.config.resolve import resolve
 from twisted_lb.config.tlvs import forwarded_types, own_tlvs
 from twisted_lb.errors import ConfigError, PluginError
-from twisted_lb.frontend import Frontend
+from twisted_lb.frontend import Frontend, Refusal, Routing
 from twisted_lb.http_assembly import http_backend, http_frontend
 from twisted_lb.logs import LineBuffer, LineFile, standard_output
 from twisted_lb.net.listening import IpOptions, UnixOptions, owner_of
@@ -39,6 +40,7 @@ from twisted_lb.net.namespace import Namespace
 from twisted_lb.networks import Networks
 from twisted_lb.plugin_host import PluginHost, load_plugins
 from twisted_lb.process import Process
+from twisted_lb.routing import Routes, Rule
 from twisted_lb.stages.access_log import AccessLog
 from twisted_lb.stages.admission import Limit
 from twisted_lb.stages.proxy_header import Reception, Sender, Trust
@@ -273,11 +275,14 @@ class _Assembler:
         return Check(server, target, header, rhythm, process.clock, process.poller, process.reactor, how)
 
     def observe_health(self) -> None:
-        """Let the observers of each frontend hear of the servers of its backend."""
+        """Let the observers of each frontend hear of the servers of the backends that it leads to."""
         for frontend in self.made.frontends.values():
-            health = self.made.health[frontend.backend.name]
-            told = {id(observer.object) for observer in health.observers}  # one plugin may build one for all
-            health.observers += tuple(one for one in frontend.observers if id(one.object) not in told)
+            for backend in inherit.reachable_from(self.config, frontend.name):
+                health = self.made.health.get(backend)
+                if health is None:
+                    continue
+                told = {id(observer.object) for observer in health.observers}  # one plugin may build one for all
+                health.observers += tuple(one for one in frontend.observers if id(one.object) not in told)
 
     def frontend(self, host: PluginHost, name: str) -> None:
         config, settings = self.config, self.config.frontends[name]
@@ -297,7 +302,8 @@ class _Assembler:
         if settings.mode == "http":
             with self.collected(f"frontends.{name}"):
                 http = http_frontend(config, name, filters)
-        frontend = Frontend(name, backend, timers, limit, validators, policies, observers, access_log, http)
+        routing = self.routing(settings, backend)
+        frontend = Frontend(name, backend, timers, limit, validators, policies, observers, access_log, http, routing)
         self.made.frontends[name] = frontend
         for index, bind in enumerate(settings.bind):
             bind_limit = self.bind_limit(name, bind.address)
@@ -307,6 +313,20 @@ class _Assembler:
                 bind = whole_bind(settings, bind)
                 namespace = check_bind(bind, self.process)
             self.made.binds.append(Entry(bind, frontend, bind_limit, self.reception(host, name, bind), namespace))
+
+    def routing(self, settings: model.Frontend, default: Backend) -> Routing | None:
+        backends = self.made.backends
+        targets: list[tuple[Rule, Backend | Refusal]] = []
+        for route in settings.routes:
+            if route.backend is None:
+                status = 403 if isinstance(route.refuse, bool) else route.refuse
+                targets.append((rule_of(route), Refusal("refused by a route", status)))
+            elif route.backend in backends:  # else its own problem is among the others
+                targets.append((rule_of(route), backends[route.backend]))
+        if not targets and not settings.policies:
+            return None
+        routes = Routes(targets, default, settings.mode == "http") if targets else None
+        return Routing(backends, routes, settings.reject_unknown_hosts)
 
     def bind_limit(self, frontend: str, address: str) -> Limit:
         for entry in self.before.binds:

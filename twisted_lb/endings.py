@@ -34,6 +34,8 @@ class Cause(Enum):
     CLIENT = "C"
     SERVER = "S"
     PROXY = "P"
+    LOCAL = "L"
+    """HTTP: a policy answered in place of a server."""
     RESOURCE = "R"
     INTERNAL = "I"
     KILLED = "K"

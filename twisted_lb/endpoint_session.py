@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.interfaces import ISSLTransport
 from twisted.python.failure import Failure
 
 from twisted_lb.endings import Stage
@@ -41,6 +42,7 @@ class EndpointSession(Session):
         """See ``IProtocol``."""
         super().makeConnection(transport)
         self.facts.destination = SocketAddress.from_address(transport.getHost())
+        self.facts.secure = ISSLTransport.providedBy(transport)
         self._arrived(self)
 
     def readConnectionLost(self) -> None:

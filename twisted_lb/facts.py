@@ -53,12 +53,14 @@ class SocketAddress(NamedTuple):
 class Facts:
     """The facts about one connection, read by policies, validators, balancers and logs.
 
-    Lives as long as its connection. Plugins read it; what a validator learns it adds to ``learnt``.
+    Lives as long as its connection. Plugins read it; what a validator learns it adds to ``learnt``. Policies may
+    set ``backend`` and ``priority``, and edit ``http.headers``.
     """
 
     __slots__ = (
         "_learnt",
         "_priority",
+        "backend",
         "bind",
         "destination",
         "frontend",
@@ -66,6 +68,7 @@ class Facts:
         "namespace",
         "peer",
         "proxy_header",
+        "secure",
         "source",
     )
 
@@ -95,6 +98,11 @@ class Facts:
         the one that its NETNS TLV chose, if ``accept_proxy.namespaces`` lists any."""
         self.http: Any = None
         """validation, in HTTP mode: the current request's ``RequestHead``, ``None`` between two."""
+        self.secure = False
+        """accept: whether the client's connection is encrypted, as far as we decrypt it."""
+        self.backend: str | None = None
+        """policy: the name of the backend that this goes to, in place of where ``routes`` would lead; any backend of
+        the configuration. In HTTP mode a request's, which begins with what was set for its connection."""
         self._learnt: dict[str, Any] | None = None
         self._priority = 0
 

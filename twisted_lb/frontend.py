@@ -1,6 +1,7 @@
 """A frontend at run time: what its connections are asked, where they go, who is told."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from twisted_lb.api import IObserver, IPolicy, IValidator
 from twisted_lb.backends.pool import Backend
@@ -9,6 +10,7 @@ from twisted_lb.endings import Stage
 from twisted_lb.facts import Facts
 from twisted_lb.networks import Networks
 from twisted_lb.plugin_host import Built
+from twisted_lb.routing import Routes, host_of
 from twisted_lb.stages.access_log import AccessLog
 from twisted_lb.stages.admission import Limit
 from twisted_lb.stages.answers import Answers
@@ -18,11 +20,46 @@ from twisted_lb.stages.relay_timers import IdleTimers
 from twisted_lb.wire.http1 import Forwarder, ForwardPlan, Http1Settings
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """In place of a backend: that goes nowhere. ``status``: what a request is answered."""
+
+    reason: str
+    status: int = 403
+
+
+UNKNOWN_HOST = Refusal("no route names this host", 421)
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """Where what a frontend lets on goes. ``backends``: by name, those that policies may choose.
+
+    ``known_hosts_only``: hosts that no route names are refused.
+    """
+
+    backends: Mapping[str, Backend]
+    routes: Routes[Backend | Refusal] | None = None
+    known_hosts_only: bool = False
+
+    def target(self, facts: Facts, default: Backend) -> Backend | Refusal:
+        """Return where it goes: what a policy has chosen, what a route says, or ``default``. Raises: WireError."""
+        if facts.backend is not None:
+            return self.backends[facts.backend]
+        routes = self.routes
+        if routes is None:
+            return default
+        if self.known_hosts_only and facts.http is not None and not routes.knows(host_of(facts.http)):
+            return UNKNOWN_HOST
+        return routes.find(facts)
+
+
 class HttpFrontend:
     """What a frontend's settings say about HTTP.
 
     ``parsing``: how strictly requests are read. ``plans``: by backend's name. ``excepted``: the proxies whose word
     about their clients counts. ``bodies``: ``None`` if they simply pass through. ``least_rate``: of requests' bodies.
+    ``monitor_uri``: the target of requests that a load balancer in front sends to see whether we can serve.
     """
 
     def __init__(
@@ -33,11 +70,13 @@ class HttpFrontend:
         excepted: Networks | None = None,
         bodies: Bodies | None = None,
         least_rate: LeastRate | None = None,
+        monitor_uri: bytes | None = None,
     ) -> None:
         self.parsing = parsing
         self.answers = answers
         self.bodies = bodies
         self.least_rate = least_rate
+        self.monitor_uri = monitor_uri
         self._plans = plans
         self._excepted = excepted
 
@@ -53,7 +92,8 @@ class Frontend:
     """One frontend. Sessions keep the one that they began with; a reload makes new ones.
 
     ``policies``: in the configuration's order; the first ``at_admission`` of them need nothing but the addresses and
-    are asked before a byte is looked at. ``http``: ``None`` in TCP mode.
+    are asked before a byte is looked at. ``http``: ``None`` in TCP mode. ``routing``: ``None`` if all goes to
+    ``backend``.
     """
 
     def __init__(
@@ -67,11 +107,13 @@ class Frontend:
         observers: Sequence[Built[IObserver]] = (),
         access_log: AccessLog | None = None,
         http: HttpFrontend | None = None,
+        routing: Routing | None = None,
     ) -> None:
         self.name = name
         self.backend = backend
         self.timers = timers
         self.http = http
+        self.routing = Routing({backend.name: backend}) if routing is None and policies else routing
         self.idle = IdleTimers.of(timers, backend.timers)
         self.limit = limit
         self.validators = tuple(validators)
@@ -85,3 +127,7 @@ class Frontend:
             self.at_admission += 1
         self.recorded = access_log is not None or bool(self.observers)
         """Whether anybody wants a record of each connection."""
+
+    def idle_to(self, backend: Backend) -> IdleTimers:
+        """Return how long connections to ``backend`` may be idle."""
+        return self.idle if backend is self.backend else IdleTimers.of(self.timers, backend.timers)

@@ -6,6 +6,7 @@ from pathlib import Path
 from msgspec import UnsetType
 
 from twisted_lb.backends.http_connection import HttpBackend
+from twisted_lb.config.inherit import reachable_from
 from twisted_lb.config.model import Backend, BufferRequest, Config, Fields, Forwarded, Frontend, MinRate
 from twisted_lb.errors import ConfigError
 from twisted_lb.frontend import HttpFrontend
@@ -20,13 +21,20 @@ from twisted_lb.wire.http1 import Edit, ForwardPlan, ForwardSettings, Http1Setti
 MAX_ERROR_FILE = 64 * 1024
 """Bytes of an error page; it is held in memory, and may be sent to anybody."""
 
+PAGE_TYPES = {
+    ".html": b"text/html; charset=utf-8",
+    ".htm": b"text/html; charset=utf-8",
+    ".json": b"application/json",
+    ".txt": b"text/plain; charset=utf-8",
+}
+"""The type of an error page by the end of its file's name."""
+
 
 def http_frontend(config: Config, name: str, filters: BuiltFilters = ()) -> HttpFrontend:
     """Make the HTTP side of the frontend of that name. Raises: ConfigError, with keys that are relative to it."""
     settings = config.frontends[name]
-    names = {settings.backend, *(route.backend for route in settings.routes)}
     forwarded = _forwarded(settings)
-    plans = {one: ForwardPlan(_plan(settings, forwarded, config.backends[one])) for one in names}
+    plans = {one: ForwardPlan(_plan(settings, forwarded, config.backends[one])) for one in reachable_from(config, name)}
     parsing = Http1Settings(
         max_head_bytes=settings.max_head,
         max_fields=settings.max_fields,
@@ -35,9 +43,15 @@ def http_frontend(config: Config, name: str, filters: BuiltFilters = ()) -> Http
         odd_names=settings.restrict_header_names,
     )
     excepted = Networks.parse(forwarded.except_) if forwarded is not None and forwarded.except_ else None
-    answers = Answers(_pages(settings.error_files), settings.json_errors)
+    edits = tuple(_edits(settings.response_headers))
     return HttpFrontend(
-        parsing, answers, plans, excepted, _bodies(config, settings, filters), _least_rate(settings.min_rate)
+        parsing,
+        Answers(_pages(settings.error_files), settings.json_errors, edits),
+        plans,
+        excepted,
+        _bodies(config, settings, filters),
+        _least_rate(settings.min_rate),
+        None if settings.monitor_uri is None else settings.monitor_uri.encode(),
     )
 
 
@@ -103,10 +117,14 @@ def _edits(fields: Fields) -> Iterator[Edit]:
         yield Edit("add", name.encode(), value.encode())
 
 
-def _pages(files: Mapping[str, str]) -> dict[int, bytes]:
-    pages: dict[int, bytes] = {}
+def _pages(files: Mapping[str, str]) -> dict[int, tuple[bytes, bytes]]:
+    pages: dict[int, tuple[bytes, bytes]] = {}
     problems: list[str] = []
     for status, path in files.items():
+        kind = PAGE_TYPES.get(Path(path).suffix.lower())
+        if kind is None:
+            problems.append(f"error_files.{status}: {path} must end with {', '.join(PAGE_TYPES)}: it tells the type")
+            continue
         try:
             with Path(path).open("rb") as file:
                 page = file.read(MAX_ERROR_FILE + 1)
@@ -115,7 +133,7 @@ def _pages(files: Mapping[str, str]) -> dict[int, bytes]:
             continue
         if len(page) > MAX_ERROR_FILE:
             problems.append(f"error_files.{status}: {path} has more than {MAX_ERROR_FILE} bytes")
-        pages[int(status)] = page
+        pages[int(status)] = page, kind
     if problems:
         raise ConfigError(*problems)
     return pages

@@ -13,35 +13,34 @@ from zope.interface import implementer
 
 from twisted_lb.backends.http_connection import ServerConnection
 from twisted_lb.backends.idle import Idle, Own
-from twisted_lb.backends.pool import Backend
+from twisted_lb.backends.pool import Backend, Server
 from twisted_lb.endings import NORMAL, Cause, Ending, Stage
 from twisted_lb.errors import PluginError
 from twisted_lb.facts import Facts
-from twisted_lb.frontend import Frontend
+from twisted_lb.frontend import Frontend, Refusal
 from twisted_lb.net.hang_up import hang_up
 from twisted_lb.net.stream import Stream
 from twisted_lb.process import Process
-from twisted_lb.session import AGAIN, HTTP_TRANSITIONS, PASSED, RETRY, Event, Session, steps_of
+from twisted_lb.session import AGAIN, HTTP_TRANSITIONS, LATER, PASSED, RETRY, Event, Session, steps_of
 from twisted_lb.stages.access_log import http_record_of, record_of
 from twisted_lb.stages.admission import Limit
 from twisted_lb.stages.body_exchange import BodyExchange, Later
 from twisted_lb.stages.body_rate import BodyRate
 from twisted_lb.stages.http_exchange import Exchange
-from twisted_lb.stages.policy import Questions
+from twisted_lb.stages.lingering import LOOK_S, Lingering, unsent
 from twisted_lb.stages.proxy_header import Reception
 from twisted_lb.stages.relay_timers import IdleTimers
+from twisted_lb.stages.relay_transports import can_half_close
 from twisted_lb.stages.tunnel import Tunnel
-from twisted_lb.verdicts import Deny, NeedMore
+from twisted_lb.verdicts import Allow, Answer, Decision, Deny, HttpVerdict, NeedMore, Redirect, Tarpit
 from twisted_lb.wire.http1 import Forwarder, Framing, Http1Error, RequestHead, parse_request
 from twisted_lb.wire.http1_authentication import authenticates_connection, challenges_connection
 
 PIPELINED_LIMIT = 64 * 1024
 """Bytes of further requests that are read at most while one is being answered."""
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-LINGER_S = 2.0
-"""How long a client may take to read the last answer before its connection is closed for good."""
-LINGER_BYTES = 1024 * 1024
-"""How much such a client may send meanwhile; it is thrown away."""
+_BLANK = (b"", b"\r", b"\r\n")
+"""What may come before a request line without being the beginning of a request."""
 
 # Looking a member up on its Enum is a call of a Python function on 3.11.
 _PROXY_HEADER, _VALIDATION, _POLICY = Stage.PROXY_HEADER, Stage.VALIDATION, Stage.POLICY
@@ -79,22 +78,25 @@ class HttpSession(Session):
     """
 
     __slots__ = (
+        "_begun",
+        "_blocked_left",
         "_blocked_since",
-        "_client_ended",
         "_closing",
         "_connection",
         "_deadline",
-        "_discarded",
         "_due",
         "_forwarder",
         "_home",
         "_http",
+        "_last_ending",
+        "_leaving",
         "_next",
+        "_of_connection",
         "_opened",
         "_own",
-        "_priority",
         "_producing",
         "_rate",
+        "_sentence",
         "_total_in",
         "_total_out",
         "_tunnel",
@@ -126,12 +128,15 @@ class HttpSession(Session):
         self._forwarder: tuple[Backend, Forwarder] | None = None
         self._own: Own | None = None
         self._home: Idle | None = None
-        self._priority = 0
+        self._of_connection: tuple[int, str | None] = (0, None)
+        self._sentence: Tarpit | None = None
         self._deadline = self._due = inf
         self._blocked_since = 0.0
-        self._client_ended = self._closing = self._producing = self._walking = False
+        self._blocked_left = 0
+        self._begun = self._client_ended = self._closing = self._producing = self._walking = False
+        self._leaving: Lingering | None = None
+        self._last_ending = NORMAL
         self._next: Event | None = None
-        self._discarded = 0
         self._tunnel: Tunnel | None = None
         self._rate: BodyRate | None = None
         self._opened = self._started
@@ -154,26 +159,35 @@ class HttpSession(Session):
     # Validation: a request's head
 
     def _enter_validation(self) -> Event | None:
+        timers = self.frontend.timers
         if not self._producing:
             self._producing = True
-            self._priority = self.facts.priority
+            self._of_connection = self.facts.priority, self.facts.backend
             self.client.registerProducer(self, True)
             self.client.resumeProducing()
-            self._arm(self.frontend.timers.http_request)
-        else:
-            timers = self.frontend.timers
-            self._arm(timers.http_request if self._peeked else timers.http_keep_alive)
-            if len(self._peeked) <= PIPELINED_LIMIT:
-                self.client.resumeProducing()
-        if self._client_ended and not self._peeked:
-            self._close_client()
-            return None
-        return self._read_head() if self._peeked else None
-
-    def _read_head(self) -> Event | None:
-        """Begin an exchange if a whole head has come."""
+            self._arm(timers.http_request)
+            self._begun = self._peeked not in _BLANK
+            return self._read_head() if self._begun else None
         if self._blocked_since:
-            return None  # who does not take what was answered before is not asked for more
+            # Who does not take what was answered before is not asked for more.
+            self.client.pauseProducing()
+            self._arm(timers.client)
+            return None
+        return self._next_head()
+
+    def _next_head(self) -> Event | None:
+        """Go on with the request of which the beginning is here, or wait for one."""
+        if self._begun:
+            return self._read_head(begins=True)
+        if self._client_ended or self.process.stopping:
+            self._close_client()
+        else:
+            self._arm(self.frontend.timers.http_keep_alive)
+            self.client.resumeProducing()
+        return None
+
+    def _read_head(self, begins: bool = False) -> Event | None:
+        """Begin an exchange if a whole head has come. ``begins``: these are its first bytes."""
         data = self._peeked
         try:
             head = parse_request(data, 0, self._http.parsing)
@@ -181,17 +195,36 @@ class HttpSession(Session):
             return self._refuse(error)
         if isinstance(head, NeedMore):
             if self._client_ended:
-                return self._end(Cause.CLIENT, "left in the middle of a request")
+                return self._end(Cause.CLIENT, "left in the middle of a request", status=400)
+            if begins:
+                self._arm(self.frontend.timers.http_request)
+                self.client.resumeProducing()
             return None
         self._peeked = data[head.length :] if len(data) > head.length else b""
+        if self._http.monitor_uri == head.target:
+            return self._answer_monitor(head)
         self._begin(head)
         return PASSED
+
+    def _answer_monitor(self, head: RequestHead) -> Event | None:
+        """Tell a load balancer in front whether to send clients here; as with HAProxy, no policy asks and no log says.
+
+        Source: HAProxy configuration.txt, "monitor-uri" and "monitor fail".
+        """
+        self.requests += 1
+        self._started = self.process.moment.now
+        self._begun = self._peeked not in _BLANK
+        keeps = head.keep_alive and head.framing is _NONE and not (self._last or self.process.stopping)
+        self.client.write(self._http.answers.monitor(self.frontend.backend.usable, head, keeps))
+        if keeps:
+            return AGAIN
+        self._close_client(linger=True)
+        return None
 
     def _begin(self, head: RequestHead) -> None:
         process = self.process
         now = process.moment.now
-        self._started, started = now, self._started
-        self.request_ms = int((now - started) * 1000)
+        self.request_ms = int((now - self._started) * 1000)
         self.response_ms = self.queue_ms = self.connect_ms = -1
         self.retries = self.queued_behind = self.status = 0
         self.redispatched = False
@@ -217,15 +250,31 @@ class HttpSession(Session):
 
     def _enter_policy(self) -> Event | None:
         frontend = self.frontend
-        if frontend.at_admission == len(frontend.policies):
+        if frontend.routing is None:
             return PASSED
-        if self._questions is None:
-            self.facts.priority = self._priority  # not what was set for the request before
-            self._questions = Questions(self, frontend.policies, self.facts, frontend.at_admission)
+        if frontend.at_admission == len(frontend.policies):
+            return self._route()
+        self.facts.priority, self.facts.backend = self._of_connection  # not what was set for the request before
+        self._questions = self._ask_from(frontend.at_admission)
         return self._ask_policies(len(frontend.policies))
+
+    def _judge(self, outcome: Decision) -> Event | None:
+        if type(outcome) is Allow or self.stage is not _POLICY:
+            return super()._judge(outcome)
+        if isinstance(outcome, Tarpit):
+            self._sentence = outcome
+            return LATER
+        if isinstance(outcome, Answer | Redirect):
+            return self._end(Cause.LOCAL, outcome.reason, verdict=outcome)
+        assert isinstance(outcome, Deny)
+        return self._end(Cause.PROXY, outcome.reason, verdict=outcome)
+
+    def _turn_away(self, refusal: Refusal) -> Event | None:
+        return self._end(Cause.PROXY, refusal.reason, status=refusal.status)
 
     def _enter_tarpit(self) -> Event | None:
         self._arm(self.frontend.timers.tarpit)
+        self.client.resumeProducing()  # else nobody would know that it has left
         return None
 
     # Body: filters look at the request, and all of it may have to be here
@@ -289,7 +338,7 @@ class HttpSession(Session):
 
     def body_denied(self, deny: Deny) -> None:
         """See ``BodyOwner``."""
-        self._end(Cause.PROXY, deny.reason, status=deny.status)
+        self._end(Cause.PROXY, deny.reason, verdict=deny)
 
     def body_filter_failed(self, error: PluginError) -> None:
         """See ``BodyOwner``."""
@@ -363,6 +412,17 @@ class HttpSession(Session):
                 return idle.take(key, used=2)
         return idle.take(key)
 
+    def open_already(self, server: Server) -> bool:
+        """See ``ConnectOwner``."""
+        before, self.server = self.server, server
+        connection = self._connection = self._reusable()
+        if connection is None:
+            self.server = before
+            return False
+        self._leave_connect()
+        self.advance(PASSED)
+        return True
+
     def connect_within(self, delay_s: float | None) -> None:
         """See ``ConnectOwner``. Each attempt begins with this."""
         connecting = self._connecting
@@ -378,6 +438,11 @@ class HttpSession(Session):
 
     def server_connected(self, transport: Any) -> None:
         """See ``ConnectOwner``."""
+        client = self.client
+        if type(client) is Stream and client.fd < 0:
+            # It was reset a moment ago, in the same batch of events, and we are about to be told.
+            transport.drop(reset=True)
+            return
         self._leave_connect()
         server = self.server
         assert server is not None
@@ -416,7 +481,8 @@ class HttpSession(Session):
         backend, frontend = self.backend, self.frontend
         for observer in frontend.observers:
             self._tell(observer.plugin, observer.object.session_routed, self.facts, backend.name, self.server)
-        self._arm(backend.timers.server)
+        self._stage_since = self.process.moment.now
+        self._arm(self._shortest(backend))
         if not connection.bound and authenticates_connection(exchange.request):
             connection.private = connection.bound = True
         exchange.start(connection, self._forwarder_to(backend), backend.http.parsing)
@@ -464,8 +530,9 @@ class HttpSession(Session):
         if (status == 401 or status == 407) and challenges_connection(exchange.response):
             assert exchange.connection is not None
             exchange.connection.private = exchange.connection.bound = True
-        self.response_ms = int((self.process.moment.now - self._started) * 1000)
-        if not exchange.request_done or self._last or self.process.stopping:
+        self.response_ms = int((self.process.moment.now - self._stage_since) * 1000)
+        if not exchange.request_done or self._last or self.process.stopping or exchange.request.method == b"CONNECT":
+            # Behind a CONNECT that was refused may be what was meant for the other end of the tunnel.
             exchange.client_keeps = False
         self.advance(PASSED)
 
@@ -479,7 +546,7 @@ class HttpSession(Session):
         connection, exchange.connection = exchange.connection, None
         if connection is not None:
             connection.asker = None
-            if exchange.reusable and not self.backend.http.server_close:
+            if exchange.reusable and not self.backend.http.server_close and not self.process.stopping:
                 self._keep(connection)
             else:
                 connection.close()
@@ -488,7 +555,7 @@ class HttpSession(Session):
         if keeps:
             self.advance(AGAIN)
         else:
-            self._close_client(linger=not whole)
+            self._close_client(linger=not whole or exchange.request.keep_alive)
 
     def _keep(self, connection: ServerConnection) -> None:
         """Let a connection wait for its next request, or close it."""
@@ -523,8 +590,11 @@ class HttpSession(Session):
         if isinstance(self.exchange, BodyExchange):
             self.exchange.close()
         self.exchange = self.facts.http = None
+        self._last_ending = ending
         self._leave_backend(before)
         self.server = None
+        self.backend = self.frontend.backend
+        self._begun = self._peeked not in _BLANK
         self._started = self.process.moment.now
 
     def request_refused(self, error: Http1Error) -> None:
@@ -534,6 +604,11 @@ class HttpSession(Session):
     def response_refused(self, error: Http1Error) -> None:
         """See ``ExchangeOwner``."""
         self._fail(Cause.PROXY, error.reason, 502)
+
+    def exchange_crashed(self) -> None:
+        """See ``ExchangeOwner``."""
+        self._log.failure("a defect in stage {stage}; the connection is ended", stage=self.stage.name.lower())
+        self.kill("a defect", Cause.INTERNAL)
 
     def server_gone(self, reason: str) -> None:
         """See ``ExchangeOwner``."""
@@ -559,7 +634,7 @@ class HttpSession(Session):
         connection, exchange.connection = exchange.connection, None
         assert connection is not None
         connection.asker = None
-        exchange.bytes_out += len(head)
+        exchange.bytes_out += len(head) + len(rest)
         peeked, self._peeked = self._peeked, b""
         self.process.wheel.disarm(self)
         self._due = self._deadline = inf
@@ -567,6 +642,8 @@ class HttpSession(Session):
             self, self.process.clock, self.process.wheel, IdleTimers.of(self.frontend.timers, self.backend.timers)
         )
         tunnel.start(self.client, connection, head + rest, peeked)
+        if self._client_ended and self._tunnel is not None:
+            tunnel.client_ended()
 
     def tunnel_ended(self, cause: Cause, reason: str) -> None:
         """See ``TunnelOwner``."""
@@ -580,7 +657,7 @@ class HttpSession(Session):
         self._exchange_over(NORMAL if cause is Cause.NORMAL else Ending(cause, Stage.RELAY, reason))
         tunnel.forget()
         self._closing = True
-        self._connection_over(cause, reason)
+        self._connection_over()
 
     # Answers of ours
 
@@ -591,33 +668,59 @@ class HttpSession(Session):
         return self._end(Cause.PROXY, error.reason, status=error.status)
 
     def _end(
-        self, cause: Cause, reason: str, plugin: str = "", reset: bool = False, status: int | None = None
+        self,
+        cause: Cause,
+        reason: str,
+        plugin: str = "",
+        reset: bool = False,
+        status: int | None = None,
+        verdict: Deny | HttpVerdict | None = None,
     ) -> Event | None:
-        """End the current request, with an answer if the client has not got a part of one yet."""
+        """End the current request, with an answer if the client has not got a part of one yet.
+
+        ``verdict``: the policy's that the answer is; else it is the error page of ``status``.
+        """
         stage = self.stage
         if stage is _ACCESS_LOG or self._closing:
             return None
         if stage < _VALIDATION:
             return super()._end(cause, reason, plugin, reset)
         exchange = self.exchange
+        if exchange is None and self.requests and not self._begun:
+            self._drop_client(reset)  # between two requests
+            return None
         self._abandon()
         ending = Ending(cause, stage, reason, plugin)
-        started = exchange is not None and exchange.response is not None
-        if cause in _UNANSWERED or started or (exchange is None and self.requests and not self._peeked):
-            if exchange is not None or not self.requests or self._peeked:
-                self._exchange_over(ending)
-            self._drop_client(reset or started)
-            return None
-        if status is None:
-            status = 500 if cause is Cause.INTERNAL else STATUS[stage, cause]
-        return self._answer(status, ending)
+        if exchange is not None and exchange.response is not None:
+            self._exchange_over(ending)
+            if cause in _OF_THE_SERVER and exchange.framing in _EVIDENT:
+                self._close_client(linger=not exchange.request_done)
+            else:
+                self._drop_client(reset=True)
+        elif cause in _UNANSWERED and status is None:
+            self._exchange_over(ending)
+            self._drop_client(reset)
+        else:
+            if verdict is not None:
+                status = verdict.status
+            elif status is None:
+                status = 500 if cause is Cause.INTERNAL else STATUS[stage, cause]
+            return self._answer(status, ending, reset, verdict)
+        return None
 
-    def _answer(self, status: int, ending: Ending) -> Event | None:
+    def _answer(
+        self, status: int, ending: Ending, closes: bool, verdict: Deny | HttpVerdict | None = None
+    ) -> Event | None:
         exchange = self.exchange
         request = None if exchange is None else exchange.request
-        keeps = exchange is not None and exchange.request_done and exchange.client_keeps and not self._last
+        keeps = exchange is not None and exchange.request_done and exchange.client_keeps
+        keeps = keeps and not (closes or self._last or self.process.stopping)
+        if request is not None and request.method == b"CONNECT":
+            keeps = False
         self.status = status
-        self.client.write(self._http.answers.error(status, request, keeps))
+        answers = self._http.answers
+        said = answers.error(status, request, keeps) if verdict is None else answers.verdict(verdict, request, keeps)
+        self.client.write(said)
         self._exchange_over(ending)
         if keeps:
             self.advance(AGAIN)
@@ -645,38 +748,46 @@ class HttpSession(Session):
 
     def dataReceived(self, data: bytes) -> None:
         """See ``IProtocol``."""
-        exchange = self.exchange
-        if self._tunnel is not None:
-            self._tunnel.client_data(data)
-        elif exchange is not None:
-            if not exchange.request_done and (exchange.connection is not None or self.stage is _BODY):
-                data = exchange.request_data(data)
-                if self.stage is _BODY and exchange.request_done:
-                    self._peeked = data
-                    self.advance(PASSED)
-                    return
-                if not data:
-                    return
-            self._peeked = self._peeked + data if self._peeked else data
-            if len(self._peeked) > PIPELINED_LIMIT:
-                self.client.pauseProducing()
-        elif self._closing:
-            self._discarded += len(data)
-            if self._discarded > LINGER_BYTES:
-                self._drop_client(reset=True)
-        elif self.stage is _VALIDATION:
-            if self._peeked:
-                self._peeked += data
+        try:
+            exchange = self.exchange
+            if self._tunnel is not None:
+                self._tunnel.client_data(data)
+            elif exchange is not None:
+                if not exchange.request_done and (exchange.connection is not None or self.stage is _BODY):
+                    data = exchange.request_data(data)
+                    if self.stage is _BODY and exchange.request_done:
+                        self._peeked = data
+                        self.advance(PASSED)
+                        return
+                    if not data:
+                        return
+                self._peeked = self._peeked + data if self._peeked else data
+                if len(self._peeked) > PIPELINED_LIMIT:
+                    self.client.pauseProducing()
+            elif self._leaving is not None:
+                self._leaving.heard()
+            elif self.stage is _VALIDATION:
+                self._head_data(data)
             else:
-                self._peeked = data
-                if self.requests:
-                    self._arm(self.frontend.timers.http_request)
-            if self._blocked_since:
-                self.client.pauseProducing()
-            else:
-                self.advance_if(self._read_head())
+                super().dataReceived(data)
+        except Exception:
+            self.exchange_crashed()
+
+    def _head_data(self, data: bytes) -> None:
+        """Take a part of a request's head, or all of it, with whatever follows."""
+        if self._peeked:
+            data = self._peeked + data
+        self._peeked = data
+        begins = not self._begun
+        if begins:
+            if data in _BLANK:
+                return  # an empty line is no request, and keeps nobody's connection open
+            self._begun = True
+            self._started = self.process.moment.now
+        if self._blocked_since:
+            self.client.pauseProducing()
         else:
-            super().dataReceived(data)
+            self.advance_if(self._read_head(begins and self.requests > 0))
 
     def advance_if(self, event: Event | None) -> None:
         """Walk on with ``event``, if there is one."""
@@ -690,14 +801,20 @@ class HttpSession(Session):
         if self._tunnel is not None:
             self._tunnel.client_ended()
         elif self._closing:
-            self._drop_client()
+            if self.client is not None:
+                self.client.loseConnection()  # behind what is still to be sent
         elif exchange is None:
-            if self.stage is _VALIDATION and not self._peeked and self.requests:
-                self._close_client()
-            else:
-                self._client_left("left")
+            if self.stage < _VALIDATION or not self._begun:
+                if self.requests:
+                    self._close_client()
+                else:
+                    self._client_left("left")
+            elif not self._blocked_since:
+                self._end(Cause.CLIENT, "left in the middle of a request", status=400)
+        elif self.stage is Stage.TARPIT:
+            self._client_left("left")
         elif not exchange.request_done:
-            self._client_left("left in the middle of a request")
+            self._end(Cause.CLIENT, "left in the middle of a request", status=400)
 
     def connectionLost(self, reason: Failure) -> None:
         """See ``IProtocol``."""
@@ -711,6 +828,7 @@ class HttpSession(Session):
     def pauseProducing(self) -> None:
         """See ``IPushProducer``: the client takes no more for now."""
         self._blocked_since = self.process.moment.now
+        self._blocked_left = unsent(self.client)
         exchange = self.exchange
         if exchange is not None and exchange.connection is not None:
             exchange.connection.transport.pauseProducing()
@@ -722,12 +840,12 @@ class HttpSession(Session):
             return
         self._blocked_since = 0.0
         exchange = self.exchange
-        if exchange is not None and exchange.connection is not None:
-            exchange.connection.transport.resumeProducing()
-        elif exchange is None and self.stage is _VALIDATION and not self._closing:
-            self.client.resumeProducing()
-            if self._peeked:
-                self.advance_if(self._read_head())
+        if exchange is not None:
+            if exchange.connection is not None:
+                exchange.last_server = self.process.moment.now  # it was us who did not read
+                exchange.connection.transport.resumeProducing()
+        elif self.stage is _VALIDATION and not self._closing:
+            self.advance_if(self._next_head())
 
     def stopProducing(self) -> None:
         """See ``IPushProducer``; ``connectionLost`` says the same."""
@@ -736,14 +854,14 @@ class HttpSession(Session):
         """Close when everything has been sent; ``linger``: the client may still be sending what nobody wants."""
         self._closing = True
         client = self.client
+        self._leaving = Lingering(client, self.process.moment.now, self.frontend.timers.client)
+        self._arm(LOOK_S)
         client.unregisterProducer()
-        if linger and not self._client_ended and not ISSLTransport.providedBy(client):
+        if linger and not self._client_ended and can_half_close(client):
             # Closed at once, what it sends now would be answered with a RST, which could undo our answer.
-            self._arm(LINGER_S)
             client.loseWriteConnection()
             client.resumeProducing()
         else:
-            self._arm(self.frontend.timers.client)
             client.loseConnection()
 
     def _drop_client(self, reset: bool = False) -> None:
@@ -769,19 +887,25 @@ class HttpSession(Session):
         for observer in frontend.observers:
             self._tell(observer.plugin, observer.object.request_closed, self.facts, record)
 
-    def _connection_over(self, cause: Cause = Cause.NORMAL, reason: str = "") -> None:
+    def _finish(self, ending: Ending) -> None:
+        """See ``Session``: ended before there could be a request."""
+        self._exchange_over(ending)
+        self._connection_over()
+
+    def _connection_over(self) -> None:
+        """The client's connection is closed; it ended as its last request did."""
         if self.stage is _ACCESS_LOG:
             return
-        process, stage, self.stage = self.process, self.stage, _ACCESS_LOG
+        process, self.stage = self.process, _ACCESS_LOG
         if self.frontend.observers:
-            record = record_of(self, Ending(cause, stage, reason), process.clock.seconds() - self._opened)
+            record = record_of(self, self._last_ending, process.clock.seconds() - self._opened)
             for observer in self.frontend.observers:
                 self._tell(observer.plugin, observer.object.session_closed, self.facts, record)
         process.wheel.disarm(self)
         own, self._own = self._own, None
         if own is not None:
             own.close()
-        self.client = self._questions = self.facts.http = None
+        self.client = self._questions = self._leaving = self.facts.http = None
         for limit in self._limits:
             limit.give_back()
         process.session_ended(self)
@@ -823,15 +947,24 @@ class HttpSession(Session):
                 self.process.wheel.arm(self, self._deadline - now, now)
             return
         stage = self.stage
-        if self._closing:
-            self._drop_client(reset=True)
+        if self._leaving is not None:
+            delay_s = self._leaving.again_in(now)
+            if delay_s is None:
+                self._drop_client()
+            else:
+                self._arm(delay_s)
         elif stage is _RESPONSE or stage is _RELAY:
             self._look(now)
+        elif stage is Stage.TARPIT:
+            assert self._sentence is not None
+            self._end(Cause.PROXY, self._sentence.reason, verdict=self._sentence)
         elif stage is _BODY:
             self._deadline = inf
             self._await_body(now)
         elif stage is _VALIDATION:
-            if self._peeked or not self.requests:
+            if self._blocked_since:
+                self._look_at_reader(now)
+            elif self._begun or not self.requests:
                 self._end(Cause.CLIENT_TIMEOUT, "no whole request within timeouts.http_request")
             else:
                 self._close_client()
@@ -839,26 +972,55 @@ class HttpSession(Session):
             super().timer_due(now)
 
     def _look(self, now: float) -> None:
-        """Whether one side of the exchange has been idle for too long."""
+        """Whether the side of the exchange whose turn it is has been idle for too long.
+
+        A client that takes nothing is timed by that alone, as it is us who do not read the server then. Else it is up
+        to the client while its request is not whole and the server takes it, and up to the server otherwise.
+        Source: HAProxy, sc_strm.h, and ``timeout server`` in configuration.txt.
+        """
         exchange = self.exchange
         assert exchange is not None
         client_s, server_s = self.frontend.timers.client, self.backend.timers.server
+        since = max(exchange.last_server, exchange.last_client)
         if self._blocked_since:
-            since, timeout_s, cause = self._blocked_since, client_s, Cause.CLIENT_TIMEOUT
+            since, timeout_s, cause = self._took_until(now), client_s, Cause.CLIENT_TIMEOUT
+        elif exchange.request_done or exchange.full:
+            since, timeout_s, cause = max(since, exchange.took_until(now)), server_s, Cause.SERVER_TIMEOUT
         else:
-            since = max(exchange.last_server, exchange.last_client)
-            if exchange.request_done or exchange.full:
-                timeout_s, cause = server_s, Cause.SERVER_TIMEOUT
-            else:
-                timeout_s, cause = client_s, Cause.CLIENT_TIMEOUT
-        if timeout_s is None:
-            self._arm(60.0)
-        elif since + timeout_s <= now:
+            timeout_s, cause = client_s, Cause.CLIENT_TIMEOUT
+        if timeout_s is not None and since + timeout_s <= now:
             self._end(cause, "idle for too long")
             return
-        else:
-            self._arm(since + timeout_s - now)
+        # Whose turn it is can change at any moment, without anybody arming anything.
+        self._arm(self._shortest(self.backend))
+        if timeout_s is not None:
+            self._arm_sooner(since + timeout_s - now)
         self._fast_enough(exchange, now)
+
+    def _shortest(self, backend: Backend) -> float | None:
+        """After how many seconds a side of an exchange can be idle for too long at the earliest."""
+        client_s, server_s = self.frontend.timers.client, backend.timers.server
+        if client_s is None or (server_s is not None and server_s < client_s):
+            return server_s
+        return client_s
+
+    def _took_until(self, now: float) -> float:
+        """When the client last took something of what waits for it; looked at now and then, so rather late."""
+        left = unsent(self.client)
+        if left < self._blocked_left:
+            self._blocked_left, self._blocked_since = left, now
+        return self._blocked_since
+
+    def _look_at_reader(self, now: float) -> None:
+        """Whether a client between two requests still takes what it was answered before."""
+        client_s = self.frontend.timers.client
+        if client_s is None:
+            return
+        waits_s = self._took_until(now) + client_s - now
+        if waits_s > 0:
+            self._arm(waits_s)
+        else:
+            self._drop_client(reset=True)
 
     @property
     def bytes_in(self) -> int:
@@ -877,5 +1039,8 @@ class HttpSession(Session):
 
 _UNANSWERED = {Cause.CLIENT, Cause.KILLED}
 """Who is gone, or has to go at once, is not answered."""
+_OF_THE_SERVER = {Cause.SERVER, Cause.SERVER_TIMEOUT, Cause.PROXY}
+_EVIDENT = {Framing.LENGTH, Framing.CHUNKED}
+"""With these a client sees by itself that a body was cut short; else only a RST tells it from a whole one."""
 
 HttpSession._steps = steps_of(HttpSession, HTTP_TRANSITIONS)

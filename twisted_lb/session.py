@@ -16,9 +16,9 @@ from zope.interface import implementer
 
 from twisted_lb.backends.pool import Server
 from twisted_lb.endings import Cause, Ending, Stage
-from twisted_lb.errors import PluginError, shown
+from twisted_lb.errors import PluginError, WireError, shown
 from twisted_lb.facts import Facts
-from twisted_lb.frontend import Frontend
+from twisted_lb.frontend import Frontend, Refusal
 from twisted_lb.net.hang_up import hang_up
 from twisted_lb.net.stream import Stream
 from twisted_lb.process import Process
@@ -29,7 +29,7 @@ from twisted_lb.stages.policy import Questions
 from twisted_lb.stages.proxy_header import Reception, Trust
 from twisted_lb.stages.relay import StreamRelay
 from twisted_lb.stages.relay_transports import TransportRelay
-from twisted_lb.verdicts import Allow, Deny, NeedMore
+from twisted_lb.verdicts import Allow, Decision, Deny, NeedMore
 
 if TYPE_CHECKING:
     from twisted_lb.net.timers import Timed
@@ -52,7 +52,7 @@ class Event(IntEnum):
 
 # Looking a member up on its Enum is a call of a Python function on 3.11, a dozen of them per connection.
 PASSED, FULL, ENDED, AGAIN, LATER, RETRY = Event
-_ACCEPT, _PROXY_HEADER, _BALANCE = Stage.ACCEPT, Stage.PROXY_HEADER, Stage.BALANCE
+_ACCEPT, _PROXY_HEADER, _POLICY, _BALANCE = Stage.ACCEPT, Stage.PROXY_HEADER, Stage.POLICY, Stage.BALANCE
 _DIRECT, _REFUSED = Trust.DIRECT, Trust.REFUSED
 
 TRANSITIONS: Final[dict[tuple[Stage, Event], Stage]] = {
@@ -235,13 +235,32 @@ class Session:
         raise NotImplementedError
 
     def _enter_policy(self) -> Event | None:
-        return self._ask_policies(len(self.frontend.policies))
+        frontend = self.frontend
+        if frontend.policies:
+            return self._ask_policies(len(frontend.policies))
+        return PASSED if frontend.routing is None else self._route()
+
+    def _route(self) -> Event | None:
+        """Choose the backend: what a policy has set, what the routes say, or the frontend's own."""
+        frontend = self.frontend
+        assert frontend.routing is not None
+        try:
+            target = frontend.routing.target(self.facts, frontend.backend)
+        except WireError as error:
+            target = Refusal(error.reason, 400)
+        if isinstance(target, Refusal):
+            return self._turn_away(target)
+        self.backend = target
+        return PASSED
+
+    def _turn_away(self, refusal: Refusal) -> Event | None:
+        return self._end(Cause.PROXY, refusal.reason)
 
     def _ask_policies(self, until: int) -> Event | None:
         if not until:
             return PASSED
         if self._questions is None:
-            self._questions = Questions(self, self.frontend.policies, self.facts)
+            self._questions = self._ask_from(0)
         try:
             outcome = self._questions.ask(until)
         except PluginError as error:
@@ -251,12 +270,17 @@ class Session:
             return None
         return self._judge(outcome)
 
-    def _judge(self, outcome: Allow | Deny) -> Event | None:
-        if isinstance(outcome, Deny):
-            return self._end(Cause.PROXY, outcome.reason, reset=self.stage <= Stage.PROXY_HEADER)
-        return PASSED
+    def _ask_from(self, first: int) -> Questions:
+        frontend = self.frontend
+        assert frontend.routing is not None
+        return Questions(self, frontend.policies, self.facts, first, frontend.routing.backends)
 
-    def policies_answered(self, outcome: Allow | Deny | PluginError | None) -> None:
+    def _judge(self, outcome: Decision) -> Event | None:
+        if not isinstance(outcome, Allow):
+            return self._end(Cause.PROXY, outcome.reason, reset=self.stage <= Stage.PROXY_HEADER)
+        return self._route() if self.stage is _POLICY else PASSED
+
+    def policies_answered(self, outcome: Decision | PluginError | None) -> None:
         """See ``PolicyOwner``."""
         if outcome is None:
             self._arm(self.frontend.timers.policy)
@@ -312,6 +336,10 @@ class Session:
     def connect_within(self, delay_s: float | None) -> None:
         """See ``ConnectOwner``."""
         self._arm(delay_s)
+
+    def open_already(self, server: Server) -> bool:
+        """See ``ConnectOwner``."""
+        return False
 
     def server_connected(self, transport: Stream | ServerProtocol) -> None:
         """See ``ConnectOwner``."""
@@ -516,9 +544,7 @@ _ENTER: dict[Stage, str] = {
 }
 
 
-def steps_of(
-    session_class: type[Session], transitions: Mapping[tuple[Stage, Event], Stage] = TRANSITIONS
-) -> Steps:
+def steps_of(session_class: type[Session], transitions: Mapping[tuple[Stage, Event], Stage] = TRANSITIONS) -> Steps:
     """Work out the steps of a kind of session."""
     return [
         {

@@ -66,7 +66,7 @@ class TcpSession(Session):
         peeked, self._peeked = self._peeked, b""
         now = process.clock.seconds()
         connect_s = self.backend.timers.connect
-        if connect_s is None or connect_s > self.frontend.idle.shortest:
+        if connect_s is None or connect_s > self.frontend.idle_to(self.backend).shortest:
             self._watch_relay()
         # Else the deadline for connecting, no longer due, is as good a moment for the first look.
         if type(client) is Stream and type(attempt) is Stream:
@@ -92,18 +92,18 @@ class TcpSession(Session):
 
     def _watch_relay(self) -> None:
         """Look again in as long as a side may be idle at least."""
-        shortest_s = self.frontend.idle.shortest
+        shortest_s = self.frontend.idle_to(self.backend).shortest
         self._arm(None if shortest_s == inf else shortest_s)
 
     def _relay_due(self, now: float) -> None:
         assert self._relay is not None
-        delay_s = self._relay.look(now, self.frontend.idle)
+        delay_s = self._relay.look(now, self.frontend.idle_to(self.backend))
         if delay_s is not None:
             self._arm(delay_s)
 
     def relay_half_closed(self) -> None:
         """See ``RelayOwner``."""
-        idle = self.frontend.idle
+        idle = self.frontend.idle_to(self.backend)
         if idle.client_fin < idle.client or idle.server_fin < idle.server:
             self._watch_relay()
 

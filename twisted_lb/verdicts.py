@@ -80,3 +80,5 @@ Verdict: TypeAlias = Allow | Deny | NeedMore
 """About bytes, or about a connection."""
 HttpVerdict: TypeAlias = Answer | Redirect | Tarpit
 """About a request; where there is none, such an answer is a defect of the plugin."""
+Decision: TypeAlias = Allow | Deny | HttpVerdict
+"""What a policy decides."""

@@ -94,6 +94,15 @@ def backend_timers(config: Config, name: str) -> BackendTimers:
     )
 
 
+def reachable_from(config: Config, frontend: str) -> list[str]:
+    """Name the backends that the frontend of that name can lead to; policies may choose any."""
+    settings = config.frontends[frontend]
+    if settings.policies:
+        return list(config.backends)
+    routed = (route.backend for route in settings.routes if route.backend is not None)
+    return list(dict.fromkeys((settings.backend, *routed)))
+
+
 def access_log(config: Config, frontend: str) -> AccessLogUse | None:
     """Find the access log of the frontend of that name; ``None`` if it keeps none."""
     own = config.frontends[frontend].access_log

@@ -3,15 +3,18 @@
 Stage: any of HTTP mode's, when a request ends without a server's response.
 In: a status, and the request that it answers, if one could be read.
 Out: the bytes of a whole response.
-Never: repeats anything that a client sent, but for a redirect's target.
+Never: repeats anything that a client sent, unless a policy does.
 Source: RFC 9110, sections 12.5.1 and 15; HAProxy configuration.txt, "errorfile".
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from email.utils import formatdate
 from http import HTTPStatus
 
-from twisted_lb.wire.http1 import RequestHead
+from twisted_lb.verdicts import Answer, Deny, HttpFields, HttpVerdict, Redirect, Text
+from twisted_lb.wire.http1 import Edit, RequestHead
+from twisted_lb.wire.http1_headers import field_line
 
 REASONS = {status.value: status.phrase for status in HTTPStatus} | {
     413: "Content Too Large",
@@ -40,21 +43,91 @@ _SAYS = {
 }
 
 
+_NOT_FOR_POLICIES = frozenset(
+    (b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"upgrade", b"trailer", b"te", b"date")
+)
+"""Fields that are written here."""
+_STATUSES: dict[type, range | tuple[int, ...]] = {
+    Answer: range(200, 600),
+    Redirect: (301, 302, 303, 307, 308),
+}
+_ERRORS = range(400, 600)
+
+
+def as_bytes(text: Text) -> bytes:
+    """Return a text as it is sent."""
+    return text.encode() if isinstance(text, str) else bytes(text)
+
+
+def fault_in(verdict: Deny | HttpVerdict) -> str:
+    """Say why a verdict cannot be sent as a response; empty if it can."""
+    if verdict.status not in _STATUSES.get(type(verdict), _ERRORS):
+        return f"{verdict.status!r} is no status for it"
+    if isinstance(verdict, Answer) and not isinstance(verdict.body, bytes):
+        return "its body is not bytes"
+    if not verdict.fields and not isinstance(verdict, Redirect):
+        return ""
+    try:
+        fields = _fields(verdict.fields)
+        if isinstance(verdict, Redirect):
+            fields.append((b"Location", as_bytes(verdict.location)))
+        for name, value in fields:
+            field_line(name, value)
+    except (TypeError, ValueError) as error:
+        return str(error)
+    wrong = [name.decode() for name, _ in fields if name.lower() in _NOT_FOR_POLICIES]
+    return f"{wrong[0]} is not for it to say" if wrong else ""
+
+
+def _fields(fields: HttpFields) -> list[tuple[bytes, bytes]]:
+    return [(as_bytes(name), as_bytes(value)) for name, value in fields]
+
+
 class Answers:
     """What one frontend answers by itself.
 
-    ``files``: whole bodies by status, in place of ours. ``json``: answer in JSON whom JSON suits better than HTML.
+    ``pages``: whole bodies and their types by status, in place of ours. ``json``: answer in JSON whom JSON suits better
+    than HTML. ``edits``: those of every response.
     """
 
-    def __init__(self, files: Mapping[int, bytes] = {}, json: bool = False) -> None:
-        self._files = dict(files)
+    def __init__(
+        self,
+        pages: Mapping[int, tuple[bytes, bytes]] = {},
+        json: bool = False,
+        edits: Sequence[Edit] = (),
+    ) -> None:
+        self._pages = dict(pages)
         self._json = json
+        self._removed = frozenset(edit.name.lower() for edit in edits if edit.action != "add")
+        self._more = tuple((edit.name, edit.value) for edit in edits if edit.action != "remove")
+
+    def verdict(self, verdict: Deny | HttpVerdict, request: RequestHead | None, keep_alive: bool) -> bytes:
+        """Return what a policy answers; ``fault_in`` has found nothing in it."""
+        fields = _fields(verdict.fields)
+        if isinstance(verdict, Answer):
+            return response(verdict.status, self._edited(fields), verdict.body, request, keep_alive)
+        if isinstance(verdict, Redirect):
+            fields += [(b"Location", as_bytes(verdict.location)), (b"Cache-Control", b"no-cache")]
+            return response(verdict.status, self._edited(fields), b"", request, keep_alive)
+        return self.error(verdict.status, request, keep_alive, fields)
+
+    def monitor(self, up: bool, request: RequestHead, keep_alive: bool) -> bytes:
+        """Return the answer to a load balancer in front: whether to send clients here."""
+        if not up:
+            return self.error(503, request, keep_alive)
+        fields = [(b"Content-Type", b"text/plain"), (b"Cache-Control", b"no-cache")]
+        return response(200, self._edited(fields), b"OK\n", request, keep_alive)
+
+    def _edited(self, fields: Sequence[tuple[bytes, bytes]]) -> Sequence[tuple[bytes, bytes]]:
+        if not self._removed and not self._more:
+            return fields
+        return [*(field for field in fields if field[0].lower() not in self._removed), *self._more]
 
     def error(
-        self, status: int, request: RequestHead | None, keep_alive: bool, more: Iterable[tuple[bytes, bytes]] = ()
+        self, status: int, request: RequestHead | None, keep_alive: bool, more: Sequence[tuple[bytes, bytes]] = ()
     ) -> bytes:
         """Return the response with that status; ``request``: what it answers, ``None`` if it could not be read."""
-        body, kind = self._files.get(status), b"text/html"
+        body, kind = self._pages.get(status, (None, b"text/html"))
         if body is None:
             says = _SAYS.get(status, "")
             if self._json and (request is None or prefers_json(request.headers.get_all(b"accept"))):
@@ -63,15 +136,16 @@ class Answers:
             else:
                 title = f"{status} {REASONS.get(status, '')}"
                 body = f"<html><body><h1>{title}</h1>\n{says}\n</body></html>\n".encode()
-        fields = [(b"Content-Type", kind), (b"Cache-Control", b"no-cache"), *more]
+        fields = self._edited([(b"Content-Type", kind), (b"Cache-Control", b"no-cache"), *more])
         return response(status, fields, body, request, keep_alive)
 
 
 def response(
     status: int, fields: Sequence[tuple[bytes, bytes]], body: bytes, request: RequestHead | None, keep_alive: bool
 ) -> bytes:
-    """Put a whole response together; framing and ``Connection`` are added."""
+    """Put a whole response together; framing, ``Connection`` and ``Date`` are added."""
     lines = [b"HTTP/1.1 %d %s" % (status, REASONS.get(status, "").encode())]
+    lines.append(b"Date: " + formatdate(usegmt=True).encode())
     lines += [b"%s: %s" % field for field in fields]
     if status >= 200 and status not in (204, 304):
         lines.append(b"Content-Length: %d" % len(body))

@@ -10,6 +10,7 @@ Source: RFC 9112, sections 6, 7 and 9; RFC 9110, sections 9.2.2, 10.1.1 and 15.2
 from typing import Any, Protocol
 
 from twisted_lb.backends.http_connection import ServerConnection
+from twisted_lb.stages.lingering import unsent
 from twisted_lb.verdicts import NeedMore
 from twisted_lb.wire.http1 import (
     LAST_CHUNK,
@@ -59,6 +60,9 @@ class ExchangeOwner(Protocol):
     def response_refused(self, error: Http1Error) -> None:
         """The response broke a rule."""
 
+    def exchange_crashed(self) -> None:
+        """A defect of ours, within an ``except`` clause."""
+
     def server_gone(self, reason: str) -> None:
         """The server's connection ended too early. What it carried so far is in the exchange."""
 
@@ -90,6 +94,8 @@ class Exchange:
         "_moment",
         "_rest",
         "_settings",
+        "_took_at",
+        "_unsent",
         "_write_chunks",
         "bytes_in",
         "bytes_out",
@@ -122,7 +128,8 @@ class Exchange:
         self.framing = _NONE
         self._moment = moment
         self._rest = b""
-        self._interim = 0
+        self._took_at = 0.0
+        self._interim = self._unsent = 0
         self._body_in: ChunkedBody | None = None
         self._left_in = 0
         framing = request.framing
@@ -173,37 +180,51 @@ class Exchange:
             self.owner.request_refused(error)
             return b""
         self.bytes_in += used
+        self.request_done = body.done
         if pieces:
             self.connection.transport.write(_joined(pieces))
-        if body.done:
-            self.request_done = True
-            return data[used:]
-        return b""
+        return data[used:]
 
     def server_full(self) -> None:
         """See ``Asker``."""
         self.full = True
+        self._took_at = self._moment.now
+        assert self.connection is not None
+        self._unsent = unsent(self.connection.transport)
         if not self.request_done:
             self.owner.pause_client()
 
     def server_drained(self) -> None:
         """See ``Asker``."""
         self.full = False
+        self.last_client = self._moment.now  # it was us who did not read
         if not self.request_done:
             self.owner.resume_client()
+
+    def took_until(self, now: float) -> float:
+        """When the server last took something of what waits for it, if something does; looked at now and then."""
+        if not self.full or self.connection is None:
+            return 0.0
+        left = unsent(self.connection.transport)
+        if left < self._unsent:
+            self._unsent, self._took_at = left, now
+        return self._took_at
 
     # The response
 
     def response_data(self, data: bytes) -> None:
         """See ``Asker``."""
         self.last_server = self._moment.now
-        if self.response is None:
-            if self._rest:
-                data = self._rest + data
-                self._rest = b""
-            self._read_head(data)
-        else:
-            self._pass_on(data)
+        try:
+            if self.response is None:
+                if self._rest:
+                    data = self._rest + data
+                    self._rest = b""
+                self._read_head(data)
+            else:
+                self._pass_on(data)
+        except Exception:
+            self.owner.exchange_crashed()
 
     def _read_head(self, data: bytes) -> None:
         request, owner = self.request, self.owner
@@ -228,8 +249,11 @@ class Exchange:
             if request.version == b"1.1":
                 self._write(self.forwarder.response_downstream(response, request))
         if response.is_tunnel:
+            if not self.request_done:
+                # What is left of its body would reach the server in the framing that it just gave up.
+                owner.response_refused(Http1Error("http1-upgrade", response=True))
+                return
             self.response = response
-            self.request_done = True
             head = self.forwarder.response_downstream(response, request)
             owner.tunnel_begun(head, data[start + response.length :])
             return

@@ -1,14 +1,14 @@
 """May this connection go on, given the facts?
 
 Stage: admission (entries that need no more than the addresses) and policy.
-In: a frontend's ``policies``, and the facts.
-Out: ``Allow`` or ``Deny``, at once or through ``policies_answered``.
+In: a frontend's ``policies``, and the facts; in HTTP mode those about a request.
+Out: ``Allow``, ``Deny``, or what a request is answered; at once or through ``policies_answered``.
 Never: lets a connection on because a policy failed.
 Source: ``api.IPolicy``; docs/explanation/robustness.md, on failing closed.
 """
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -19,9 +19,8 @@ from twisted_lb.api import IPolicy
 from twisted_lb.errors import PluginError, shown
 from twisted_lb.facts import Facts
 from twisted_lb.plugin_host import Built
-from twisted_lb.verdicts import ALLOW, Allow, Deny
-
-Decision = Allow | Deny
+from twisted_lb.stages.answers import fault_in
+from twisted_lb.verdicts import ALLOW, Allow, Decision, Deny, HttpVerdict
 
 
 def decide(policy: Built[IPolicy], facts: Facts) -> "Decision | Deferred[Any]":
@@ -43,15 +42,24 @@ def decide(policy: Built[IPolicy], facts: Facts) -> "Decision | Deferred[Any]":
             return answer
         answer.addBoth(results.append)
         answer = results[0]
-    return settle(policy, answer)
+    return settle(policy, answer, facts)
 
 
-def settle(policy: Built[IPolicy], result: Any) -> Decision:
-    """Make sure that what a policy answered in the end is a decision.
+def settle(policy: Built[IPolicy], result: Any, facts: Facts) -> Decision:
+    """Make sure that what a policy answered in the end is a decision that can be carried out.
 
     Raises: PluginError.
     """
-    if isinstance(result, Allow | Deny):
+    if type(result) is Allow:
+        return result
+    if isinstance(result, Deny | HttpVerdict):
+        fault = fault_in(result)
+        if facts.http is None and not isinstance(result, Deny):
+            fault = "there is no request to answer: its stage is admission, or the frontend's mode is tcp"
+        if not fault:
+            return result
+        raise PluginError(policy.plugin, f"policy {policy.name!r} answered {shown(result)} in decide: {fault}")
+    if isinstance(result, Allow):
         return result
     if isinstance(result, Failure):
         raise PluginError(policy.plugin, f"policy {policy.name!r} raised {shown(result.value)} in decide")
@@ -70,13 +78,22 @@ class PolicyOwner(Protocol):
 class Questions:
     """One connection's questions to the policies of its frontend, asked in order, in one or two portions.
 
+    ``backends``: the names that policies may choose.
     ``asked``: how many have allowed it so far; the next one is asked now or has not answered yet.
     """
 
-    __slots__ = ("_facts", "_owner", "_policies", "_until", "_waiting_on", "asked")
+    __slots__ = ("_backends", "_facts", "_owner", "_policies", "_until", "_waiting_on", "asked")
     _log = Logger(namespace="twisted_lb.plugins")
 
-    def __init__(self, owner: PolicyOwner, policies: Sequence[Built[IPolicy]], facts: Facts, asked: int = 0) -> None:
+    def __init__(
+        self,
+        owner: PolicyOwner,
+        policies: Sequence[Built[IPolicy]],
+        facts: Facts,
+        asked: int = 0,
+        backends: Container[str] = (),
+    ) -> None:
+        self._backends = backends
         self.asked = asked
         self._owner = owner
         self._policies = policies
@@ -96,10 +113,18 @@ class Questions:
                 self._waiting_on = answer
                 answer.addBoth(self._answered, answer)
                 return None
-            if isinstance(answer, Deny):
+            if not isinstance(answer, Allow):
                 return answer
-            self.asked += 1
+            self._passed()
         return ALLOW
+
+    def _passed(self) -> None:
+        backend: Any = self._facts.backend
+        if backend is not None and not (isinstance(backend, str) and backend in self._backends):
+            policy = self._policies[self.asked]
+            what = f"policy {policy.name!r} chose the backend {shown(backend)}, which does not exist"
+            raise PluginError(policy.plugin, what)
+        self.asked += 1
 
     def _answered(self, result: Any, deferred: "Deferred[Any]") -> None:
         if self._waiting_on is not deferred:
@@ -107,9 +132,9 @@ class Questions:
         self._waiting_on = None
         outcome: Decision | PluginError | None
         try:
-            outcome = settle(self._policies[self.asked], result)
+            outcome = settle(self._policies[self.asked], result, self._facts)
             if isinstance(outcome, Allow):
-                self.asked += 1
+                self._passed()
                 outcome = self.ask(self._until)
         except PluginError as error:
             outcome = error

@@ -17,11 +17,20 @@ from twisted_lb.testing.contracts import (
     ProxyCodecContract,
     ValidatorContract,
 )
-from twisted_lb.testing.fakes import SOURCES, FakeServer, make_facts, make_record, make_request, make_response
+from twisted_lb.testing.fakes import (
+    SOURCES,
+    STRANGE_REQUESTS,
+    FakeServer,
+    make_facts,
+    make_record,
+    make_request,
+    make_response,
+)
 from twisted_lb.testing.transports import MemoryNetwork, MemoryTransport
 
 __all__ = [
     "SOURCES",
+    "STRANGE_REQUESTS",
     "AccessLogContract",
     "BalancerContract",
     "BodyFilterContract",

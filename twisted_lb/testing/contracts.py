@@ -12,6 +12,7 @@ from zope.interface.verify import verifyObject
 from twisted_lb.api import (
     Allow,
     DecideAnswer,
+    Decision,
     Deny,
     Facts,
     IAccessLog,
@@ -28,8 +29,10 @@ from twisted_lb.api import (
     Verdict,
     WireError,
 )
+from twisted_lb.stages.answers import fault_in
 from twisted_lb.testing.fakes import (
     SOURCES,
+    STRANGE_REQUESTS,
     FakeServer,
     make_facts,
     make_record,
@@ -93,15 +96,18 @@ class BalancerContract:
 
 
 class PolicyContract:
-    """What every policy promises: a verdict, whoever the client is."""
+    """What every policy promises: a verdict, whoever the client is and whatever it asks for."""
+
+    mode: str = "both"
+    """``"tcp"`` or ``"http"`` for one that is made for that mode alone."""
 
     def make_policy(self) -> IPolicy:
         """Make the policy under test; each test asks for a new one."""
         raise NotImplementedError
 
-    def settle(self, answer: Deferred[Verdict]) -> Verdict:
+    def settle(self, answer: Deferred[Decision]) -> Decision:
         """Return the verdict that ``answer`` has by now; override to make time or a server go on until it has."""
-        settled: list[Verdict] = []
+        settled: list[Decision] = []
         failed: list[Failure] = []
         answer.addCallbacks(settled.append, failed.append)
         for failure in failed:
@@ -109,10 +115,10 @@ class PolicyContract:
         assert settled, "decide() has not answered yet: override settle()"
         return settled[0]
 
-    def decide(self, policy: IPolicy, facts: Facts) -> Verdict:
+    def decide(self, policy: IPolicy, facts: Facts) -> Decision:
         """Ask, and wait for the verdict."""
         answer: DecideAnswer = policy.decide(facts)
-        if isinstance(answer, Allow | Deny | NeedMore):
+        if isinstance(answer, Decision):
             return answer
         return self.settle(Deferred.fromCoroutine(_wait_for(answer)))
 
@@ -124,10 +130,26 @@ class PolicyContract:
 
     def test_it_answers_every_source(self) -> None:
         """IPv4, IPv6 and Unix clients all get Allow or Deny, the second time too."""
+        if self.mode == "http":
+            return
         policy = self.make_policy()
         for source in (*SOURCES, *SOURCES):
             answer = self.decide(policy, make_facts(source.host, source.port))
             assert isinstance(answer, Allow | Deny), f"the answer to {source} is {answer!r}"
+
+    def test_it_answers_every_request(self) -> None:
+        """Of every client, with every form of target: what it answers can be sent, and the edited head too."""
+        policy = self.make_policy()
+        if self.mode == "tcp" or policy.stage is not Stage.POLICY:
+            return
+        for source in SOURCES:
+            for raw in STRANGE_REQUESTS:
+                facts = make_facts(source.host, source.port, request=raw)
+                answer = self.decide(policy, facts)
+                assert isinstance(answer, Decision), f"the answer to {raw!r} is {answer!r}"
+                fault = "" if isinstance(answer, Allow) else fault_in(answer)
+                assert not fault, f"the answer to {raw!r} is {answer!r}: {fault}"
+                assert facts.backend is None or isinstance(facts.backend, str), f"backend is {facts.backend!r}"
 
 
 class ValidatorContract:
@@ -474,7 +496,7 @@ def _outcome(codec: IProxyCodec, data: bytes) -> ProxyHeader | NeedMore | tuple[
     return answer if isinstance(answer, NeedMore) else _decoded(codec, data)[0]
 
 
-async def _wait_for(answer: Awaitable[Verdict]) -> Verdict:
+async def _wait_for(answer: Awaitable[Decision]) -> Decision:
     return await answer
 
 

@@ -25,6 +25,18 @@ SOURCES = (
 )
 """Every kind of client that a proxy meets."""
 
+STRANGE_REQUESTS = (
+    b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n",
+    b"GET /a%20b/../c;d?e=%00&f HTTP/1.1\r\nHost: EXAMPLE.org:8080\r\nX-A: 1\r\nx-a: \xff\r\n\r\n",
+    b"GET / HTTP/1.0\r\n\r\n",
+    b"GET http://example.org HTTP/1.1\r\nHost: example.org\r\n\r\n",
+    b"OPTIONS * HTTP/1.1\r\nHost: [2001:db8::1]\r\n\r\n",
+    b"CONNECT example.org:443 HTTP/1.1\r\nHost: example.org:443\r\n\r\n",
+    b"POST //x HTTP/1.1\r\nHost: 192.0.2.1\r\nContent-Length: 5\r\nConnection: close\r\n\r\n",
+    b"!~ / HTTP/1.1\r\nHost: example.org.\r\nTransfer-Encoding: chunked\r\n\r\n",
+)
+"""Heads of requests, each of them valid."""
+
 
 @implementer(IServer)
 @dataclass(slots=True)
@@ -46,10 +58,16 @@ def make_facts(
     frontend: str = "web",
     bind: str = "*:80",
     learnt: Mapping[str, Any] | None = None,
+    request: RequestHead | bytes | None = None,
 ) -> Facts:
-    """Make the facts about a connection; ``learnt`` is what validators found out."""
+    """Make the facts about a connection; ``learnt`` is what validators found out, ``request`` the head of the current
+    request in HTTP mode. Raises: WireError if it breaks a rule.
+    """
     facts = Facts(SocketAddress(source, source_port), SocketAddress(destination, destination_port), frontend, bind)
     facts.learnt.update(learnt or {})
+    if request is not None:
+        facts.http = parse_request(request) if isinstance(request, bytes) else request
+        assert isinstance(facts.http, RequestHead), "the head is not whole"
     return facts
 
 
