@@ -341,10 +341,6 @@ class Session:
         """See ``ConnectOwner``."""
         return False
 
-    def open_already(self, server: Server) -> bool:
-        """See ``ConnectOwner``."""
-        return False
-
     def server_connected(self, transport: Stream | ServerProtocol) -> None:
         """See ``ConnectOwner``."""
         client = self.client
