@@ -21,7 +21,7 @@ from twisted_lb.frontend import Frontend, Refusal
 from twisted_lb.net.hang_up import hang_up
 from twisted_lb.net.stream import Stream
 from twisted_lb.process import Process
-from twisted_lb.session import AGAIN, HTTP_TRANSITIONS, LATER, PASSED, RETRY, Event, Session, steps_of
+from twisted_lb.session import AGAIN, HTTP_TRANSITIONS, LATER, PASSED, RETRY, Event, Session, Steps, steps_of
 from twisted_lb.stages.access_log import http_record_of, record_of
 from twisted_lb.stages.admission import Limit
 from twisted_lb.stages.body_exchange import BodyExchange, Later
@@ -101,6 +101,7 @@ class HttpSession(Session):
         "_total_out",
         "_tunnel",
         "_walking",
+        "_way",
         "exchange",
         "request_ms",
         "requests",
@@ -124,6 +125,7 @@ class HttpSession(Session):
         self.request_ms = self.response_ms = -1
         assert frontend.http is not None
         self._http = frontend.http
+        self._way = _WAYS[frontend.asks_per_request, frontend.http.bodies is not None]
         self._connection: ServerConnection | None = None
         self._forwarder: tuple[Backend, Forwarder] | None = None
         self._own: Own | None = None
@@ -148,11 +150,16 @@ class HttpSession(Session):
             self._next = event
             return
         self._walking = True
+        steps = self._way
         try:
             while event is not None:
-                self._next = None
-                super().advance(event)
-                event = self._next
+                while event is not None:
+                    self.stage, enter = steps[self.stage][event]
+                    event = enter(self)
+                event, self._next = self._next, None
+        except Exception:
+            self._log.failure("a defect in stage {stage}; the request is ended", stage=self.stage.name.lower())
+            self.kill("a defect", Cause.INTERNAL)
         finally:
             self._walking = False
 
@@ -534,7 +541,7 @@ class HttpSession(Session):
         if not exchange.request_done or self._last or self.process.stopping or exchange.request.method == b"CONNECT":
             # Behind a CONNECT that was refused may be what was meant for the other end of the tunnel.
             exchange.client_keeps = False
-        self.advance(PASSED)
+        self.stage = _RELAY  # there is nothing to enter, and this is asked for at each request
 
     def _enter_relay(self) -> Event | None:
         return None
@@ -579,22 +586,24 @@ class HttpSession(Session):
 
     def _exchange_over(self, ending: Ending) -> None:
         """Write the record, and give back what was taken of the backend."""
-        before = self.stage
         if self.frontend.recorded:
             try:
                 self._record(ending)
             except Exception:
                 self._log.failure("a record is lost")
-        self._total_in += self.bytes_in
-        self._total_out += self.bytes_out
-        if isinstance(self.exchange, BodyExchange):
-            self.exchange.close()
+        exchange = self.exchange
+        if exchange is None:
+            self._total_in += len(self._peeked)
+        else:
+            self._total_in += exchange.bytes_in
+            self._total_out += exchange.bytes_out
+            exchange.close()
         self.exchange = self.facts.http = None
         self._last_ending = ending
-        self._leave_backend(before)
+        self._leave_backend(self.stage)
         self.server = None
         self.backend = self.frontend.backend
-        self._begun = self._peeked not in _BLANK
+        self._begun = bool(self._peeked) and self._peeked not in _BLANK
         self._started = self.process.moment.now
 
     def request_refused(self, error: Http1Error) -> None:
@@ -1044,3 +1053,19 @@ _EVIDENT = {Framing.LENGTH, Framing.CHUNKED}
 """With these a client sees by itself that a body was cut short; else only a RST tells it from a whole one."""
 
 HttpSession._steps = steps_of(HttpSession, HTTP_TRANSITIONS)
+
+
+def _way(policies: bool, bodies: bool) -> Steps:
+    """Work out the steps where a stage has nothing to do, and need not be entered, for any request of a frontend."""
+    idle = {stage for stage, busy in ((Stage.POLICY, policies), (Stage.BODY, bodies)) if not busy}
+    steps = [dict(step) for step in HttpSession._steps]
+    for step in steps:
+        for event, (stage, enter) in step.items():
+            while stage in idle:
+                stage, enter = HttpSession._steps[stage][PASSED]
+            step[event] = stage, enter
+    return steps
+
+
+_WAYS = {(policies, bodies): _way(policies, bodies) for policies in (False, True) for bodies in (False, True)}
+"""By whether policies are asked for each request, and whether bodies are looked at."""

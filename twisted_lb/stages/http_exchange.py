@@ -362,6 +362,9 @@ class Exchange:
             return False
         return self.response is None and not self._rest and not self._interim
 
+    def close(self) -> None:
+        """Both are done with, or given up."""
+
     def drop_server(self) -> None:
         """Close the server's connection."""
         connection, self.connection = self.connection, None
