@@ -125,8 +125,6 @@ class Frontend:
             self.at_admission < len(self.policies) and self.policies[self.at_admission].object.stage is Stage.ADMISSION
         ):
             self.at_admission += 1
-        self.asks_per_request = self.at_admission < len(self.policies)
-        """HTTP mode: whether any policy has a say in each request."""
         self.recorded = access_log is not None or bool(self.observers)
         """Whether anybody wants a record of each connection."""
 

@@ -125,7 +125,7 @@ class HttpSession(Session):
         self.request_ms = self.response_ms = -1
         assert frontend.http is not None
         self._http = frontend.http
-        self._way = _WAYS[frontend.asks_per_request, frontend.http.bodies is not None]
+        self._way = _WAYS[frontend.routing is not None, frontend.http.bodies is not None]
         self._connection: ServerConnection | None = None
         self._forwarder: tuple[Backend, Forwarder] | None = None
         self._own: Own | None = None

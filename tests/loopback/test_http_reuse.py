@@ -417,6 +417,29 @@ def test_passwords_that_come_with_each_request_share_connections(site: Site) -> 
     assert len(server.served) == 1
 
 
+@pytest.mark.parametrize("reuse", ["safe", "never"])
+def test_a_client_that_is_routed_here_and_there_keeps_a_connection_to_each(site: Site, reuse: str) -> None:
+    servers = {name: site.upstream() for name in ("app", "static", "api")}
+    config = site.config(servers["app"], http_reuse=reuse)
+    for name in ("static", "api"):
+        config["backends"][name] = {"servers": {"s1": servers[name].address}, "http_reuse": reuse}
+    config["frontends"]["web"]["routes"] = [
+        {"path_prefix": [f"/{name}"], "backend": name} for name in ("static", "api")
+    ]
+    site.running.start(config)
+    client = site.client()
+    for _ in range(3):
+        assert [client.ask(get(path)) for path in ("/", "/static/x", "/api/x", "/api/y")] == [200] * 4
+    assert {name: (len(one.served), len(one.asked)) for name, one in servers.items()} == {
+        "app": (1, 3),
+        "static": (1, 3),
+        "api": (1, 6),
+    }
+    client.close()
+    if reuse == "never":
+        site.until(lambda: not any(one.open for one in servers.values()), "all of them closed")
+
+
 # Changes while it runs
 
 
