@@ -15,7 +15,7 @@ from twisted_lb.errors import PluginError
 from twisted_lb.plugin_host import Built
 from twisted_lb.stages.policy import Questions, decide, settle
 from twisted_lb.testing import make_facts
-from twisted_lb.verdicts import ALLOW, NEED_MORE, Deny
+from twisted_lb.verdicts import ALLOW, NEED_MORE, Answer, Deny, Redirect, Tarpit
 
 DENY = Deny("no")
 FACTS = make_facts()
@@ -113,9 +113,64 @@ def test_a_deferred_that_waits_for_another_is_handed_on() -> None:
 
 
 def test_settling_makes_a_decision_of_a_late_result() -> None:
-    assert settle(built(None), DENY) is DENY
+    assert settle(built(None), DENY, FACTS) is DENY
     with pytest.raises(PluginError, match="boom"):
-        settle(built(None), Failure(ValueError("boom")))
+        settle(built(None), Failure(ValueError("boom")), FACTS)
+
+
+# About requests
+
+REQUEST = make_facts(request=b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+
+
+@pytest.mark.parametrize("verdict", [Answer(body=b"x"), Redirect("/x"), Tarpit("slow down"), Deny("no", 429)])
+def test_a_request_can_be_answered(verdict: Any) -> None:
+    assert decide(built(verdict), REQUEST) is verdict
+
+
+@pytest.mark.parametrize("verdict", [Answer(), Redirect("/x"), Tarpit("slow down")])
+def test_where_there_is_no_request_there_is_nothing_to_answer(verdict: Any) -> None:
+    with pytest.raises(PluginError, match="there is no request to answer"):
+        decide(built(verdict), FACTS)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "says"),
+    [
+        (Deny("no", 200), "200 is no status"),
+        (Deny("no", "403"), "'403' is no status"),  # type: ignore[arg-type]
+        (Answer(100), "100 is no status"),
+        (Answer(body="text"), "its body is not bytes"),  # type: ignore[arg-type]
+        (Answer(fields=[("X-A", "1\r\nX-B: 2")]), "not the value of a field"),
+        (Answer(fields=[("X A", "1")]), "not the name of a field"),
+        (Answer(fields=[("Content-Length", "1")]), "Content-Length is not for it to say"),
+        (Answer(fields=[("X-A", 1)]), "neither str nor bytes: 1"),  # type: ignore[list-item]
+        (Redirect("/a\r\nSet-Cookie: b"), "not the value of a field"),
+        (Redirect("/a", 200), "200 is no status"),  # type: ignore[arg-type]
+        (Tarpit("slow", 302), "302 is no status"),
+    ],
+)
+def test_what_cannot_be_sent_is_the_plugin_s_fault(verdict: Any, says: str) -> None:
+    with pytest.raises(PluginError) as caught:
+        decide(built(verdict), REQUEST)
+    assert says in str(caught.value)
+
+
+def test_a_backend_that_does_not_exist_is_the_plugin_s_fault() -> None:
+    def choosing(backend: Any) -> Any:
+        facts = make_facts()
+
+        def choose() -> Any:
+            facts.backend = backend
+            return ALLOW
+
+        return Questions(Owner(), [built(choose)], facts, 0, {"app": None}).ask(1)
+
+    assert choosing("app") is ALLOW
+    wrong: Any
+    for wrong in ("ap", "", 3, []):
+        with pytest.raises(PluginError, match="which does not exist"):
+            choosing(wrong)
 
 
 # All policies of a frontend

@@ -22,6 +22,7 @@ from twisted_lb.api import (
     IValidator,
     NeedMore,
     ProxyHeader,
+    Redirect,
     SocketAddress,
     Stage,
     WireError,
@@ -99,7 +100,7 @@ def access_log_failures(format_record: Callable[[Any], Any]) -> set[str]:
 
 
 def observer_failures(**methods: Callable[..., Any]) -> set[str]:
-    quiet = dict.fromkeys(("session_opened", "session_closed"), lambda self, *_: None)
+    quiet = dict.fromkeys(("session_opened", "session_closed", "request_closed"), lambda self, *_: None)
     fixed = {
         "session_routed": lambda self, facts, backend, server: None,
         "server_state_changed": lambda self, backend, server, state, reason: None,
@@ -161,12 +162,28 @@ def test_good_policies_pass_at_once_later_and_as_coroutines() -> None:
 
 def test_a_policy_that_raises_on_a_unix_client_is_found_out() -> None:
     only_ip = policy_failures(lambda facts: ALLOW if ip_address(facts.source.host) else Deny("no"))
-    assert only_ip == {"test_it_answers_every_source"}
+    assert only_ip == {"test_it_answers_every_source", "test_it_answers_every_request"}
 
 
 @pytest.mark.parametrize("answer", [None, True, NEED_MORE, succeed(None), fail(ValueError())])
 def test_a_policy_that_answers_nonsense_is_found_out(answer: Any) -> None:
-    assert policy_failures(lambda facts: answer) == {"test_it_answers_every_source"}
+    assert policy_failures(lambda facts: answer) == {"test_it_answers_every_source", "test_it_answers_every_request"}
+
+
+def by_path(facts: Any) -> Any:
+    return ALLOW if facts.http.path.decode() else Redirect("/\n")
+
+
+def test_a_policy_that_answers_what_cannot_be_sent_is_found_out() -> None:
+    assert policy_failures(by_path, mode="http") == {"test_it_answers_every_request"}
+    assert policy_failures(lambda facts: Redirect(b"http://x" + facts.http.origin), mode="http") == set()
+
+
+def test_a_policy_that_expects_a_host_is_found_out() -> None:
+    def decide(facts: Any) -> Any:
+        return Redirect(b"https://" + facts.http.headers.get(b"host") + facts.http.origin)
+
+    assert policy_failures(decide, mode="http") == {"test_it_answers_every_request"}
 
 
 def test_a_policy_at_a_stage_where_nobody_asks_is_found_out() -> None:
@@ -184,7 +201,7 @@ def test_a_policy_that_answers_later_can_be_settled() -> None:
         waiting[-1].callback(ALLOW)
         return PolicyContract.settle(self, answer)
 
-    assert policy_failures(decide) == {"test_it_answers_every_source"}
+    assert policy_failures(decide) == {"test_it_answers_every_source", "test_it_answers_every_request"}
     assert policy_failures(decide, settle=settle) == set()
 
 

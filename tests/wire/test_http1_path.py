@@ -23,7 +23,7 @@ from twisted_lb.wire.http1_path import MAX_ODD_PATH, path_readings, plain_path
     ],
 )
 def test_a_plain_path_has_one_reading(path: bytes, reading: bytes) -> None:
-    assert path_readings(path) == {reading}
+    assert path_readings(path) == frozenset((reading,))
 
 
 @pytest.mark.parametrize(

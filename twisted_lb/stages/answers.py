@@ -56,7 +56,11 @@ _ERRORS = range(400, 600)
 
 def as_bytes(text: Text) -> bytes:
     """Return a text as it is sent."""
-    return text.encode() if isinstance(text, str) else bytes(text)
+    if isinstance(text, str):
+        return text.encode()
+    if isinstance(text, bytes):
+        return text
+    raise TypeError(f"neither str nor bytes: {text!r}")
 
 
 def fault_in(verdict: Deny | HttpVerdict) -> str:
