@@ -20,7 +20,6 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_lb.api import SessionRecord
 from twisted_lb.backends.pool import Backend, Server
 from twisted_lb.backends.target import EndpointTarget, SocketTarget
 from twisted_lb.config.inherit import BackendTimers, FrontendTimers
@@ -241,13 +240,16 @@ class World:
     ``records``: of all connections that have ended, oldest first.
     """
 
+    stream_session: Any = TcpSession
+    endpoint_session: Any = EndpointTcpSession
+
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.clock = Clock()
         self.clock.advance(1000)
         self.poller = Poller(self.clock)
         self.process = Process(None, self.clock, self.poller)
-        self.records: list[SessionRecord] = []
+        self.records: list[Any] = []
         self._log: Any = SimpleNamespace(write=self.records.append)
         self.network = MemoryNetwork()
         self.upstreams: list[Upstream] = []
@@ -307,7 +309,7 @@ class World:
             ours, theirs = socket.socketpair()
             ours.setblocking(False)
             stream = Stream(self.poller, ours)
-            session = TcpSession(self.process, frontend, self.limits, stream, facts, reception)
+            session = self.stream_session(self.process, frontend, self.limits, stream, facts, reception)
             stream.attach(session, half_close=True)
             stream.accepted()
             peer: Peer = Sockets(self, theirs)
@@ -319,7 +321,7 @@ class World:
                 session.facts.destination = destination._replace(port=port)
                 session.start()
 
-            session = EndpointTcpSession(self.process, frontend, self.limits, facts, arrived, reception)
+            session = self.endpoint_session(self.process, frontend, self.limits, facts, arrived, reception)
             _, held.far = self.network.connect(held, session, ROOM_BYTES)
         self.clients.append(peer)  # else one that a test forgets would be closed
         self.turn()

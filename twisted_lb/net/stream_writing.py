@@ -50,6 +50,11 @@ class WritingStream(StreamSocket):
         """Whether something waits for the kernel to take it."""
         return bool(self._pending)
 
+    @property
+    def unsent_bytes(self) -> int:
+        """How many bytes wait for the kernel to take them."""
+        return len(self._pending) if self._pending else 0
+
     # ITransport, ITCPTransport
 
     def write(self, data: bytes) -> None:

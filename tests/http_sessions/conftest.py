@@ -1,0 +1,118 @@
+"""As ``tests/sessions/conftest.py``, in HTTP mode."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.sessions.conftest import Peer, Upstream, World
+from twisted_lb.api import HttpRecord
+from twisted_lb.backends.http_connection import HttpBackend
+from twisted_lb.backends.pool import Backend
+from twisted_lb.config.inherit import FrontendTimers
+from twisted_lb.endpoint_session import EndpointHttpSession
+from twisted_lb.frontend import Frontend, HttpFrontend
+from twisted_lb.http_session import HttpSession
+from twisted_lb.plugin_host import Built
+from twisted_lb.stages.answers import Answers
+from twisted_lb.wire.http1 import STRICT, ForwardPlan, ForwardSettings
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+def post(body: bytes, *more: str) -> bytes:
+    """A request with a body of a known length."""
+    fields = "".join(f"{one}\r\n" for one in more)
+    return f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n{fields}\r\n".encode() + body
+
+
+class HttpWorld(World):
+    """Makes HTTP frontends; ``records``: of all requests that have ended."""
+
+    stream_session = HttpSession
+    endpoint_session = EndpointHttpSession
+    records: list[HttpRecord]
+
+    def backend(self, *upstreams: Upstream, http: HttpBackend | None = None, **settings: Any) -> Backend:
+        """Make a backend; by default no connection is used for a second request."""
+        made = super().backend(*upstreams, **settings)
+        made.http = HttpBackend() if http is None else http
+        for server in made.servers if http is not None else ():
+            server.pool(self.clock, made.http)
+        return made
+
+    def frontend(
+        self,
+        backend: Backend,
+        validators: Any = (),
+        policies: Any = (),
+        observers: Any = (),
+        access_log: Any = None,
+        http: HttpFrontend | None = None,
+        **timeouts: Any,
+    ) -> Frontend:
+        """Make a frontend; unnamed timeouts are off."""
+        names = ("client", "client_fin", "inspect", "policy", "http_request", "http_keep_alive", "tarpit")
+        plain = HttpFrontend(STRICT, Answers(), {backend.name: ForwardPlan(ForwardSettings())})
+        return Frontend(
+            "web",
+            backend,
+            FrontendTimers(*(timeouts.get(name) for name in names)),
+            self.limits[1],
+            (),
+            [Built("policy_test", "test", one) for one in policies],
+            [Built("observer_test", "test", one) for one in observers],
+            access_log or self._log,
+            http or plain,
+        )
+
+    def site(self, **settings: Any) -> tuple[Upstream, Peer]:
+        """One server, and a client that has connected; timeouts of the backend are those of ``backend``."""
+        upstream = self.upstream()
+        of_backend = {name: settings.pop(name) for name in ("connect", "queue", "server", "tunnel") if name in settings}
+        http = settings.pop("reuse", None)
+        return upstream, self.client(self.frontend(self.backend(upstream, http=http, **of_backend), **settings))
+
+    def ask(self, client: Peer, upstream: Upstream, request: bytes = GET) -> Peer:
+        """Send a request; return the server's end of the newest connection."""
+        client.send(request)
+        assert upstream.peers, "no connection to the server was made"
+        return upstream.peers[-1]
+
+    def statuses(self) -> list[tuple[int, str]]:
+        """Status and code of each request that has ended."""
+        return [(record.status, record.ending) for record in self.records]
+
+    def assert_empty(self) -> None:
+        """Nothing is left of any connection, but for what waits for another request."""
+        for backend in self.backends:
+            for server in backend.servers:
+                if server.idle is not None:
+                    server.idle.close()
+        super().assert_empty()
+
+
+class Said:
+    """What a peer has read since the last time."""
+
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
+        self._seen = 0
+
+    def __call__(self) -> bytes:
+        whole = self._peer.read()
+        new, self._seen = whole[self._seen :], len(whole)
+        return new
+
+
+@pytest.fixture(params=["streams", "transports"])
+def world(request: pytest.FixtureRequest) -> Iterator[HttpWorld]:
+    """A world of each kind; nothing of any connection may be left in it at the end of a test."""
+    made = HttpWorld(request.param)
+    yield made
+    for session in list(made.process.sessions):
+        session.kill("the test is over")
+    made.turn()
+    made.assert_empty()
+    made.close()
