@@ -1,11 +1,13 @@
 """A server's ``maxconn`` and the queue before it."""
 
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from twisted_lb.backends.target import SocketTarget
+from twisted_lb.endings import Stage
+from twisted_lb.verdicts import ALLOW
 
 if TYPE_CHECKING:
     from tests.sessions.conftest import World
@@ -63,6 +65,43 @@ def test_the_queue_timer_stops_when_a_slot_is_given(world: "World") -> None:
     world.wait(10)
     assert not second.ended()
     assert len(a.peers) == 2
+
+
+def test_beyond_maxqueue_a_client_is_turned_away_at_once(world: "World") -> None:
+    a = world.upstream(maxconn=1)
+    backend = world.backend(a)
+    backend.maxqueue = 1
+    frontend = world.frontend(backend)
+    first, second, third = (world.client(frontend) for _ in range(3))
+    assert third.ended()
+    record = world.records[0]
+    assert (record.ending, record.stage, record.server, record.backend_queue) == ("SQ", "queue", "<NOSRV>", 1)
+    assert (record.queue_ms, record.connect_ms) == (-1, -1)
+    world.end(first, a.peers[0])
+    world.client(frontend)
+    assert len(backend.queue) == 1, "there is room in the queue again"
+    assert not second.ended()
+
+
+def test_policies_say_who_goes_first(world: "World") -> None:
+    class ByPort:
+        stage = Stage.ADMISSION
+
+        def decide(self, facts: Any) -> Any:
+            facts.priority = facts.destination.port - 80
+            return ALLOW
+
+    a = world.upstream(maxconn=1)
+    frontend = world.frontend(world.backend(a), policies=[ByPort()])
+    ports = [80, 82, 81, 82, 81]
+    clients = [world.client(frontend, port=port) for port in ports]
+    for number, client in enumerate(clients):
+        client.send(b"%d" % number)
+    served = []
+    for turn in range(5):
+        served.append(int(a.peers[turn].read()))
+        world.end(clients[served[-1]], a.peers[turn])
+    assert served == [0, 2, 4, 1, 3]
 
 
 def test_a_client_that_leaves_the_queue_gives_its_place_to_the_next(world: "World") -> None:
