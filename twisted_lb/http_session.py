@@ -535,8 +535,9 @@ class HttpSession(Session):
         assert exchange.response is not None
         status = self.status = exchange.response.status
         if (status == 401 or status == 407) and challenges_connection(exchange.response):
-            assert exchange.connection is not None
-            exchange.connection.private = exchange.connection.bound = True
+            connection = exchange.connection
+            if connection is not None:
+                connection.private = connection.bound = True
         self.response_ms = int((self.process.moment.now - self._stage_since) * 1000)
         if not exchange.request_done or self._last or self.process.stopping or exchange.request.method == b"CONNECT":
             # Behind a CONNECT that was refused may be what was meant for the other end of the tunnel.

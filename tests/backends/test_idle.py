@@ -84,6 +84,15 @@ def test_connections_of_different_keys_are_not_mixed() -> None:
     assert room.idle.take("us") is ours
 
 
+def test_a_key_that_nothing_waits_for_is_forgotten() -> None:
+    room = Room(idle_s=None, key_of=lambda one: one.source)
+    for number in range(5):
+        room.put(key=f"taken {number}")
+        room.idle.take(f"taken {number}")
+        room.put(key=f"closed {number}").close()
+    assert not room.idle._by_key
+
+
 def test_the_maximum_counts_for_all_keys_together_and_the_latest_is_closed() -> None:
     room = Room(maximum=2)
     kept = room.put(key="a"), room.put(key="b")

@@ -80,6 +80,8 @@ class Idle:
             del waiting[connection]
         else:
             connection = waiting.popitem()[0]
+        if not waiting and key is not None:
+            del self._by_key[key]  # there may be as many keys as clients
         self._count -= 1
         connection.shelf = None
         return connection
@@ -101,7 +103,10 @@ class Idle:
 
     def forget(self, connection: "ServerConnection") -> None:
         """One of them has been closed."""
-        del self._by_key[connection.key][connection]
+        waiting = self._by_key[connection.key]
+        del waiting[connection]
+        if not waiting:
+            del self._by_key[connection.key]
         self._count -= 1
 
     def _close_old(self) -> None:
@@ -109,14 +114,12 @@ class Idle:
         assert self.idle_s is not None
         until = self._clock.seconds() - self.idle_s
         oldest = None
-        for key, waiting in list(self._by_key.items()):
+        for waiting in list(self._by_key.values()):
             for connection in list(waiting):
                 if connection.idle_since > until:
                     oldest = connection.idle_since if oldest is None else min(oldest, connection.idle_since)
                     break
                 connection.close()
-            if not waiting:
-                del self._by_key[key]
         if oldest is not None:
             self._purge = self._clock.callLater(oldest - until, self._close_old)
 
@@ -127,7 +130,6 @@ class Idle:
             self._purge = None
         for connection in [*self._of_clients, *(one for waiting in self._by_key.values() for one in waiting)]:
             connection.close()
-        self._by_key.clear()
 
     def use(self, is_open: bool) -> None:
         """Say whether the server is in use; if not, all are closed, and none is kept."""
