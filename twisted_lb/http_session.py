@@ -225,7 +225,7 @@ class HttpSession(Session):
         self.client.write(self._http.answers.monitor(self.frontend.backend.usable, head, keeps))
         if keeps:
             return AGAIN
-        self._close_client(linger=True)
+        self._close_client(linger=head.framing is not _NONE)
         return None
 
     def _begin(self, head: RequestHead) -> None:

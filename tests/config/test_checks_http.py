@@ -162,6 +162,8 @@ def test_host_can_be_set_but_neither_removed_nor_doubled() -> None:
     for fields in ({"remove": ["host"]}, {"add": {"Host": "a.example"}}):
         (problem,) = problems({"mode": "http", "request_headers": fields})
         assert "a request has exactly one Host" in problem
+    (problem,) = problems({"mode": "http", "request_headers": {"set": {"Host": "a b"}}})
+    assert problem == 'frontends.web.request_headers.set.Host: neither HOST nor HOST:PORT: "a b"'
 
 
 @pytest.mark.parametrize("fields", [{"set": {"X A": "1"}}, {"set": {"X-A": "1\r\nX-B: 2"}}, {"remove": [""]}])

@@ -285,3 +285,17 @@ def test_what_goes_downstream_means_the_same() -> None:
         assert isinstance(again, ResponseHead)
         assert (again.status, again.framing) == (came.status, downstream_framing(came, head))
         assert again.is_tunnel == came.is_tunnel
+
+
+def test_a_host_that_is_set_takes_the_client_s_place_and_the_client_s_is_still_told() -> None:
+    edits = [Edit("set", b"host", b"internal.example:81"), Edit("set", b"X-A", b"1")]
+    speaking = Speaking(x_forwarded_host="set")
+    plan = ForwardPlan(ForwardSettings(request_edits=edits, speaking=speaking))
+    for line in (b"GET / HTTP/1.1", b"GET http://public.example/ HTTP/1.1", b"GET / HTTP/1.0"):
+        head = parse_request(line + b"\r\nHost: public.example\r\n\r\n")
+        assert isinstance(head, RequestHead)
+        sent = plan.connection(b"192.0.2.1", 80).request_upstream(head)
+        lines = sent.split(b"\r\n")
+        assert [one for one in lines if one.lower().startswith(b"host:")] == [b"Host: internal.example:81"]
+        assert b"X-Forwarded-Host: public.example" in lines
+        assert isinstance(parse_request(sent), RequestHead)

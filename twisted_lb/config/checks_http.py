@@ -12,6 +12,7 @@ from twisted_lb.config.hints import unknown_name
 from twisted_lb.config.model import Backend, Config, Fields, Frontend, FrontendTimeouts, Route
 from twisted_lb.errors import ConfigError
 from twisted_lb.routing import Routes, Rule
+from twisted_lb.wire.http1_target import read_authority
 
 _OF_FRONTENDS = (
     *("max_head", "max_fields", "accept_invalid_http_request", "accept_payload_with_any_method"),
@@ -158,3 +159,5 @@ def _check_fields(where: str, fields: Fields, *, request: bool) -> Iterator[str]
                 yield f"{at}: {name} belongs to one connection, and is written anew for each"
             elif request and low == "host" and key != "set":
                 yield f"{at}: a request has exactly one Host: set it, or leave it"
+            elif request and low == "host" and read_authority(fields.set[name].encode()) is None:
+                yield f'{at}: neither HOST nor HOST:PORT: "{fields.set[name]}"'

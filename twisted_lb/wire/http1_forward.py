@@ -79,7 +79,10 @@ class ForwardPlan:
 
     def __init__(self, settings: ForwardSettings) -> None:
         self.settings = settings
-        self.request = _Edits(settings.request_edits)
+        hosts = [edit for edit in settings.request_edits if edit.action == "set" and edit.name.lower() == b"host"]
+        self.host = hosts[-1].value if hosts else b""
+        """What Host is to say in place of what the client said; it is not said beside that one."""
+        self.request = _Edits(edit for edit in settings.request_edits if edit not in hosts)
         self.response = _Edits(settings.response_edits)
         via = settings.via
         self.via = {version: field_line(b"Via", b"%b %b" % (version, via)) if via else b"" for version in _VERSIONS}
@@ -103,7 +106,7 @@ class Forwarder:
         self.speaker = speaker
         request, response, via = plan.request, plan.response, plan.via[b"1.1"]
         close = b"Connection: close\r\n" if plan.settings.close_server else b""
-        self._request_tail = None if request.removed else via + request.lines + close
+        self._request_tail = None if request.removed or plan.host else via + request.lines + close
         """What plain requests end with, behind what is said about the client; ``None``: they are edited otherwise."""
         self._responses_pass = not (response.removed or response.lines or via)
 
@@ -123,6 +126,7 @@ class Forwarder:
                 return b"%b%b%b\r\n" % (raw[: mark.start], raw[mark.end : -2], end)
             return b"%b%b\r\n" % (raw[:-2], end) if end else raw
         anew = framing is not None or head.form is not Form.ORIGIN or not head.authority or headers is not None
+        anew = anew or bool(self.plan.host)
         if anew:
             if headers is not None:
                 raw = b"%b%b\r\n" % (raw[:fields_at], bytes(headers))
@@ -131,7 +135,7 @@ class Forwarder:
         end = b""
         if anew:
             host = host or head.authority or self.plan.settings.default_host
-            end = b"Host: %b\r\n" % host
+            end = b"Host: %b\r\n" % (self.plan.host or host)
             end += _framing_line(head.framing if framing is None else framing, head, framing, content_length)
         elif head.content_length >= 0 and any(mark.name == b"content-length" for mark in marks):
             end = b"Content-Length: %d\r\n" % head.content_length
