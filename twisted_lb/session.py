@@ -327,7 +327,7 @@ class Session:
         assert self.server is not None
         self._stage_since = self.process.clock.seconds()
         process = self.process
-        said = bool(self._peeked)
+        said = bool(self._peeked) or self.facts.http is not None
         connecting = Connecting(self, self.backend, self.server, self.facts, process.poller, process.reactor, said)
         self._connecting = connecting
         connecting.start()
