@@ -490,7 +490,7 @@ class HttpSession(Session):
             self._tell(observer.plugin, observer.object.session_routed, self.facts, backend.name, self.server)
         self._stage_since = self.process.moment.now
         self._arm(self._shortest(backend))
-        if not connection.bound and authenticates_connection(exchange.request):
+        if not exchange.request.plain and not connection.bound and authenticates_connection(exchange.request):
             connection.private = connection.bound = True
         exchange.start(connection, self._forwarder_to(backend), backend.http.parsing)
         if not exchange.request_done:
