@@ -48,8 +48,9 @@ class Process:
 
     ``poller``: ``None`` where there is no epoll; then every connection takes the path of Twisted's own transports.
     ``moment``: what time it is. ``stopping``: connections should end as soon as they can.
-    ``plugin_failures``: how often each plugin failed since the start; ``complaints``: how many connections broke the
-    rules of each frontend. ``listening``: the places where this process listens for TCP, with how many listeners.
+    ``plugin_failures``: how often each plugin failed since the start; ``complaints``: how often ``complain`` was
+    called for each frontend and server. ``listening``: the places where this process listens for TCP, with how many
+    listeners.
     """
 
     _log = Logger()
@@ -101,7 +102,7 @@ class Process:
             )
 
     def complain(self, where: str, what: str) -> None:
-        """Count and log that a connection broke the rules of the frontend that ``where`` names."""
+        """Count and log what a connection could not have, or did wrong; ``where`` names the frontend or the server."""
         self.complaints[where] += 1
         count = self.complaints[where]
         if _worth_a_line(count):

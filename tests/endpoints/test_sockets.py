@@ -9,14 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from twisted_lb.endpoints.sockets import (
-    IP_BIND_ADDRESS_NO_PORT,
-    IP_TRANSPARENT,
-    IPV6_TRANSPARENT,
-    SocketOptions,
-    Sockets,
-)
+from twisted_lb.endpoints.sockets import SocketOptions, Sockets
 from twisted_lb.errors import ConfigError
+from twisted_lb.net.placement import IP_BIND_ADDRESS_NO_PORT, IP_TRANSPARENT, IPV6_TRANSPARENT
 
 
 @pytest.fixture

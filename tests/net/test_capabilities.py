@@ -21,7 +21,7 @@ capabilities.keep_across_setuid(True)
 os.setuid(65534)
 capabilities.reduce_to([Capability.NET_RAW])
 print(open("/proc/self/status").read(), flush=True)
-os.execvp("cat", ["cat", "/proc/self/status"])
+os.execv("/bin/cat", ["cat", "/proc/self/status"])
 """
 
 

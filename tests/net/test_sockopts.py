@@ -225,6 +225,17 @@ WITHOUT_MULTIPATH: dict[str, Any] = {
 }
 
 
+def test_over_ipv6_the_traffic_class_cannot_be_combined_with_multipath() -> None:
+    """It seems to work on the socket of a client that speaks plain TCP to a multipath listener: that is a plain one."""
+    listening, connecting = ListenTcp(tos=32, multipath=True), ConnectTcp(tos=32, multipath=True)
+    ListenOptions.of(listening, socket.AF_INET, 5).check()
+    ConnectOptions.of(connecting, socket.AF_INET).check()
+    with pytest.raises(ConfigError, match=r"^tcp\.tos: cannot be used with tcp\.multipath"):
+        ListenOptions.of(listening, socket.AF_INET6, 5).check()
+    with pytest.raises(ConfigError, match=r"^tcp\.tos: cannot be used with tcp\.multipath"):
+        ConnectOptions.of(connecting, socket.AF_INET6).check()
+
+
 @pytest.mark.parametrize("key", [*WITHOUT_MULTIPATH, "save_syn"])
 def test_what_cannot_be_combined_with_multipath_is_said(key: str) -> None:
     settings = {key: WITHOUT_MULTIPATH.get(key, True), "multipath": True}

@@ -1,6 +1,6 @@
 """Which address a connection to a server comes from.
 
-Source: HAProxy configuration.txt, "source" and "usesrc"; ip(7), ``IP_TRANSPARENT``, ``IP_BIND_ADDRESS_NO_PORT``.
+Source: HAProxy configuration.txt, "source" and "usesrc".
 """
 
 import errno
@@ -12,11 +12,9 @@ from typing import Any
 from twisted_lb.config.addresses import ClientSource, FixedSource
 from twisted_lb.errors import ConfigError
 from twisted_lb.facts import Facts
-from twisted_lb.net.interfaces import SocketMaker
+from twisted_lb.net.interfaces import SocketMaker, interfaces
+from twisted_lb.net.placement import allow_foreign_addresses, choose_port_late, tie_to_interface
 
-# Numbers of Linux, of which Python 3.11 lacks some; elsewhere this module must at least be importable.
-IP_TRANSPARENT, IP_BIND_ADDRESS_NO_PORT, IPV6_TRANSPARENT, SO_BINDTODEVICE = 19, 24, 75, 25
-_IPPROTO_IP, _IPPROTO_IPV6 = 0, 41
 PRIVILEGES = "CAP_NET_ADMIN or CAP_NET_RAW"
 
 
@@ -104,7 +102,7 @@ class Source:
         """Set what the kernel must know before ``bind`` and ``connect``. Raises: OutgoingError."""
         try:
             if self.interface is not None:
-                sock.setsockopt(socket.SOL_SOCKET, SO_BINDTODEVICE, self.interface.encode() + b"\0")
+                tie_to_interface(sock, self.interface)
         except OSError as error:
             raise OutgoingError(f"source: the interface {self.interface} cannot be used: {error.strerror}") from None
         if local is None:
@@ -114,16 +112,13 @@ class Source:
         if local[1]:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         else:
-            sock.setsockopt(_IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+            choose_port_late(sock)
 
 
 def make_transparent(sock: socket.SocketType, family: int) -> None:
     """Let the socket have an address that is not ours. Raises: OutgoingError that names the capability."""
     try:
-        if family == socket.AF_INET6:
-            sock.setsockopt(_IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
-        else:
-            sock.setsockopt(_IPPROTO_IP, IP_TRANSPARENT, 1)
+        allow_foreign_addresses(sock, family)
     except PermissionError:
         raise OutgoingError(f"source: an address that is not ours needs {PRIVILEGES}") from None
     except OSError as error:
@@ -157,12 +152,12 @@ def check_source(source: Source, families: tuple[int, ...], make: SocketMaker, p
             )
         sock = make(family, socket.SOCK_STREAM, 0)
         try:
-            _try(source, sock, family, place)
+            _try(source, sock, family, make, place)
         finally:
             sock.close()
 
 
-def _try(source: Source, sock: Any, family: int, place: str) -> None:
+def _try(source: Source, sock: Any, family: int, make: SocketMaker, place: str) -> None:
     if source.transparent:
         try:
             make_transparent(sock, family)
@@ -172,10 +167,11 @@ def _try(source: Source, sock: Any, family: int, place: str) -> None:
             ) from None
     if source.interface is not None:
         try:
-            sock.setsockopt(socket.SOL_SOCKET, SO_BINDTODEVICE, source.interface.encode() + b"\0")
+            tie_to_interface(sock, source.interface)
         except OSError as error:
             if error.errno == errno.ENODEV:
-                raise ConfigError(f'there is no interface "{source.interface}" on {place}') from None
+                known = ", ".join(one.name for one in interfaces(make))
+                raise ConfigError(f'there is no interface "{source.interface}" on {place}, only {known}') from None
             raise ConfigError(f'the interface "{source.interface}" cannot be used: {error.strerror}') from None
     if not isinstance(source.address, FixedSource):
         return

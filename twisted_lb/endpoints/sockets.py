@@ -15,11 +15,7 @@ from typing import Any
 
 from twisted_lb.errors import ConfigError
 from twisted_lb.net.namespace import Namespace, Namespaces
-
-# Python 3.11 has no names for these.
-IP_TRANSPARENT = 19
-IPV6_TRANSPARENT = 75
-IP_BIND_ADDRESS_NO_PORT = 24
+from twisted_lb.net.placement import allow_foreign_addresses, choose_port_late, tie_to_interface
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +85,7 @@ class Sockets:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             elif sys.platform == "linux":
                 # Else the kernel would choose a port that no other connection has, to whomever that is.
-                sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+                choose_port_late(sock)
             with _named(f"cannot connect from {options.source or any_address}, port {options.source_port}"):
                 sock.bind((options.source or any_address, options.source_port))
         except OSError:
@@ -122,13 +118,11 @@ class Sockets:
 
     def _set(self, sock: socket.socket, family: int) -> None:
         if self.options.transparent:
-            v6 = family == socket.AF_INET6
-            level, option = (socket.IPPROTO_IPV6, IPV6_TRANSPARENT) if v6 else (socket.IPPROTO_IP, IP_TRANSPARENT)
             with _named("transparent sockets need root, CAP_NET_ADMIN or CAP_NET_RAW"):
-                sock.setsockopt(level, option, 1)
+                allow_foreign_addresses(sock, family)
         if self.options.interface is not None:
             with _named(f"cannot use the interface {self.options.interface}"):
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, self.options.interface.encode() + b"\0")
+                tie_to_interface(sock, self.options.interface)
 
 
 @contextmanager

@@ -19,15 +19,14 @@ from twisted_lb.config.model import Bind, ListenTcp
 from twisted_lb.errors import ConfigError
 from twisted_lb.net.interfaces import SocketMaker, interfaces, mtu_towards
 from twisted_lb.net.namespace import Namespace
+from twisted_lb.net.placement import allow_foreign_addresses, tie_to_interface
 from twisted_lb.net.sockopts import SO_REUSEPORT, TCP_MAXSEG, ListenOptions
 
 LOCK_S = 1.0
 """How long a process waits for another one that opens a Unix path in the same folder; that takes far less than 1 ms."""
 
-
 Place = tuple[tuple[int, int] | None, str, int]
 """Where TCP connections are accepted: the namespace's identity (``None`` for our own), host and port as bound."""
-IP_TRANSPARENT, IPV6_TRANSPARENT, SO_BINDTODEVICE = 19, 75, 25
 
 
 UNSET_OPTIONS = ListenTcp()
@@ -82,9 +81,18 @@ class IpOptions:
     def place(self, sock: socket.SocketType, family: int) -> None:
         """Say, before it is bound, which traffic is the socket's. Raises: ConfigError."""
         if self.interface is not None:
-            tie_to_interface(sock, self.interface, self.make)
+            self._tie_to_interface(sock, self.interface)
         if self.transparent:
-            make_transparent(sock, family)
+            _make_transparent(sock, family)
+
+    def _tie_to_interface(self, sock: socket.SocketType, name: str) -> None:
+        try:
+            tie_to_interface(sock, name)
+        except OSError as error:
+            if error.errno != errno.ENODEV:
+                raise ConfigError(f'interface: cannot use "{name}": {error.strerror}') from None
+            known = ", ".join(one.name for one in interfaces(self.make))
+            raise ConfigError(f'interface: there is no "{name}" here, only {known}') from None
 
     def shorten(self, options: ListenOptions, host: str) -> int | None:
         """Work out a relative ``max_segment`` of a listener on ``host``; ``None`` without one. Raises: ConfigError."""
@@ -100,28 +108,13 @@ class IpOptions:
 PLAIN = IpOptions()
 
 
-def make_transparent(sock: socket.SocketType, family: int) -> None:
-    """Let a socket have addresses that are not ours. Raises: ConfigError."""
-    level, option = (
-        (socket.IPPROTO_IPV6, IPV6_TRANSPARENT) if family == socket.AF_INET6 else (socket.IPPROTO_IP, IP_TRANSPARENT)
-    )
+def _make_transparent(sock: socket.SocketType, family: int) -> None:
     try:
-        sock.setsockopt(level, option, 1)
+        allow_foreign_addresses(sock, family)
     except PermissionError:
         raise ConfigError("transparent: needs root, CAP_NET_ADMIN or CAP_NET_RAW") from None
     except OSError as error:
         raise ConfigError(f"transparent: this kernel cannot: {error.strerror}") from None
-
-
-def tie_to_interface(sock: socket.SocketType, name: str, make: SocketMaker = socket.SocketType) -> None:
-    """Let only what comes in and goes out by one interface be the socket's. Raises: ConfigError."""
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, SO_BINDTODEVICE, name.encode() + b"\0")
-    except OSError as error:
-        if error.errno != errno.ENODEV:
-            raise ConfigError(f'interface: cannot use "{name}": {error.strerror}') from None
-        known = ", ".join(one.name for one in interfaces(make))
-        raise ConfigError(f'interface: there is no "{name}" here, only {known}') from None
 
 
 @contextlib.contextmanager
