@@ -29,7 +29,9 @@ def response(*fields: bytes) -> ResponseHead:
     ],
 )
 def test_a_client_that_logs_its_connection_in(field: bytes) -> None:
-    assert authenticates_connection(request(b"A: b", field, b"C: d"))
+    head = request(b"A: b", field, b"C: d")
+    assert authenticates_connection(head)
+    assert not head.plain, "nobody would ask"
 
 
 @pytest.mark.parametrize(
