@@ -1,8 +1,10 @@
 """HTTP mode: servers that cannot be connected to: tried again, tried elsewhere, and 503 in the end."""
 
 import http.client
+import random
 import socket
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 
 from tests.loopback.http_site import OK, Site, get, post, whole
 from tests.loopback.servers import Server
+from tests.loopback.traffic import reset_on_close
 from tests.whole import run
 
 pytestmark = pytest.mark.linux
@@ -126,6 +129,34 @@ def serve(sock: socket.socket) -> None:
             if b"/close" in request:
                 return
             sock.sendall(OK)
+
+
+def test_servers_that_close_as_they_please_are_not_noticed_by_who_only_reads(
+    proxy: Any, tcp_config: Callable[..., Any], free_port: Callable[[], int]
+) -> None:
+    chance = random.Random(5)
+
+    def serve_a_few(sock: socket.socket) -> None:
+        data = b""
+        while more := sock.recv(65536):
+            data += more
+            while size := whole(data):
+                data = data[size:]
+                sock.sendall(OK)
+                if chance.random() < 0.2:
+                    if chance.random() < 0.5:
+                        reset_on_close(sock)
+                    return
+
+    port, servers = free_port(), [Server(serve_a_few) for _ in range(2)]
+    running = proxy(tcp_config(f"127.0.0.1:{port}", *(f"127.0.0.1:{one.port}" for one in servers), mode="http"))
+    with ThreadPoolExecutor(4) as clients:
+        statuses = [one.result() for one in [clients.submit(answers, port, *["/"] * 100) for _ in range(4)]]
+    assert statuses == [[200] * 100] * 4
+    assert {record["ending"] for record in running.records(400)} == {"--"}
+    assert sum(one.accepted for one in servers) > 20, "hardly any connection was closed"
+    for one in servers:
+        one.close()
 
 
 def answers(port: int, *paths: str) -> list[int]:
