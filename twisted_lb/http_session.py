@@ -27,7 +27,7 @@ from twisted_lb.stages.admission import Limit
 from twisted_lb.stages.body_exchange import BodyExchange, Later
 from twisted_lb.stages.body_rate import BodyRate
 from twisted_lb.stages.http_exchange import Exchange
-from twisted_lb.stages.lingering import LOOK_S, Lingering, unsent
+from twisted_lb.stages.lingering import LOOK_S, Lingering, undelivered
 from twisted_lb.stages.proxy_header import Reception
 from twisted_lb.stages.relay_timers import IdleTimers
 from twisted_lb.stages.relay_transports import can_half_close
@@ -39,6 +39,8 @@ from twisted_lb.wire.http1_authentication import authenticates_connection, chall
 PIPELINED_LIMIT = 64 * 1024
 """Bytes of further requests that are read at most while one is being answered."""
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+FIRST_WORD_S = 1.0
+"""How long a client that has just connected may still ask when the process is stopping: it may be about to."""
 _BLANK = (b"", b"\r", b"\r\n")
 """What may come before a request line without being the beginning of a request."""
 
@@ -838,7 +840,7 @@ class HttpSession(Session):
     def pauseProducing(self) -> None:
         """See ``IPushProducer``: the client takes no more for now."""
         self._blocked_since = self.process.moment.now
-        self._blocked_left = unsent(self.client)
+        self._blocked_left = undelivered(self.client)
         exchange = self.exchange
         if exchange is not None and exchange.connection is not None:
             exchange.connection.transport.pauseProducing()
@@ -920,6 +922,14 @@ class HttpSession(Session):
             limit.give_back()
         process.session_ended(self)
 
+    def wind_down(self) -> None:
+        """See ``Mortal``."""
+        if self.stage is _VALIDATION and not (self._begun or self._closing or self._blocked_since):
+            if self.requests:
+                self._close_client()
+            else:
+                self._arm(FIRST_WORD_S)
+
     def kill(self, reason: str, cause: Cause = Cause.KILLED) -> None:
         """See ``Mortal``."""
         if self._tunnel is not None:
@@ -974,6 +984,8 @@ class HttpSession(Session):
         elif stage is _VALIDATION:
             if self._blocked_since:
                 self._look_at_reader(now)
+            elif not (self._begun or self.requests) and self.process.stopping:
+                self._end(Cause.KILLED, "the process stops")
             elif self._begun or not self.requests:
                 self._end(Cause.CLIENT_TIMEOUT, "no whole request within timeouts.http_request")
             else:
@@ -1016,7 +1028,7 @@ class HttpSession(Session):
 
     def _took_until(self, now: float) -> float:
         """When the client last took something of what waits for it; looked at now and then, so rather late."""
-        left = unsent(self.client)
+        left = undelivered(self.client)
         if left < self._blocked_left:
             self._blocked_left, self._blocked_since = left, now
         return self._blocked_since

@@ -22,6 +22,9 @@ LOGGED_ONE_BY_ONE = 10
 class Mortal(Protocol):
     """A session, as far as the process deals with it."""
 
+    def wind_down(self) -> None:
+        """The process is stopping: end as soon as nothing is under way."""
+
     def kill(self, reason: str, cause: Cause = ...) -> None:
         """End now; ``cause`` and ``reason`` are for the record. Without a cause the process wanted it so."""
 

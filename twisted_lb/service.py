@@ -191,6 +191,7 @@ class LoadBalancer(Service):
         if self.assembly is not None:
             self.assembly.stop_checks()
             self.assembly.close_idle()
+        self._wind_down()
         if not self.process.sessions:
             self._close_logs()
             return None
@@ -202,6 +203,13 @@ class LoadBalancer(Service):
         self._deadline = self.process.clock.callLater(grace_s, self.stop_now)
         self.process.when_empty(self._drained)
         return self._stopping
+
+    def _wind_down(self) -> None:
+        for session in list(self.process.sessions):
+            try:
+                session.wind_down()
+            except Exception:
+                self._log.failure("a session did not take note of the stop; the others do")
 
     def stop_now(self) -> None:
         """Do not wait any longer: end the connections that are left."""

@@ -435,6 +435,9 @@ class Session:
 
     # Endings
 
+    def wind_down(self) -> None:
+        """See ``Mortal``; a connection whose bytes nobody understands is under way until it ends."""
+
     def kill(self, reason: str, cause: Cause = Cause.KILLED) -> None:
         """See ``Mortal``."""
         self._end(cause, reason, reset=True)

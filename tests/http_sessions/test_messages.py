@@ -6,6 +6,7 @@ import pytest
 
 from tests.http_sessions.conftest import GET, OK, Said, post
 from twisted_lb.backends.http_connection import HttpBackend
+from twisted_lb.stages import http_exchange
 
 if TYPE_CHECKING:
     from tests.http_sessions.conftest import HttpWorld
@@ -421,17 +422,15 @@ def test_a_slow_reader_behind_the_last_response_gets_all_of_it(world: "HttpWorld
 
 
 def test_a_defect_in_one_exchange_hurts_no_other(world: "HttpWorld", monkeypatch: pytest.MonkeyPatch) -> None:
-    from twisted_lb.stages import http_exchange
-
     upstream, client = world.site()
     other = world.client(world.frontend(world.backends[0]))
     bad, good = world.ask(client, upstream), world.ask(other, upstream)
-    parse = http_exchange.parse_response
+    parse = vars(http_exchange)["parse_response"]
 
     def defective(data: bytes, *rest: object) -> object:
         if b"defect" in data:
             raise RuntimeError("a defect")
-        return parse(data, *rest)  # type: ignore[arg-type]
+        return parse(data, *rest)
 
     monkeypatch.setattr(http_exchange, "parse_response", defective)
     bad.send(OK.replace(b"OK", b"defect"))

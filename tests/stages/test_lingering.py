@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from twisted.internet.task import Clock
 
-from twisted_lb.net.poll import Poller
+from twisted_lb.net.poll import EPOLLOUT, Poller
 from twisted_lb.net.stream import Stream
 from twisted_lb.stages.lingering import LOOK_S, MOST_S, Lingering, undelivered
 
@@ -51,6 +51,7 @@ def test_who_takes_some_is_waited_for_until_it_takes_no_more(pair: tuple[Stream,
     for second in range(1, 40):
         assert lingering.again_in(float(second)) == LOOK_S
         assert theirs.recv(20_000)
+        stream.on_events(EPOLLOUT)
     assert undelivered(stream)
     assert lingering.again_in(40.0) == LOOK_S, "something was taken since the last look"
     assert lingering.again_in(44.0) == pytest.approx(1.0)

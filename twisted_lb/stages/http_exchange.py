@@ -10,7 +10,7 @@ Source: RFC 9112, sections 6, 7 and 9; RFC 9110, sections 9.2.2, 10.1.1 and 15.2
 from typing import Any, Protocol
 
 from twisted_lb.backends.http_connection import ServerConnection
-from twisted_lb.stages.lingering import unsent
+from twisted_lb.stages.lingering import undelivered
 from twisted_lb.verdicts import NeedMore
 from twisted_lb.wire.http1 import (
     LAST_CHUNK,
@@ -190,7 +190,7 @@ class Exchange:
         self.full = True
         self._took_at = self._moment.now
         assert self.connection is not None
-        self._unsent = unsent(self.connection.transport)
+        self._unsent = undelivered(self.connection.transport)
         if not self.request_done:
             self.owner.pause_client()
 
@@ -205,7 +205,7 @@ class Exchange:
         """When the server last took something of what waits for it, if something does; looked at now and then."""
         if not self.full or self.connection is None:
             return 0.0
-        left = unsent(self.connection.transport)
+        left = undelivered(self.connection.transport)
         if left < self._unsent:
             self._unsent, self._took_at = left, now
         return self._took_at

@@ -59,9 +59,4 @@ def undelivered(client: Any) -> int:
         queued: int = unpack("i", ioctl(client.fd, TIOCOUTQ, b"\0\0\0\0"))[0]
     except OSError:
         queued = 0
-    return unsent(client) + queued
-
-
-def unsent(transport: Any) -> int:
-    """How many bytes wait for the kernel to take them; 0 where that is not known."""
-    return transport.unsent_bytes if type(transport) is Stream else 0
+    return client.unsent_bytes + queued
