@@ -11,10 +11,9 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 
-from twisted_lb.assembly import check_bind
+from twisted_lb.bind_check import check_bind
 from twisted_lb.binding import Binding, key_of
 from twisted_lb.config.model import Bind, ListenTcp
-from twisted_lb.errors import ConfigError
 from twisted_lb.net.poll import Poller
 from twisted_lb.process import Process
 
@@ -133,29 +132,3 @@ def test_a_namespace_has_listeners_of_its_own(process: Process, netns: str) -> N
             assert len({**entries[0].held(), **entries[1].held()}) == 2
         for entry in entries:
             entry.stop()
-
-
-def test_what_is_not_there_is_an_error_of_the_check_already(process: Process) -> None:
-    with pytest.raises(ConfigError, match='namespace "lbt-no-such"'):
-        check_bind(Bind(address="*:80", namespace="lbt-no-such"), process)
-    with pytest.raises(ConfigError, match=r'interface: there is no "eth77" here, only .*lo'):
-        check_bind(Bind(address="*:80", interface="eth77"), process)
-    with pytest.raises(ConfigError, match=r"tcp\.congestion"):
-        check_bind(Bind(address="*:80", tcp=ListenTcp(congestion="nope")), process)
-
-
-def test_without_streams_of_ours_each_setting_is_refused() -> None:
-    clock = Clock()
-    bind = Bind(
-        address="127.0.0.1:80",
-        transparent=True,
-        original_dst=True,
-        interface="lo",
-        namespace="x",
-        tcp=ListenTcp(mark=1),
-    )
-    with pytest.raises(ConfigError) as caught:
-        check_bind(bind, Process(MemoryReactorClock(), clock, None))
-    keys = [problem.partition(": needs Linux")[0] for problem in caught.value.problems]
-    assert keys == ["transparent", "original_dst", "interface", "namespace", "tcp"]
-    check_bind(Bind(address="127.0.0.1:80", tcp=ListenTcp()), Process(MemoryReactorClock(), clock, None))

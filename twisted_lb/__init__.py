@@ -27,6 +27,7 @@ The map of this package; imports only ever point up this list, and a connection 
 - ``http_session`` what HTTP mode does in them, request by request
 - ``endpoint_session`` sessions whose clients came through Twisted endpoints
 - ``http_assembly`` what the settings of HTTP mode become
+- ``bind_check``   what can be found out about a ``bind`` entry before it listens
 - ``assembly``     from the configuration to the objects that serve
 - ``binding``      one open ``bind`` entry: its listening sockets
 - ``privileges``   what is needed of root after the start, and how just that is kept

@@ -5,37 +5,34 @@ A reload assembles anew and takes over from the assembly before what must go on 
 
 import resource
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
-from msgspec import UNSET, structs
-from twisted.internet.endpoints import clientFromString, serverFromString
+from twisted.internet.endpoints import clientFromString
 
 from twisted_lb.backends.health import Check, Health, Rhythm
 from twisted_lb.backends.outgoing import Outgoing
 from twisted_lb.backends.pool import Backend, Server
 from twisted_lb.backends.reach import Surroundings, outgoing_for
 from twisted_lb.backends.target import DestinationTarget, EndpointTarget, SocketTarget, Target
+from twisted_lb.bind_check import check_bind, endpoint_from, whole_bind
 from twisted_lb.config import inherit, model
 from twisted_lb.config.addresses import (
     ClientDestination,
     EndpointDescription,
-    InheritedFd,
-    IpAddress,
     UnixAbstract,
     UnixPath,
-    parse_bind,
     parse_server,
 )
 from twisted_lb.config.checks_http import rule_of
+from twisted_lb.config.keys import BindKeys
 from twisted_lb.config.resolve import resolve
 from twisted_lb.config.tlvs import forwarded_types, own_tlvs
 from twisted_lb.errors import ConfigError, PluginError
 from twisted_lb.frontend import Frontend, Refusal, Routing
 from twisted_lb.http_assembly import http_backend, http_frontend
 from twisted_lb.logs import LineBuffer, LineFile, standard_output
-from twisted_lb.net.listening import IpOptions, UnixOptions, owner_of
 from twisted_lb.net.namespace import Namespace
 from twisted_lb.networks import Networks
 from twisted_lb.plugin_host import PluginHost, load_plugins
@@ -175,7 +172,9 @@ class _Assembler:
         try:
             yield
         except ConfigError as error:
-            self.problems.extend(f"{where}: {problem}" if where else problem for problem in error.problems)
+            told = [f"{where}: {problem}" if where else problem for problem in error.problems]
+            # What is wrong with something inherited is told once.
+            self.problems.extend(problem for problem in told if problem not in self.problems)
 
     def build(self, host: PluginHost, kind: Any, uses: Sequence[model.Use]) -> list[Any]:
         built = []
@@ -226,11 +225,9 @@ class _Assembler:
             process.complain,
         )
         of_backend = self.config.backends[backend]
-        try:
+        with self.collected():
             return outgoing_for((backend, server.name), of_backend, settings, server.target, around, server.outgoing)
-        except ConfigError as error:
-            self.problems.extend(problem for problem in error.problems if problem not in self.problems)
-            return None
+        return None
 
     def clients_namespaces(self) -> dict[str, Namespace]:
         """Open all that clients may come in by. One that cannot be opened is a problem of the bind that names it."""
@@ -309,7 +306,7 @@ class _Assembler:
             bind_limit = self.bind_limit(name, bind.address)
             self.made._limits.append((bind_limit, bind.maxconn))
             namespace = None
-            with self.collected(f"frontends.{name}.bind[{index}]"):
+            with self.collected(), BindKeys(f"frontends.{name}", index, bind.tcp).blamed():
                 bind = whole_bind(settings, bind)
                 namespace = check_bind(bind, self.process)
             self.made.binds.append(Entry(bind, frontend, bind_limit, self.reception(host, name, bind), namespace))
@@ -354,8 +351,9 @@ class _Assembler:
         others = Trust.DIRECT if settings.direct else Trust.REFUSED
         namespaces = {}
         for index, namespace in enumerate(settings.namespaces):
-            with self.collected(f"frontends.{frontend}.accept_proxy.namespaces[{index}]"):
-                namespaces[namespace] = self.process.namespaces.open(namespace)
+            key = f"frontends.{frontend}.accept_proxy.namespaces[{index}]"
+            with self.collected():
+                namespaces[namespace] = self.process.namespaces.open_for(key, namespace)
         return Reception(codecs, trusted, others, settings.timeout, settings.max_header, namespaces)
 
     def access_log(self, host: PluginHost, frontend: str) -> AccessLog | None:
@@ -370,65 +368,6 @@ class _Assembler:
             for log_format in self.build(host, "access_logs", [use]):
                 return AccessLog(log_format, LineBuffer(file, self.process.after_batch))
         return None
-
-
-def whole_bind(frontend: model.Frontend, bind: model.Bind) -> model.Bind:
-    """Put the options of the frontend's sockets into the entry, if they are TCP sockets of ours."""
-    ours = isinstance(parse_bind(bind.address), IpAddress | InheritedFd)
-    return structs.replace(bind, tcp=inherit.listen_tcp(frontend, bind) if ours else UNSET)
-
-
-def check_bind(bind: model.Bind, process: Process) -> Namespace | None:
-    """Find out, without listening, what can be found out about an address to listen on.
-
-    Returns: the namespace that it is in. Raises: ConfigError.
-    """
-    if process.poller is None:
-        _refuse_without_streams(bind)
-    namespace = None if bind.namespace is None else process.namespaces.open(bind.namespace)
-    match parse_bind(bind.address):
-        case IpAddress(host, low, _):
-            _check_ip(bind, resolve(host, low), namespace)
-        case InheritedFd():
-            # Of which family it is, is known once it is opened; most options are the same for both.
-            if bind.tcp not in (UNSET, model.ListenTcp()):
-                IpOptions.of_bind(bind, None).of(socket.AF_INET, bind.backlog).check()
-        case UnixPath():
-            owner_of(UnixOptions(None, bind.user, bind.group))
-        case EndpointDescription(text):
-            endpoint_from(serverFromString, process.reactor, text)
-    return namespace
-
-
-def _check_ip(bind: model.Bind, addresses: Sequence[tuple[int, Any]], namespace: Namespace | None) -> None:
-    options = IpOptions.of_bind(bind, namespace)
-    if (options.tcp, options.transparent, options.interface) == (model.ListenTcp(), False, None):
-        return
-    problems: dict[str, None] = {}
-    for family, sockaddr in addresses:
-        try:
-            options.check(family, sockaddr[0], bind.backlog)
-        except ConfigError as error:
-            problems.update(dict.fromkeys(error.problems))
-    if problems:
-        raise ConfigError(*problems)
-
-
-def _refuse_without_streams(bind: model.Bind) -> None:
-    """These settings belong to sockets of ours, which Twisted's own transports are not."""
-    keys = [key for key in ("transparent", "original_dst", "interface", "namespace") if getattr(bind, key)]
-    if bind.tcp not in (UNSET, model.ListenTcp()):
-        keys.append("tcp")
-    if keys:
-        raise ConfigError(*(f"{key}: needs Linux, and Twisted's epoll reactor or the one of twistd" for key in keys))
-
-
-def endpoint_from(read: Callable[[Any, str], Any], reactor: Any, text: str) -> Any:
-    """Let ``read``, of Twisted, make an endpoint of a description. Raises: ConfigError."""
-    try:
-        return read(reactor, text)
-    except Exception as error:  # each prefix may be a plugin's, which raises what it likes
-        raise ConfigError(f'"{text}" is no endpoint description that Twisted understands: {error}') from None
 
 
 def target_of(address: str, reactor: Any) -> Target:

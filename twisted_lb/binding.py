@@ -17,6 +17,7 @@ from twisted.internet.endpoints import (
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from twisted_lb.bind_check import endpoint_from
 from twisted_lb.config.addresses import EndpointDescription, InheritedFd, IpAddress, UnixAbstract, UnixPath, parse_bind
 from twisted_lb.config.model import Bind
 from twisted_lb.config.resolve import resolve
@@ -147,12 +148,7 @@ class Binding:
                     self._ip.of(sock.family, backlog).apply(sock)
                 self._add(sock)
             case EndpointDescription(text):
-                try:
-                    endpoint = serverFromString(self.process.reactor, text)
-                except Exception as error:
-                    what = f'"{text}" is no endpoint description that Twisted understands: {error}'
-                    raise ConfigError(what) from None
-                self._add_endpoint(endpoint)
+                self._add_endpoint(endpoint_from(serverFromString, self.process.reactor, text))
 
     def _spelt(self, host: str, port: int, ranged: bool) -> str:
         if not ranged:

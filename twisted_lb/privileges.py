@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from msgspec import UnsetType
 
 from twisted_lb.config import inherit
 from twisted_lb.config.addresses import ClientSource, FixedSource, IpAddress, parse_bind, parse_source
+from twisted_lb.config.keys import ServerKeys, option_key
 from twisted_lb.config.model import Config, Source, Tcp
 from twisted_lb.errors import ConfigError
 from twisted_lb.net import capabilities
@@ -153,8 +155,8 @@ def _of_frontends(config: Config) -> Iterator[Need]:
             accept = inherit.accept_proxy(config, name, bind)
             if accept is not None and accept.namespaces:
                 yield _entering(f"frontends.{name}.accept_proxy.namespaces")
-            of_bind = None if isinstance(bind.tcp, UnsetType) else bind.tcp
-            yield from _of_tcp(inherit.listen_tcp(frontend, bind), of_bind, f"{key}.tcp", f"frontends.{name}.tcp")
+            where = partial(option_key, bind.tcp, key, f"frontends.{name}")
+            yield from _of_tcp(inherit.listen_tcp(frontend, bind), where)
 
 
 def _entering(key: str) -> Need:
@@ -169,17 +171,15 @@ def _of_backends(config: Config) -> Iterator[Need]:
         of_backend = f"backends.{name}"
         found: list[Need] = []
         for server_name, server in backend.servers.items():
-            key = f"{of_backend}.servers.{server_name}"
-            where = key if isinstance(server.source, Source) else of_backend
+            keys = ServerKeys(of_backend, server_name, server)
             source = inherit.source(backend, server)
             if source is not None:
-                found += _of_source(source, f"{where}.source")
+                found += _of_source(source, keys.of("source"))
             namespace = inherit.namespace(backend, server)
             if namespace not in (None, "*"):  # the client's own: whatever lets it come in by one needs it already
-                where = of_backend if isinstance(server.namespace, UnsetType) else key
-                found.append(_entering(f"{where}.namespace"))
-            of_server = None if isinstance(server.tcp, UnsetType) else server.tcp
-            found += _of_tcp(inherit.connect_tcp(backend, server), of_server, f"{key}.tcp", f"{of_backend}.tcp")
+                found.append(_entering(keys.of("namespace")))
+            where = partial(option_key, server.tcp, keys.entry, of_backend)
+            found += _of_tcp(inherit.connect_tcp(backend, server), where)
         yield from dict.fromkeys(found)
 
 
@@ -215,13 +215,8 @@ def _of_interface(key: str) -> Iterator[Need]:
         yield Need((Capability.NET_RAW,), key, f"to choose an interface before Linux 5.7, and this is {_release()},")
 
 
-def _of_tcp(tcp: Tcp, own: Tcp | None, own_key: str, below_key: str) -> Iterator[Need]:
-    """Yield what the options of a socket need; each key names the table that the value comes from."""
-
-    def where(option: str) -> str:
-        is_own = own is not None and not isinstance(getattr(own, option), UnsetType)
-        return f"{own_key if is_own else below_key}.{option}"
-
+def _of_tcp(tcp: Tcp, where: Callable[[str], str]) -> Iterator[Need]:
+    """Yield what the options of a socket need; ``where``: the key that an option's value comes from."""
     raw = _RAW if kernel() >= (5, 17) else (Capability.NET_ADMIN,)
     if not isinstance(tcp.mark, UnsetType):
         yield Need(raw, where("mark"), "to mark packets")

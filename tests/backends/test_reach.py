@@ -47,9 +47,11 @@ def test_what_an_endpoint_or_a_unix_socket_inherits_is_not_for_it() -> None:
     [
         ({"source": Source(address="192.0.2.77")}, {}, "backends.app.servers.a.source: 192.0.2.77 is no address"),
         ({}, {"source": Source(address="192.0.2.77")}, "backends.app.source: 192.0.2.77 is no address"),
-        ({"namespace": "no-such"}, {}, 'backends.app.servers.a.namespace: namespace "no-such"'),
-        ({}, {"namespace": "no-such"}, 'backends.app.namespace: namespace "no-such"'),
+        ({"namespace": "no-such"}, {}, 'backends.app.servers.a.namespace: "no-such": there is no'),
+        ({}, {"namespace": "no-such"}, 'backends.app.namespace: "no-such": there is no'),
         ({}, {"tcp": ConnectTcp(congestion="no-such")}, "backends.app.tcp.congestion: "),
+        ({"tcp": ConnectTcp(tos=32)}, {"tcp": ConnectTcp(congestion="no-such")}, "backends.app.tcp.congestion: "),
+        ({"tcp": ConnectTcp(tos=3)}, {"tcp": ConnectTcp(mark=1)}, "backends.app.servers.a.tcp.tos: "),
     ],
 )
 def test_a_problem_names_the_key_that_it_comes_from(server: Any, backend: Any, problem: str) -> None:

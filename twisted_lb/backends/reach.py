@@ -5,14 +5,13 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from msgspec import UNSET
-
 from twisted_lb.backends.loops import Listening
 from twisted_lb.backends.outgoing import Outgoing
 from twisted_lb.backends.source import Source
 from twisted_lb.backends.target import DestinationTarget, EndpointTarget, SocketTarget, Target
 from twisted_lb.config import inherit
 from twisted_lb.config.addresses import parse_source
+from twisted_lb.config.keys import ServerKeys
 from twisted_lb.config.model import Backend, ConnectTcp, Server
 from twisted_lb.errors import ConfigError
 from twisted_lb.net.namespace import Namespace, Namespaces
@@ -40,7 +39,7 @@ def outgoing_for(
     ``where``: the names of backend and server. ``now``: how they are made until now, whose leases of ports go on.
     Raises: ConfigError whose problems begin with the whole dotted key.
     """
-    keys = _Keys(where, server)
+    keys = ServerKeys(f"backends.{where[0]}", where[1], server)
     source_settings, namespace_name = inherit.source(backend, server), inherit.namespace(backend, server)
     tcp = inherit.connect_tcp(backend, server)
     if isinstance(target, EndpointTarget) or _is_unix(target):
@@ -49,13 +48,13 @@ def outgoing_for(
         return None
     if not around.streams:
         key = keys.of("source") if source_settings else keys.of("namespace") if namespace_name else keys.of("tcp")
-        key = keys.server if isinstance(target, DestinationTarget) else key
+        key = keys.entry if isinstance(target, DestinationTarget) else key
         raise ConfigError(f"{key}: this needs Linux with epoll, and this is {sys.platform}: leave it out")
     namespace = of_clients = None
     if namespace_name == "*":
         of_clients = around.of_clients()
     elif namespace_name is not None:
-        namespace = _opened(around.namespaces, namespace_name, keys.of("namespace"))
+        namespace = around.namespaces.open_for(keys.of("namespace"), namespace_name)
     source = None
     if source_settings is not None:
         address = None if source_settings.address is None else parse_source(source_settings.address)
@@ -70,31 +69,5 @@ def outgoing_for(
     return made
 
 
-class _Keys:
-    """Which key a setting has in the file: the server's, or the backend's that it inherits."""
-
-    def __init__(self, where: tuple[str, str], settings: Server) -> None:
-        backend, name = where
-        self.backend = f"backends.{backend}"
-        self.server = f"backends.{backend}.servers.{name}"
-        self._settings = settings
-
-    def of(self, setting: str) -> str:
-        own = getattr(self._settings, setting) is not UNSET
-        return f"{self.server if own else self.backend}.{setting}"
-
-    def whole(self, problem: str) -> str:
-        """Put the whole key before a problem that begins with a setting's."""
-        setting = "source" if problem.startswith("source") else "tcp"
-        return self.of(setting) + problem.removeprefix(setting)
-
-
 def _is_unix(target: Target) -> bool:
     return isinstance(target, SocketTarget) and target.family == socket.AF_UNIX
-
-
-def _opened(namespaces: Namespaces, name: str, key: str) -> Namespace:
-    try:
-        return namespaces.open(name)
-    except ConfigError as error:
-        raise ConfigError(*(f"{key}: {problem}" for problem in error.problems)) from None

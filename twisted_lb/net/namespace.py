@@ -133,6 +133,13 @@ class Namespaces:
         self._open[name] = namespace
         return namespace
 
+    def open_for(self, key: str, name: str) -> Namespace:
+        """As ``open``, with the key of the setting that names it at the beginning of each problem."""
+        try:
+            return self.open(name)
+        except ConfigError as error:
+            raise ConfigError(*(f"{key}: {problem.removeprefix('namespace ')}" for problem in error.problems)) from None
+
 
 def _open_path(name: str) -> Descriptor:
     path = path_of(name)
