@@ -44,7 +44,7 @@ class Lingering:
             self._left, self._since = left, now
         if left:
             waits_s = self._since + self._patience_s - now
-            return min(LOOK_S, waits_s) if waits_s > 0 else None
+            return min(LOOK_S, waits_s) if waits_s > 0.001 else None
         heard, self._heard = self._heard, False
         return LOOK_S if heard and now < self._until else None
 
