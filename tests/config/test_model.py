@@ -33,9 +33,9 @@ def settings(table: type[Section], prefix: str = "") -> Iterator[tuple[str, msgs
             yield from settings(parts[1], f"{key}.")
         elif get_origin(core) is dict and is_table(shape_of(get_args(core)[1]).core):
             yield from settings(shape_of(get_args(core)[1]).core, f"{key}.NAME.")
-        elif core == list[model.Bind]:
+        elif core in (list[model.Bind], list[model.Route]):
             yield key, field
-            yield from settings(model.Bind, f"{key}[].")
+            yield from settings(get_args(core)[0], f"{key}[].")
         elif is_table(core):
             if issubclass(core, Use):
                 yield key, field
