@@ -2,7 +2,7 @@
 
 import pytest
 
-from twisted_lb.errors import ConfigError, LbError, PluginError, WireError, shown
+from twisted_lb.errors import ConfigError, LbError, PluginError, WireError, found_in, shown
 
 
 def test_a_configuration_error_keeps_every_problem_and_shows_one_on_each_line() -> None:
@@ -15,6 +15,14 @@ def test_a_wire_error_says_what_is_wrong_and_where() -> None:
     error = WireError("payload-mismatch", 3)
     assert (error.reason, error.offset) == ("payload-mismatch", 3)
     assert str(error) == "payload-mismatch at byte 3"
+
+
+def test_each_problem_says_where_it_was_found() -> None:
+    with pytest.raises(ConfigError) as caught, found_in("lb.toml"):
+        raise ConfigError("a: odd", "b: odd")
+    assert list(caught.value.problems) == ["lb.toml: a: odd", "lb.toml: b: odd"]
+    with pytest.raises(ConfigError, match=r"^a: odd$"), found_in(""):
+        raise ConfigError("a: odd")
 
 
 def test_a_plugin_error_names_the_plugin() -> None:

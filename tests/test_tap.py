@@ -108,6 +108,7 @@ def test_check_finds_what_only_shows_when_everything_is_built(say: Any, good: Pa
     good.write_text(GOOD + '[defaults]\naccess_log = { use = "json", path = "missing/log" }\n')
     said = say("--check", "--config", good)
     assert said.status == 1
+    assert said.err.startswith(f"twisted-lb: {good}: ")
     assert f"cannot write to {good.parent}/missing/log" in said.err
 
 

@@ -4,7 +4,8 @@
 What is expected is not an exception but a verdict (see ``verdicts.py``) or an ending (see ``endings.py``).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 
 class LbError(Exception):
@@ -20,6 +21,17 @@ class ConfigError(LbError):
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
         self.problems: Sequence[str] = problems
+
+
+@contextmanager
+def found_in(source: str) -> Iterator[None]:
+    """Let each problem of a ConfigError begin with where the setting was read, such as the file; "" for nowhere."""
+    try:
+        yield
+    except ConfigError as error:
+        if not source:
+            raise
+        raise ConfigError(*(f"{source}: {problem}" for problem in error.problems)) from None
 
 
 class WireError(LbError):

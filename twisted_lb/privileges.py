@@ -18,7 +18,7 @@ from twisted_lb.config import inherit
 from twisted_lb.config.addresses import ClientSource, FixedSource, IpAddress, parse_bind, parse_source
 from twisted_lb.config.keys import ServerKeys, option_key
 from twisted_lb.config.model import Config, Source, Tcp
-from twisted_lb.errors import ConfigError
+from twisted_lb.errors import ConfigError, found_in
 from twisted_lb.net import capabilities
 from twisted_lb.net.capabilities import Capabilities, Capability
 
@@ -265,12 +265,13 @@ def grouped(wanted: Iterable[Need]) -> dict[tuple[Capability, ...], list[Need]]:
 Load = Callable[[], Config]
 
 
-def checked(load: Load, privileges: Privileges) -> Load:
-    """Return ``load`` with a look whether this process may do what was read. It raises ConfigError."""
+def checked(load: Load, privileges: Privileges, source: str = "") -> Load:
+    """Return ``load``, which reads ``source``, with a look whether this process may do that. It raises ConfigError."""
 
     def read() -> Config:
         config = load()
-        privileges.check(config)
+        with found_in(source):
+            privileges.check(config)
         return config
 
     return read

@@ -14,7 +14,7 @@ from twisted_lb.assembly import Assembly, Entry, assemble, fit_descriptors
 from twisted_lb.binding import Binding, Key, key_of
 from twisted_lb.config.addresses import IpAddress, parse_bind
 from twisted_lb.config.model import Config
-from twisted_lb.errors import ConfigError
+from twisted_lb.errors import ConfigError, found_in
 from twisted_lb.process import Process
 
 Load = Callable[[], Config]
@@ -22,7 +22,7 @@ Load = Callable[[], Config]
 
 
 class LoadBalancer(Service):
-    """One load balancer. ``load``: reads the configuration, at the start and at each reload.
+    """One load balancer. ``load``: reads the configuration, at the start and at each reload; ``source``: what it reads.
 
     ``failed(problems)``: called if a listener of the start turns out not to open after it; it ends the process. One of
     a reload is logged and given up.
@@ -30,8 +30,9 @@ class LoadBalancer(Service):
 
     _log = Logger(namespace="twisted_lb")
 
-    def __init__(self, load: Load, process: Process, failed: Callable[[Sequence[str]], None]) -> None:
+    def __init__(self, load: Load, process: Process, failed: Callable[[Sequence[str]], None], source: str = "") -> None:
         self.load = load
+        self.source = source
         self.process = process
         self.assembly: Assembly | None = None
         self.bindings: dict[tuple[Key, int], Binding] = {}
@@ -82,14 +83,15 @@ class LoadBalancer(Service):
         binding.stop()
 
     def _assemble(self, config: Config, before: Assembly | None) -> Assembly:
-        assembly = assemble(config, self.process, before)
-        try:
-            listeners = sum(_count(entry.bind.address) for entry in assembly.binds)
-            assembly.maxconn = fit_descriptors(config.process.maxconn, listeners, assembly.checks)
-        except ConfigError:
-            assembly.close_logs(besides=before)
-            raise
-        return assembly
+        with found_in(self.source):
+            assembly = assemble(config, self.process, before)
+            try:
+                listeners = sum(_count(entry.bind.address) for entry in assembly.binds)
+                assembly.maxconn = fit_descriptors(config.process.maxconn, listeners, assembly.checks)
+            except ConfigError:
+                assembly.close_logs(besides=before)
+                raise
+            return assembly
 
     def _open_missing(self, assembly: Assembly) -> dict[tuple[Key, int], Binding]:
         """Open the bind entries that are not open yet: all of them, or none.

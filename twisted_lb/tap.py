@@ -115,6 +115,11 @@ class Options(usage.Options):
         except ConfigError as error:
             _exit_with(*error.problems)
 
+    @property
+    def source(self) -> str:
+        """Where the configuration comes from: the file's absolute path, or another description."""
+        return self.config_file or ("the demo" if self["demo"] else "the command line")
+
     def load(self) -> Config:
         """Read the configuration, now and at each reload. Raises ConfigError."""
         if self.config_file is not None:
@@ -124,22 +129,22 @@ class Options(usage.Options):
 
             if not hasattr(self, "_demo"):
                 self._demo = demo.start(reactor)
-            return load_dict(self._demo, "the demo")
+            return load_dict(self._demo, self.source)
         servers = {f"s{number}": address for number, address in enumerate(self.servers, 1)}
         return load_dict(
             {
                 "frontends": {"main": {"bind": self.listen, "backend": "main"}},
                 "backends": {"main": {"servers": servers}},
             },
-            "the command line",
+            self.source,
         )
 
     def _check(self) -> None:
         from twisted_lb.service import LoadBalancer
 
-        assembly = LoadBalancer(lambda: self.config, _process(), lambda problems: None).check()
+        assembly = LoadBalancer(lambda: self.config, _process(), lambda problems: None, self.source).check()
         frontends, servers = len(assembly.frontends), sum(len(one.servers) for one in assembly.backends.values())
-        print(f"{self.config_file or 'the command line'} is valid: {frontends} frontends, {servers} servers")
+        print(f"{self.source} is valid: {frontends} frontends, {servers} servers")
         raise SystemExit(0)
 
     def _print_schema(self) -> None:
@@ -198,7 +203,8 @@ class Application(Service):
         self.options = options
         self.log_file: LineFile | None = None
         self.privileges = Privileges.of_twistd(self._twistd.get("uid"), bool(self._twistd.get("euid")), os.geteuid())
-        self.balancer = LoadBalancer(checked(options.load, self.privileges), _process(), self._failed)
+        load = checked(options.load, self.privileges, options.source)
+        self.balancer = LoadBalancer(load, _process(), self._failed, options.source)
 
     @property
     def _twistd(self) -> Any:

@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.root, pytest.mark.linux, pytest.mark.daemon("ip"), pyt
 
 TWISTD = os.path.join(sysconfig.get_path("scripts"), "twistd")
 BIND = f"{FRONT['4']}:9000"
+ENTRY = "frontends.web.bind[0]"
 WAYS = pytest.mark.parametrize("way", ["start", "--check"])
 
 
@@ -47,32 +48,45 @@ def config(bind: Any = BIND, server: Any = f"{ONE['4']}:80", frontend: Any = (),
 
 
 MISTAKES: dict[str, tuple[dict[str, Any], str, str]] = {
-    "namespace-of-a-bind": (config({"address": BIND, "namespace": "lbt-none"}), "frontends.web.bind[0]", "lbt-none"),
+    "namespace-of-a-bind": (config({"address": BIND, "namespace": "lbt-none"}), f"{ENTRY}.namespace", "ip netns add"),
     "namespace-of-a-server": (
         config(server={"address": "127.0.0.1:80", "namespace": "lbt-none"}),
-        "backends.app.servers.s",
+        "backends.app.servers.s.namespace",
         "lbt-none",
     ),
-    "namespace-of-a-backend": (config(backend={"namespace": "lbt-none"}), "backends.app", "lbt-none"),
+    "namespace-of-a-backend": (config(backend={"namespace": "lbt-none"}), "backends.app.namespace", "lbt-none"),
     "namespace-of-a-header": (
         config(frontend={"accept_proxy": {"namespaces": ["lbt-none"]}}),
-        "frontends.web.accept_proxy.namespaces",
+        "frontends.web.accept_proxy.namespaces[0]",
         "lbt-none",
     ),
     "no-namespace-at-all": (
         config({"address": BIND, "namespace": "/etc/hostname"}),
-        "frontends.web.bind[0]",
+        f"{ENTRY}.namespace",
         "/etc/hostname",
     ),
-    "interface-of-a-bind": (config({"address": BIND, "interface": "lbt-none"}), "frontends.web.bind[0]", "lbt-none"),
+    "interface-of-a-bind": (config({"address": BIND, "interface": "lbt-none"}), f"{ENTRY}.interface", "only lo, "),
     "interface-of-a-source": (
         config(backend={"source": {"interface": "lbt-none"}}),
         "backends.app.source",
-        "lbt-none",
+        "only lo, ",
     ),
-    "congestion-of-a-bind": (config(frontend={"tcp": {"congestion": "fastest"}}), "tcp.congestion", "reno"),
-    "congestion-of-a-server": (config(backend={"tcp": {"congestion": "fastest"}}), "backends.app.tcp", "reno"),
-    "segment": (config(frontend={"tcp": {"max_segment": 20}}), "tcp.max_segment", "kernel"),
+    "congestion-of-a-bind": (
+        config({"address": BIND, "tcp": {"congestion": "fastest"}}, frontend={"tcp": {"mark": 1}}),
+        f"{ENTRY}.tcp.congestion",
+        "reno",
+    ),
+    "congestion-of-a-frontend": (
+        config({"address": BIND, "tcp": {"mark": 1}}, frontend={"tcp": {"congestion": "fastest"}}),
+        "frontends.web.tcp.congestion",
+        "reno",
+    ),
+    "congestion-of-a-server": (
+        config(backend={"tcp": {"congestion": "fastest"}}),
+        "backends.app.tcp.congestion",
+        "reno",
+    ),
+    "segment": (config(frontend={"tcp": {"max_segment": 20}}), "frontends.web.tcp.max_segment", "kernel"),
     "transparent-on-a-path": (
         config({"address": "unix:/nowhere/lb.sock", "transparent": True}),
         "frontends.web.bind[0].transparent",
@@ -85,7 +99,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "source-is-no-address": (config(backend={"source": "somewhere"}), "backends.app.source", "somewhere"),
     "source-is-nobodys": (config(backend={"source": NOWHERE["4"]}), "backends.app.source", NOWHERE["4"]),
-    "source-of-another-family": (config(backend={"source": "[::1]"}), "backends.app", "IPv"),
+    "source-of-another-family": (config(backend={"source": "[::1]"}), "backends.app.source", "IPv"),
     "source-ports-backwards": (config(backend={"source": "10.2.0.1:200-100"}), "backends.app.source", "200-100"),
 }
 
@@ -95,7 +109,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str, str]] = {
 def test_a_mistake_is_told_with_its_key(tmp_path: Path, network: Network, mistake: str, way: str) -> None:
     wrong, key, said = MISTAKES[mistake]
     (problem,) = problems(tmp_path, wrong, way, network.proxy.prefix)
-    assert key in problem
+    assert problem.startswith(f"{tmp_path}/lb.toml: {key}: ")
     assert said in problem
 
 
@@ -116,12 +130,12 @@ def without(*capabilities: str) -> list[str]:
 
 
 UNPRIVILEGED: dict[str, tuple[dict[str, Any], str, str]] = {
-    "transparent": (config({"address": BIND, "transparent": True}), "transparent", "CAP_NET_ADMIN"),
+    "transparent": (config({"address": BIND, "transparent": True}), f"{ENTRY}.transparent", "CAP_NET_ADMIN"),
     "source": (config(backend={"source": "client"}), "backends.app.source", "CAP_NET_ADMIN"),
-    "mark": (config(frontend={"tcp": {"mark": 1}}), "tcp.mark", "CAP_NET_ADMIN"),
+    "mark": (config(frontend={"tcp": {"mark": 1}}), "frontends.web.tcp.mark", "CAP_NET_ADMIN"),
     "namespace": (
         config({"address": "127.0.0.1:9000", "namespace": "SELF"}),
-        "frontends.web.bind[0]",
+        f"{ENTRY}.namespace",
         "CAP_SYS_ADMIN",
     ),
 }
@@ -136,7 +150,7 @@ def test_a_missing_capability_is_told_by_its_name(tmp_path: Path, network: Netwo
         wrong = config({"address": "127.0.0.1:9000", "namespace": network.one.name})
     before = [*network.proxy.prefix, *without("net_admin", "net_raw", "sys_admin")]
     (problem,) = problems(tmp_path, wrong, way, before)
-    assert key in problem
+    assert problem.startswith(f"{tmp_path}/lb.toml: {key}: ")
     assert capability in problem
 
 
