@@ -36,24 +36,39 @@ def loaded(defaults: dict[str, Any], frontend: dict[str, Any], backend: dict[str
     )
 
 
+def of_frontend(client: float | None, **others: float | None) -> FrontendTimers:
+    """The timers of a frontend whose timers of HTTP are not set."""
+    return FrontendTimers(client=client, http_request=client, http_keep_alive=client, tarpit=5, **others)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("defaults", "own", "expected"),
     [
-        ({}, {}, FrontendTimers(client=30, client_fin=None, inspect=5, policy=5)),
-        ({"client": "9s"}, {}, FrontendTimers(client=9, client_fin=None, inspect=5, policy=5)),
-        ({"client": "9s"}, {"client": "8s"}, FrontendTimers(client=8, client_fin=None, inspect=5, policy=5)),
-        ({"client_fin": "2s"}, {"client": "8s"}, FrontendTimers(client=8, client_fin=2, inspect=5, policy=5)),
+        ({}, {}, of_frontend(client=30, client_fin=None, inspect=5, policy=5)),
+        ({"client": "9s"}, {}, of_frontend(client=9, client_fin=None, inspect=5, policy=5)),
+        ({"client": "9s"}, {"client": "8s"}, of_frontend(client=8, client_fin=None, inspect=5, policy=5)),
+        ({"client_fin": "2s"}, {"client": "8s"}, of_frontend(client=8, client_fin=2, inspect=5, policy=5)),
         (
             {"client_fin": "2s"},
             {"client_fin": "off"},
-            FrontendTimers(client=30, client_fin=math.inf, inspect=5, policy=5),
+            of_frontend(client=30, client_fin=math.inf, inspect=5, policy=5),
         ),
-        ({"policy": "off"}, {"inspect": "off"}, FrontendTimers(client=30, client_fin=None, inspect=None, policy=None)),
-        ({"client": "off"}, {}, FrontendTimers(client=None, client_fin=None, inspect=5, policy=5)),
+        ({"policy": "off"}, {"inspect": "off"}, of_frontend(client=30, client_fin=None, inspect=None, policy=None)),
+        ({"client": "off"}, {}, of_frontend(client=None, client_fin=None, inspect=5, policy=5)),
     ],
 )
 def test_a_frontends_timers(defaults: dict[str, str], own: dict[str, str], expected: FrontendTimers) -> None:
     assert frontend_timers(loaded({"timeouts": defaults}, {"timeouts": own}, {}), "web") == expected
+
+
+def test_a_frontends_timers_of_http() -> None:
+    def found(defaults: dict[str, str], own: dict[str, str]) -> tuple[float | None, ...]:
+        timers = frontend_timers(loaded({"timeouts": defaults}, {"mode": "http", "timeouts": own}, {}), "web")
+        return timers.http_request, timers.http_keep_alive, timers.tarpit
+
+    assert found({}, {"client": "8s"}) == (8, 8, 5)
+    assert found({"connect": "2s"}, {"http_request": "3s"}) == (3, 3, 2)
+    assert found({"http_keep_alive": "1s", "tarpit": "off"}, {"http_request": "off"}) == (None, 1, None)
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ def test_a_whole_right_file_fits(supplies: dict[str, dict[str, type[Options]]]) 
         frontend(bind=[80]),
         frontend(bind=[{"mode": "660"}]),
         frontend(bind=[{"address": "unix:/a", "mode": 660}]),
-        frontend(mode="http"),
+        frontend(mode="udp"),
         frontend(bnd="*:80"),
         frontend(timeouts={"server": "1s"}),
         frontend(policies="source"),
