@@ -4,7 +4,16 @@ import pytest
 
 from twisted_lb.api import Options
 from twisted_lb.config.hints import nearest, unknown_key, unknown_name
-from twisted_lb.config.model import Backend, BackendTimeouts, Frontend, FrontendTimeouts, Section
+from twisted_lb.config.model import (
+    Backend,
+    BackendTimeouts,
+    Bind,
+    ConnectTcp,
+    Frontend,
+    FrontendTimeouts,
+    Section,
+    Server,
+)
 
 
 @pytest.mark.parametrize(
@@ -27,6 +36,10 @@ def test_without_a_near_name_all_are_listed() -> None:
         (Frontend, "balance", "[backends.NAME]"),
         (Frontend, "client", "[frontends.NAME.timeouts]"),
         (Backend, "bind", "[frontends.NAME]"),
+        (Bind, "mark", "belongs in tcp"),
+        (Server, "idle", "belongs in keepalive, a table in tcp"),
+        (ConnectTcp, "defer_accept", "belongs in tcp of a frontend or a bind"),
+        (Backend, "transparent", "belongs in a table in bind or source"),
     ],
 )
 def test_a_key_of_another_table_is_sent_there(table: type[Section], key: str, place: str) -> None:

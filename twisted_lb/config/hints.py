@@ -20,7 +20,18 @@ _PLACES: dict[type[msgspec.Struct], str] = {
     model.Server: "a table in servers",
     model.AcceptProxy: "accept_proxy",
     model.SendProxy: "send_proxy",
+    model.Source: "source",
+    model.Tcp: "tcp",
+    model.ListenTcp: "tcp of a frontend or a bind",
+    model.ConnectTcp: "tcp of a backend or a server",
+    model.Keepalive: "keepalive, a table in tcp",
 }
+
+
+def _keys(table: type[msgspec.Struct]) -> set[str]:
+    """The keys by which a table is known: what both kinds of ``tcp`` have belongs to neither alone."""
+    keys = set(table.__struct_encode_fields__)
+    return keys - _keys(model.Tcp) if table in (model.ListenTcp, model.ConnectTcp) else keys
 
 
 def quoted(names: Iterable[str]) -> str:
@@ -47,11 +58,7 @@ def unknown_name(name: str, known: Iterable[str]) -> str:
 def unknown_key(table: type[msgspec.Struct], key: str, known: Iterable[str]) -> str:
     """Say that ``key`` is unknown in ``table``, whose keys are ``known``, and what to do about it."""
     names = list(known)
-    places = (
-        [place for struct, place in _PLACES.items() if key in struct.__struct_encode_fields__]
-        if table in _PLACES
-        else []
-    )
+    places = [place for struct, place in _PLACES.items() if key in _keys(struct)] if table in _PLACES else []
     if places:
         # Both, for either may be meant: "server" in a backend is "servers" or one of its timeouts.
         found = nearest(key, names)
