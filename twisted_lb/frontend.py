@@ -85,7 +85,10 @@ class HttpFrontend:
         source = facts.source
         excepted = self._excepted is not None and bool(self._excepted.contains(source.host))
         client = b"unknown" if source.host.startswith("un") else source.host.encode()
-        return self._plans[backend.name].connection(client, facts.destination.port, secure=secure, excepted=excepted)
+        own = facts.destination
+        here = b"" if own.host.startswith("un") or "%" in own.host else str(own).encode()
+        plan = self._plans[backend.name]
+        return plan.connection(client, own.port, secure=secure, excepted=excepted, here=here)
 
 
 class Frontend:

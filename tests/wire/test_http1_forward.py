@@ -1,5 +1,7 @@
 """What goes on is one clear message: no field of one connection, one Host, one framing, and our word for the client."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -40,7 +42,7 @@ FULL = ForwardSettings(
 EVERYTHING = "X-Forwarded-For: 192.0.2.1↵X-Forwarded-Proto: http↵X-Forwarded-Port: 80↵"
 
 
-def forwarder(settings: ForwardSettings = PLAIN, **more: bool) -> Forwarder:
+def forwarder(settings: ForwardSettings = PLAIN, **more: Any) -> Forwarder:
     return ForwardPlan(settings).connection(b"192.0.2.1", 80, **more)
 
 
@@ -85,6 +87,15 @@ def shown(data: bytes) -> str:
         ("GET / HTTP/1.0↵Host: a↵Connection: keep-alive↵", "GET / HTTP/1.1↵Host: a↵"),
         ("GET / HTTP/1.0↵", "GET / HTTP/1.1↵Host: ↵"),
         ("POST / HTTP/1.1↵Host: a↵Content-Length: 5↵", "POST / HTTP/1.1↵Host: a↵Content-Length: 5↵"),
+        ("GET / HTTP/1.1↵Host:\ta\t↵X: y↵", "GET / HTTP/1.1↵X: y↵Host: a↵"),
+        ("GET / HTTP/1.1↵Host:a ↵X: y↵", "GET / HTTP/1.1↵X: y↵Host: a↵"),
+        ("GET / HTTP/1.1↵Host:a↵X: y↵", "GET / HTTP/1.1↵Host:a↵X: y↵"),
+        ("POST / HTTP/1.1↵Host: a↵Content-Length:\t5↵X: y↵", "POST / HTTP/1.1↵Host: a↵X: y↵Content-Length: 5↵"),
+        ("POST / HTTP/1.1↵Host: a↵Content-Length:  5 ↵X: y↵", "POST / HTTP/1.1↵Host: a↵X: y↵Content-Length: 5↵"),
+        (
+            "POST / HTTP/1.1↵Host: a↵Transfer-Encoding:\tchunked↵X: y↵",
+            "POST / HTTP/1.1↵X: y↵Host: a↵Transfer-Encoding: chunked↵",
+        ),
         ("POST / HTTP/1.1↵Host: a↵Content-Length: 05↵X: y↵", "POST / HTTP/1.1↵Host: a↵X: y↵Content-Length: 5↵"),
         ("POST http://a/ HTTP/1.1↵Content-Length: 0↵Host: a↵", "POST / HTTP/1.1↵Host: a↵Content-Length: 0↵"),
         ("POST / HTTP/1.1↵Host: a↵Transfer-Encoding: chunked↵", "POST / HTTP/1.1↵Host: a↵Transfer-Encoding: chunked↵"),
@@ -179,6 +190,14 @@ def test_the_word_of_an_excepted_client_is_passed_on_alone() -> None:
     assert sent == "GET / HTTP/1.1↵Host: a↵X-Forwarded-For: 1↵X-Forwarded-Proto: https↵"
 
 
+def test_an_old_request_without_a_host_is_for_the_address_that_it_came_to_and_nobody_claims_a_host_for_it() -> None:
+    old = ForwardPlan(ForwardSettings(speaking=SPEAKING)).connection(b"192.0.2.1", 80, here=b"192.0.2.9:80")
+    sent = shown(old.request_upstream(request("GET / HTTP/1.0↵")))
+    assert sent.startswith("GET / HTTP/1.1↵Host: 192.0.2.9:80↵")
+    assert "X-Forwarded-Host" not in sent
+    assert b"Host: a\r\n" in old.request_upstream(request("GET / HTTP/1.0↵Host: a↵"))
+
+
 def test_a_default_host_and_a_wish_to_close() -> None:
     sender = forwarder(ForwardSettings(default_host=b"b", close_server=True))
     assert shown(sender.request_upstream(request("GET / HTTP/1.0↵"))) == "GET / HTTP/1.1↵Host: b↵Connection: close↵"
@@ -209,6 +228,12 @@ GET, OLD, HEAD = "get", "old", "head"
             "HTTP/1.1 200 OK↵Content-Length: 3↵Transfer-Encoding: chunked↵",
             "HTTP/1.1 200 OK↵Transfer-Encoding: chunked↵",
         ),
+        (
+            GET,
+            "HTTP/1.1 200 OK↵Transfer-Encoding:\tchunked↵X: y↵",
+            "HTTP/1.1 200 OK↵X: y↵Transfer-Encoding: chunked↵",
+        ),
+        (GET, "HTTP/1.1 200 OK↵Content-Length:\t0↵X: y↵", "HTTP/1.1 200 OK↵X: y↵Content-Length: 0↵"),
         (GET, "HTTP/1.0 200 OK↵", "HTTP/1.1 200 OK↵Transfer-Encoding: chunked↵"),
         (OLD, "HTTP/1.0 200 OK↵", "HTTP/1.1 200 OK↵Connection: close↵"),
         (OLD, "HTTP/1.1 200 OK↵Transfer-Encoding: chunked↵", "HTTP/1.1 200 OK↵Connection: close↵"),

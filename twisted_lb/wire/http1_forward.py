@@ -37,6 +37,10 @@ name such fields; who does wants a server to miss what decides on access."""
 _UNTOUCHED = frozenset((b"via", b"sec-websocket-key", b"sec-websocket-accept"))
 
 
+_REPEATED = frozenset((b"host", b"transfer-encoding"))
+"""What is always said, and so written anew where it is not passed on as it came."""
+
+
 class Edit(NamedTuple):
     """A change that a setting makes to every message. ``value`` is not used by ``remove``."""
 
@@ -87,9 +91,11 @@ class ForwardPlan:
         via = settings.via
         self.via = {version: field_line(b"Via", b"%b %b" % (version, via)) if via else b"" for version in _VERSIONS}
 
-    def connection(self, client: bytes, port: int, *, secure: bool = False, excepted: bool = False) -> "Forwarder":
-        """Compile what is constant for a connection; the arguments are those of ``Speaker``."""
-        return Forwarder(self, Speaker(self.settings.speaking, client, port, secure=secure, excepted=excepted))
+    def connection(
+        self, client: bytes, port: int, *, secure: bool = False, excepted: bool = False, here: bytes = b""
+    ) -> "Forwarder":
+        """Compile what is constant for a connection; the arguments are those of ``Speaker``, and ``here``."""
+        return Forwarder(self, Speaker(self.settings.speaking, client, port, secure=secure, excepted=excepted), here)
 
 
 _NOTHING_BEFORE: dict[bytes, Sequence[bytes]] = {}
@@ -97,11 +103,16 @@ _VERSIONS = (b"1.0", b"1.1")
 
 
 class Forwarder:
-    """What is constant for one client's connection."""
+    """What is constant for one client's connection.
 
-    __slots__ = ("_request_tail", "_responses_pass", "plan", "speaker")
+    ``here``: the address that it came to. Requests of HTTP/1.0 that name no host are for that: RFC 9112, section 3.2,
+    would have an empty Host, which nginx refuses.
+    """
 
-    def __init__(self, plan: ForwardPlan, speaker: Speaker) -> None:
+    __slots__ = ("_request_tail", "_responses_pass", "here", "plan", "speaker")
+
+    def __init__(self, plan: ForwardPlan, speaker: Speaker, here: bytes = b"") -> None:
+        self.here = here
         self.plan = plan
         self.speaker = speaker
         request, response, via = plan.request, plan.response, plan.via[b"1.1"]
@@ -126,7 +137,7 @@ class Forwarder:
                 return b"%b%b%b\r\n" % (raw[: mark.start], raw[mark.end : -2], end)
             return b"%b%b\r\n" % (raw[:-2], end) if end else raw
         anew = framing is not None or head.form is not Form.ORIGIN or not head.authority or headers is not None
-        anew = anew or bool(self.plan.host)
+        anew = anew or bool(self.plan.host) or _is_oddly_spelt(marks)
         if anew:
             if headers is not None:
                 raw = b"%b%b\r\n" % (raw[:fields_at], bytes(headers))
@@ -135,7 +146,7 @@ class Forwarder:
         end = b""
         if anew:
             host = host or head.authority or self.plan.settings.default_host
-            end = b"Host: %b\r\n" % (self.plan.host or host)
+            end = b"Host: %b\r\n" % (self.plan.host or host or self.here)
             end += _framing_line(head.framing if framing is None else framing, head, framing, content_length)
         elif head.content_length >= 0 and any(mark.name == b"content-length" for mark in marks):
             end = b"Content-Length: %d\r\n" % head.content_length
@@ -202,7 +213,8 @@ class Forwarder:
             return raw[: marks[0].start] + raw[marks[0].end :] if marks else raw
         sent = downstream_framing(head, request) if framing is None else framing
         end = b""
-        if framing is not None or headers is not None or sent is not head.framing or _has_odd_framing(head):
+        anew = framing is not None or headers is not None or sent is not head.framing
+        if anew or _has_odd_framing(head) or _is_oddly_spelt(marks):
             if headers is not None:
                 raw = b"%b%b\r\n" % (raw[:fields_at], bytes(headers))
             marks = _all_marks(RESPONSE_FIELDS.findall, raw, fields_at)
@@ -231,6 +243,11 @@ def downstream_framing(response: ResponseHead, request: RequestHead) -> Framing:
     if response.framing is Framing.UNTIL_CLOSE and request.version == b"1.1":
         return Framing.CHUNKED
     return response.framing
+
+
+def _is_oddly_spelt(marks: list[Mark]) -> bool:
+    """Tell whether Host or Transfer-Encoding is spelt in a way that not everybody may read alike."""
+    return any(mark.name in _REPEATED and not mark.alias for mark in marks)
 
 
 def _has_odd_framing(head: ResponseHead) -> bool:

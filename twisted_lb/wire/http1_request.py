@@ -237,15 +237,16 @@ def _read(
     marks: list[Mark] = []
     at = fields_at - 1
     for line in REQUEST_FIELDS.findall(folded, at):
-        name, _, value = line.partition(b":")
-        value = value.strip(b" \t")
+        name, _, spelt = line.partition(b":")
+        value = spelt.strip(b" \t")
         if name == b"\nhost":
             if host is not None:
                 return None
             host = read_authority(value)
             if host is None:
                 return None
-            continue
+            if spelt == value or spelt == b" " + value:
+                continue  # else it is written anew, as framing is: not all servers take a tab for a blank
         if name == b"\ncontent-length":
             if content_length >= 0 or not value.isdigit():
                 return None
@@ -253,13 +254,14 @@ def _read(
             if len(digits) > MAX_LENGTH_DIGITS:
                 return None
             content_length = int(digits)
-            if digits == value:
-                continue  # else leading zeros, which some servers take for octal: it is written anew
+            if spelt == digits or spelt == b" " + digits:
+                continue  # else it is written anew: some servers take leading zeros for octal
         elif name == b"\ntransfer-encoding":
             if chunked or version == b"1.0" or value != b"chunked":
                 return None
             chunked = True
-            continue
+            if spelt == value or spelt == b" chunked":
+                continue
         at = folded.index(line, at)
         end = at + len(line)
         if name == b"\nconnection":

@@ -173,10 +173,10 @@ def _read(
     marks: list[Mark] = []
     at = fields_at - 1
     for line in RESPONSE_FIELDS.findall(folded, at):
-        name, _, value = line.partition(b":")
+        name, _, spelt = line.partition(b":")
         if b"_" in name:
             continue
-        value = value.strip(b" \t")
+        value = spelt.strip(b" \t")
         at = folded.index(line, at)
         end = at + len(line)
         if name == b"\ncontent-length":
@@ -186,13 +186,14 @@ def _read(
             if len(digits) > MAX_LENGTH_DIGITS:
                 return None
             content_length = int(digits)
-            if digits == value:
+            if spelt == digits or spelt == b" " + digits:
                 continue
         elif name == b"\ntransfer-encoding":
             if chunked or version == b"1.0" or value != b"chunked":
                 return None
             chunked = True
-            continue
+            if spelt == value or spelt == b" chunked":
+                continue
         elif name == b"\nconnection":
             named = read_options(value)
             options = options | named if options else named
