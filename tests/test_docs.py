@@ -5,7 +5,7 @@ import re
 import shlex
 import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ import twisted_lb
 from twisted_lb.api import SessionRecord
 from twisted_lb.config.load import load_dict
 from twisted_lb.endings import Cause, Ending, Stage
-from twisted_lb.session import TRANSITIONS, Event
+from twisted_lb.http_session import STATUS
+from twisted_lb.session import HTTP_TRANSITIONS, TRANSITIONS, Event
 from twisted_lb.tap import Options
 from twisted_lb_plugins.access_log_json import JsonLog
 from twisted_lb_plugins.access_log_text import TextLog
@@ -196,6 +197,9 @@ def test_the_access_log_page_shows_one_connection_in_both_formats(monkeypatch: p
 BEFORE_RELAY = {Stage.ADMISSION, Stage.PROXY_HEADER, Stage.VALIDATION, Stage.POLICY, Stage.QUEUE, Stage.CONNECT}
 """Where a session can be while the reactor turns, so that the client can leave and the operator cut."""
 
+REQUEST = {stage for stage, event in HTTP_TRANSITIONS if event is Event.AGAIN} - {Stage.BALANCE}
+"""Likewise, where a request in HTTP mode can be."""
+
 ORIGINS: dict[tuple[str, Cause], set[Stage]] = {
     ("binding", Cause.INTERNAL): {Stage.QUEUE, Stage.RELAY},  # a defect; elsewhere plugins may be the reason too
     ("session", Cause.CLIENT): BEFORE_RELAY,
@@ -209,6 +213,16 @@ ORIGINS: dict[tuple[str, Cause], set[Stage]] = {
     ("tcp_session", Cause.CLIENT_TIMEOUT): {Stage.VALIDATION},
     ("tcp_session", Cause.KILLED): {Stage.RELAY},
     ("tcp_session", Cause.NORMAL): {Stage.RELAY},
+    ("http_session", Cause.CLIENT): REQUEST,
+    ("http_session", Cause.PROXY): REQUEST - {Stage.QUEUE, Stage.CONNECT},
+    ("http_session", Cause.LOCAL): {Stage.POLICY},
+    ("http_session", Cause.RESOURCE): {Stage.BODY, Stage.RESPONSE, Stage.RELAY},
+    ("http_session", Cause.SERVER): {Stage.RESPONSE, Stage.RELAY},
+    ("http_session", Cause.INTERNAL): REQUEST,
+    ("http_session", Cause.KILLED): REQUEST,
+    ("http_session", Cause.CLIENT_TIMEOUT): {Stage.VALIDATION, Stage.BODY, Stage.RESPONSE, Stage.RELAY},
+    ("http_session", Cause.SERVER_TIMEOUT): {Stage.RESPONSE, Stage.RELAY},
+    ("http_session", Cause.NORMAL): {Stage.RELAY},
     ("connect", Cause.RESOURCE): {Stage.CONNECT},
     ("connect", Cause.SERVER): {Stage.CONNECT},
     ("connect", Cause.SERVER_TIMEOUT): {Stage.CONNECT},
@@ -227,7 +241,7 @@ def test_the_table_of_origins_knows_every_module_that_ends_connections() -> None
                 if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "Cause":
                     named.add((path.stem, Cause[node.attr]))
     assert named == set(ORIGINS)
-    assert set.union(*ORIGINS.values()) == {stage for stage, event in TRANSITIONS if event is Event.ENDED}
+    assert set.union(*ORIGINS.values()) == {stage for stage, event in HTTP_TRANSITIONS if event is Event.ENDED}
 
 
 def test_the_log_codes_page_has_a_row_for_each_way_to_end_and_no_other() -> None:
@@ -238,6 +252,12 @@ def test_the_log_codes_page_has_a_row_for_each_way_to_end_and_no_other() -> None
     assert set(table) - {("code", "stage")} == expected
 
 
+def test_the_log_codes_page_says_what_a_client_is_answered() -> None:
+    table = [row for row in rows(DOCS / "reference" / "log-codes.md") if row[-1].isdigit()]
+    expected = [[stage.name.lower(), f"`{cause.value}`", str(status)] for (stage, cause), status in STATUS.items()]
+    assert table == expected
+
+
 def test_the_log_codes_page_explains_every_first_letter() -> None:
     letters = [row[0].strip("`") for row in rows(DOCS / "reference" / "log-codes.md") if len(row) == 2]
     assert sorted(letters) == sorted(["letter", *(cause.value for cause in Cause)])
@@ -246,18 +266,28 @@ def test_the_log_codes_page_explains_every_first_letter() -> None:
 # Architecture
 
 
-def drawing() -> str:
+WORDS = {
+    Event.PASSED: "",
+    Event.FULL: ": every server is full",
+    Event.ENDED: ": ended",
+    Event.AGAIN: ": answered",
+    Event.LATER: ": denied",
+    Event.RETRY: ": the connection was stale",
+}
+
+
+def drawing(transitions: Mapping[tuple[Stage, Event], Stage]) -> str:
     """Draw the walk as a Mermaid state diagram, from the table that the sessions follow."""
-    words = {Event.PASSED: "", Event.FULL: ": every server is full", Event.ENDED: ": ended"}
     edges = (
-        f"    {stage.name.lower()} --> {there.name.lower()}{words[event]}\n"
-        for (stage, event), there in TRANSITIONS.items()
+        f"    {stage.name.lower()} --> {there.name.lower()}{WORDS[event]}\n"
+        for (stage, event), there in sorted(transitions.items())
     )
     return "stateDiagram-v2\n    [*] --> accept\n" + "".join(edges) + "    access_log --> [*]\n"
 
 
 def test_the_drawing_of_the_walk_is_that_of_the_code() -> None:
-    assert blocks(DOCS / "explanation" / "architecture.md", "mermaid") == [drawing()]
+    drawings = [drawing(TRANSITIONS), drawing(HTTP_TRANSITIONS)]
+    assert blocks(DOCS / "explanation" / "architecture.md", "mermaid") == drawings
 
 
 def test_the_map_is_that_of_the_package() -> None:
