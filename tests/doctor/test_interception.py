@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from tests.doctor.fakes import config
-from twisted_lb.doctor.interception import Choices, script
+from twisted_lb.config.load import load_dict
+from twisted_lb.doctor.interception import Choices, interceptions, script
 from twisted_lb.errors import ConfigError
 
 
@@ -52,3 +53,25 @@ def test_for_answers_to_clients_addresses_alone_nothing_is_intercepted() -> None
 def test_where_there_is_nothing_to_print_that_is_said(name: str, problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):
         script(config(), name, Choices())
+
+
+def test_a_backend_that_a_route_leads_to_counts_too() -> None:
+    routed = load_dict(
+        {
+            "frontends": {
+                "web": {
+                    "bind": "*:80",
+                    "backend": "app",
+                    "routes": [{"facts": {"sni": "x"}, "backend": "spoofed"}],
+                },
+                "other": {"bind": "*:90", "backend": "app"},
+            },
+            "backends": {
+                "app": {"servers": {"a": "127.0.0.1:1"}},
+                "spoofed": {"source": "client", "servers": {"a": "127.0.0.1:1"}},
+            },
+        },
+        "x",
+    )
+    assert [one.keys for one in interceptions(routed, "web")] == [["backends.spoofed.source"]]
+    assert interceptions(routed, "other") == []

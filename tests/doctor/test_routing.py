@@ -35,7 +35,7 @@ def test_what_is_complete_is_well(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("there", "lacking"),
     [
-        (answers([], RULE, ROUTE), "no nftables rule has tproxy for ip"),
+        (answers([], RULE, ROUTE), "no nftables rule has tproxy for IPv4"),
         (answers([TPROXY], [], ROUTE), "no ip rule routes marked IPv4 packets"),
         (answers([TPROXY], [{**RULE[0], "fwmark": "0x2"}], ROUTE), "no ip rule routes marked IPv4 packets"),
         (answers([TPROXY], RULE, [{**ROUTE[0], "type": "unicast"}]), "no ip rule routes marked IPv4 packets"),

@@ -12,8 +12,8 @@ from twisted_lb.doctor.sites import connecting, listening
 
 def examine(config: Config, machine: Machine) -> Iterator[Finding]:
     """Look whether each is loaded; whether everybody may use it is a matter of capabilities."""
-    named = {f"{one.key}.tcp.congestion": one.tcp.congestion for one in listening(config)}
-    named |= {f"{to.key}.tcp.congestion": to.tcp.congestion for to in connecting(config)}
+    named = {one.option("congestion"): one.tcp.congestion for one in listening(config)}
+    named |= {to.option("congestion"): to.tcp.congestion for to in connecting(config)}
     loaded = (machine.sysctl("net.ipv4.tcp_available_congestion_control") or "").split()
     allowed = (machine.sysctl("net.ipv4.tcp_allowed_congestion_control") or "").split()
     for key, name in named.items():

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from twisted_lb.config import inherit
 from twisted_lb.config.addresses import ClientDestination, IpAddress, IpServer, parse_server
 from twisted_lb.config.model import Config
 from twisted_lb.doctor.machine import inside
@@ -73,8 +74,9 @@ def interceptions(config: Config, frontend: str) -> list[Interception]:
     for one in listening(config):
         if one.frontend == frontend and one.bind.transparent and isinstance(one.address, IpAddress):
             there(one.namespace, f"{one.key}.transparent").listeners += [(family, one) for family in one.families]
+    backends = inherit.reachable_from(config, frontend)
     for to in connecting(config):
-        if to.backend == config.frontends[frontend].backend and to.source is not None and is_transparent(to.source):
+        if to.backend in backends and to.source is not None and is_transparent(to.source):
             for namespace in to.namespaces:
                 there(namespace, to.source_key).returning += _families_to(to, config, frontend)
     return list(found.values())
@@ -90,8 +92,8 @@ def script(config: Config, frontend: str, choices: Choices) -> str:
     wanted = interceptions(config, frontend)
     if not wanted:
         raise ConfigError(
-            f"frontends.{frontend} needs no rules: it has no bind with transparent = true, and no server of its backend"
-            ' has source = "client", "client_ip" or one with transparent = true'
+            f"frontends.{frontend} needs no rules: it has no bind with transparent = true, and no server that it leads"
+            ' to has source = "client", "client_ip" or one with transparent = true'
         )
     lines = [
         "#!/bin/sh",

@@ -105,6 +105,6 @@ def _run(command: Sequence[str]) -> str:
         raise CannotLookError(f"{shlex.join(command)}: {error}") from None
     if done.returncode:
         said = (done.stderr.strip().splitlines() or [f"it exited with {done.returncode}"])[0]
-        hint = "" if os.geteuid() == 0 else " (only root may look)"
-        raise CannotLookError(f"{shlex.join(command)}: {said}{hint}")
+        hint = "" if os.geteuid() == 0 else "; try it as root"
+        raise CannotLookError(f"this could not be looked at: {shlex.join(command)}: {said}{hint}")
     return done.stdout

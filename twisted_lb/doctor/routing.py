@@ -11,6 +11,8 @@ from twisted_lb.doctor.interception import Interception, interceptions
 from twisted_lb.doctor.machine import CannotLookError, Machine, inside, place
 from twisted_lb.doctor.sites import listening
 
+VERSION = {"ip": "IPv4", "ip6": "IPv6"}
+
 
 def examine(config: Config, machine: Machine, file: str) -> Iterator[Finding]:
     """``file``: the configuration's, for the commands."""
@@ -35,14 +37,13 @@ def _lacking(one: Interception, machine: Machine) -> Iterator[str]:
     if one.listeners:
         for family in sorted({family for family, _ in one.listeners}):
             if not any(_intercepts(rule, family) for rule in rules):
-                yield f"no nftables rule has tproxy for {family}"
+                yield f"no nftables rule has tproxy for {VERSION[family]}"
     if one.returning and not any(_has(rule, "match", "socket") or _is_foreign(rule, "socket") for rule in rules):
         yield 'no nftables rule marks what servers send to clients\' addresses ("socket transparent")'
     marks = {mark for rule in rules for mark in _marks(rule)}
     for family in one.families:
         if not _routed(machine, family, one.namespace, marks):
-            version = "IPv4" if family == "ip" else "IPv6"
-            yield f"no ip rule routes marked {version} packets by a table with a local default route"
+            yield f"no ip rule routes marked {VERSION[family]} packets by a table with a local default route"
 
 
 # nftables

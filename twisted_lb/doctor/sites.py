@@ -6,6 +6,7 @@ from ipaddress import ip_address
 
 from twisted_lb.config import inherit
 from twisted_lb.config.addresses import BindAddress, IpAddress, parse_bind
+from twisted_lb.config.keys import ServerKeys, option_key
 from twisted_lb.config.model import Bind, Config, ConnectTcp, ListenTcp, Server, Source
 
 
@@ -23,6 +24,10 @@ class Listening:
     def namespace(self) -> str | None:
         """Where it listens."""
         return self.bind.namespace
+
+    def option(self, name: str) -> str:
+        """Return the key that an option of ``tcp`` comes from."""
+        return option_key(self.bind.tcp, self.key, f"frontends.{self.frontend}", name)
 
     @property
     def families(self) -> list[str]:
@@ -42,6 +47,10 @@ class Connecting:
     source_key: str
     namespaces: tuple[str | None, ...]
 
+    def option(self, name: str) -> str:
+        """Return the key that an option of ``tcp`` comes from."""
+        return option_key(self.server.tcp, self.key, f"backends.{self.backend}", name)
+
 
 def listening(config: Config) -> Iterator[Listening]:
     """Yield every bind."""
@@ -58,14 +67,13 @@ def connecting(config: Config) -> Iterator[Connecting]:
             key = f"backends.{name}.servers.{server_name}"
             namespace = inherit.namespace(backend, server)
             where = tuple(_clients(config, name)) if namespace == "*" else (namespace,)
-            of_server = isinstance(server.source, Source)
             yield Connecting(
                 name,
                 key,
                 server,
                 inherit.connect_tcp(backend, server),
                 inherit.source(backend, server),
-                f"{key if of_server else f'backends.{name}'}.source",
+                ServerKeys(f"backends.{name}", server_name, server).of("source"),
                 where,
             )
 
@@ -82,7 +90,7 @@ def _clients(config: Config, backend: str) -> list[str | None]:
     """The namespaces that clients of a backend come in by."""
     found: dict[str | None, None] = {}
     for one in listening(config):
-        if config.frontends[one.frontend].backend == backend:
+        if backend in inherit.reachable_from(config, one.frontend):
             found[one.namespace] = None
             accept = inherit.accept_proxy(config, one.frontend, one.bind)
             found.update(dict.fromkeys(accept.namespaces if accept else []))

@@ -72,8 +72,8 @@ def _of_bind(one: Listening, machine: Machine) -> Iterator[Finding]:
     why = f"{one.key}.backlog = {one.bind.backlog}: a longer queue is cut down to it"
     yield from _at_least(machine, "net.core.somaxconn", one.bind.backlog, where, why)
     if not isinstance(one.tcp.fast_open, UnsetType) and one.tcp.fast_open:
-        yield from _fast_open(machine, SERVER_BIT, where, f"{one.key}.tcp.fast_open")
-    yield from _of_options(one.key, one.tcp.multipath, one.tcp.receive_buffer, one.tcp.send_buffer, where, machine)
+        yield from _fast_open(machine, SERVER_BIT, where, one.option("fast_open"))
+    yield from _of_options(one, where, machine)
     assert isinstance(one.address, IpAddress)
     if one.bind.transparent:
         yield from _of_transparent(one, machine)
@@ -118,7 +118,6 @@ def _local(host: str, namespace: str | None, key: str, machine: Machine) -> Iter
 
 
 def _covers(network: str, host: str) -> bool:
-
     try:
         return ip_address(host) in ip_network(network, strict=False)
     except ValueError:
@@ -134,15 +133,14 @@ def _fast_open(machine: Machine, bit: int, namespace: str | None, why: str) -> I
     yield missing(what, why, setting("net.ipv4.tcp_fastopen", CLIENT_BIT | SERVER_BIT | there, namespace))
 
 
-def _of_options(
-    key: str, multipath: object, receive: object, send: object, namespace: str | None, machine: Machine
-) -> Iterator[Finding]:
-    if multipath is True:
-        yield from _at_least(machine, "net.mptcp.enabled", 1, namespace, f"{key}.tcp.multipath")
-    for name, size in (("receive_buffer", receive), ("send_buffer", send)):
+def _of_options(one: Listening | Connecting, namespace: str | None, machine: Machine) -> Iterator[Finding]:
+    if one.tcp.multipath is True:
+        yield from _at_least(machine, "net.mptcp.enabled", 1, namespace, one.option("multipath"))
+    for name, limit in (("receive_buffer", "net.core.rmem_max"), ("send_buffer", "net.core.wmem_max")):
+        size = getattr(one.tcp, name)
         if isinstance(size, int):
-            limit = "net.core.rmem_max" if name == "receive_buffer" else "net.core.wmem_max"
-            yield from _at_least(machine, limit, size, namespace, f"{key}.tcp.{name} = {size}: it is cut down to that")
+            why = f"{one.option(name)} = {size}: more than there may be is refused at the start"
+            yield from _at_least(machine, limit, size, namespace, why)
 
 
 # Servers
@@ -150,8 +148,8 @@ def _of_options(
 
 def _of_server(config: Config, to: Connecting, namespace: str | None, machine: Machine) -> Iterator[Finding]:
     if not isinstance(to.tcp.fast_open, UnsetType) and to.tcp.fast_open:
-        yield from _fast_open(machine, CLIENT_BIT, namespace, f"{to.key}.tcp.fast_open")
-    yield from _of_options(to.key, to.tcp.multipath, to.tcp.receive_buffer, to.tcp.send_buffer, namespace, machine)
+        yield from _fast_open(machine, CLIENT_BIT, namespace, to.option("fast_open"))
+    yield from _of_options(to, namespace, machine)
     source = to.source
     fixed = parse_source(source.address) if source is not None and source.address is not None else FixedSource("")
     if isinstance(fixed, FixedSource) and not fixed.low:
