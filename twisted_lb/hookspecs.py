@@ -30,9 +30,10 @@ def lb_policies() -> Mapping[str, Supply[IPolicy]]:
     Called: at start-up and at each reload; never per connection.
     Combined: all answers merged; a name supplied twice is a ConfigError that names both plugins.
     Gives: name -> Supply whose ``build(options)`` returns an IPolicy, built once per entry.
-    Fails: raising here stops the start. Raising in ``decide``, answering nonsense or overrunning ``timeouts.policy``
-        denies that connection as Ending(INTERNAL, POLICY).
-    Cost: ``decide`` runs once per connection on the reactor's thread; what takes time answers with a Deferred.
+    Fails: raising here stops the start. Raising in ``decide``, answering nonsense, naming a backend that does not exist
+        or overrunning ``timeouts.policy`` denies that connection or request as Ending(INTERNAL, POLICY).
+    Cost: ``decide`` runs once per connection, in HTTP mode per request, on the reactor's thread; what takes time
+        answers with a Deferred.
     """
     raise NotImplementedError
 

@@ -38,7 +38,7 @@ def loaded(defaults: dict[str, Any], frontend: dict[str, Any], backend: dict[str
 
 def of_frontend(client: float | None, **others: float | None) -> FrontendTimers:
     """The timers of a frontend whose timers of HTTP are not set."""
-    return FrontendTimers(client=client, http_request=client, http_keep_alive=client, tarpit=5, **others)  # type: ignore[arg-type]
+    return FrontendTimers(client=client, http_request=client, http_keep_alive=client, tarpit=5, **others)
 
 
 @pytest.mark.parametrize(
