@@ -176,6 +176,8 @@ class Client:
             elif isinstance(event, h11.EndOfMessage):
                 self._buffer = reader.trailing_data[0]
                 return status, fields, body
+            elif event is h11.PAUSED:
+                return status, fields, body  # a tunnel
             elif isinstance(event, h11.ConnectionClosed):
                 raise EOFError
 
