@@ -264,7 +264,7 @@ def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
         (frontend(bind=[{"address": "*:80", "user": "a"}]), "frontends.web.bind[0].user: only a Unix socket with a p"),
         (frontend(bind=[{"address": "unix:@a", "group": "a"}]), "frontends.web.bind[0].group: only a Unix socket wit"),
         (frontend(bind=[{"address": "*:80", "weight": 1}]), "frontends.web.bind[0].weight: unknown key here; it belo"),
-        (frontend(mode="http"), 'frontends.web.mode: "http" is not possible here; possible: "tcp"'),
+        (frontend(mode="udp"), 'frontends.web.mode: "udp" is not possible here; possible: "tcp", "http"'),
         (frontend(backend="other"), 'frontends.web.backend: there is no backend "other"; there are "app"'),
         (frontend(servers={}), "frontends.web.servers: unknown key here; it belongs in [backends.NAME]"),
         (frontend(timeouts={"connect": "1s"}), "frontends.web.timeouts.connect: unknown key here; it belongs in "),
