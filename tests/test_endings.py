@@ -10,7 +10,7 @@ from twisted_lb.endings import NORMAL, Cause, Ending, Stage
 
 @pytest.mark.parametrize(("cause", "stage"), list(itertools.product(Cause, Stage)))
 def test_every_ending_has_a_code(cause: Cause, stage: Stage) -> None:
-    assert re.fullmatch(r"--|[CSPRIKcs][RCQD-]", Ending(cause, stage).code)
+    assert re.fullmatch(r"--|[CSPLRIKcs][RTQCHD-]", Ending(cause, stage).code)
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,15 @@ def test_every_ending_has_a_code(cause: Cause, stage: Stage) -> None:
         (Cause.RESOURCE, Stage.CONNECT, "RC"),
         (Cause.KILLED, Stage.RELAY, "KD"),
         (Cause.NORMAL, Stage.RELAY, "--"),
+        (Cause.CLIENT, Stage.TARPIT, "CT"),
+        (Cause.CLIENT, Stage.RESPONSE, "CH"),
+        (Cause.CLIENT_TIMEOUT, Stage.RESPONSE, "cH"),
+        (Cause.SERVER, Stage.RESPONSE, "SH"),
+        (Cause.SERVER_TIMEOUT, Stage.RESPONSE, "sH"),
+        (Cause.PROXY, Stage.TARPIT, "PT"),
+        (Cause.PROXY, Stage.RESPONSE, "PH"),
+        (Cause.PROXY, Stage.RELAY, "PD"),
+        (Cause.LOCAL, Stage.POLICY, "LR"),
     ],
 )
 def test_the_codes_are_those_that_haproxy_logs(cause: Cause, stage: Stage, code: str) -> None:
@@ -48,9 +57,12 @@ def test_the_stages_are_in_the_order_of_the_walk() -> None:
         "PROXY_HEADER",
         "VALIDATION",
         "POLICY",
+        "TARPIT",
+        "BODY",
         "BALANCE",
         "QUEUE",
         "CONNECT",
+        "RESPONSE",
         "RELAY",
         "ACCESS_LOG",
     ]

@@ -5,9 +5,18 @@ import itertools
 import pytest
 
 from twisted_lb.endings import Stage
-from twisted_lb.session import TRANSITIONS, Event, Session
+from twisted_lb.session import HTTP_TRANSITIONS, TRANSITIONS, Event, Session
 
 PAIRS = list(itertools.product(Stage, Event))
+MODES = pytest.mark.parametrize("transitions", [TRANSITIONS, HTTP_TRANSITIONS], ids=["tcp", "http"])
+BACK = {Event.AGAIN: Stage.VALIDATION, Event.RETRY: Stage.CONNECT}
+"""Which events lead up again, and where to; all others lead down."""
+Transitions = dict[tuple[Stage, Event], Stage]
+
+
+def stages_of(transitions: Transitions) -> list[Stage]:
+    """All that a walk may pass."""
+    return sorted({Stage.ACCEPT, *transitions.values()})
 
 
 @pytest.mark.parametrize(("stage", "event"), [pair for pair in PAIRS if pair in TRANSITIONS])
@@ -24,30 +33,46 @@ def test_what_is_not_listed_cannot_happen(stage: Stage, event: Event) -> None:
     assert session.stage is stage
 
 
-@pytest.mark.parametrize("stage", [stage for stage in Stage if Stage.ACCEPT < stage < Stage.ACCESS_LOG])
-def test_every_stage_between_accept_and_access_log_can_end_the_connection(stage: Stage) -> None:
-    assert TRANSITIONS[stage, Event.ENDED] is Stage.ACCESS_LOG
+def test_a_request_goes_down_until_it_is_answered_or_sent_anew() -> None:
+    for (stage, event), to_stage in HTTP_TRANSITIONS.items():
+        assert to_stage is BACK[event] if event in BACK else to_stage > stage
 
 
-def test_every_stage_can_be_reached() -> None:
+def test_in_http_mode_every_stage_that_a_request_passes_can_be_followed_by_the_next_request() -> None:
+    answered = {stage for stage, event in HTTP_TRANSITIONS if event is Event.AGAIN}
+    assert answered == {stage for stage in Stage if Stage.VALIDATION <= stage <= Stage.RELAY}
+
+
+@MODES
+def test_every_stage_between_accept_and_access_log_can_end_the_connection(transitions: Transitions) -> None:
+    for stage in stages_of(transitions)[1:-1]:
+        assert transitions[stage, Event.ENDED] is Stage.ACCESS_LOG
+
+
+@MODES
+def test_every_stage_can_be_reached(transitions: Transitions) -> None:
     reached = {Stage.ACCEPT}
     for stage in Stage:
         if stage in reached:
-            reached |= {to for (start, _), to in TRANSITIONS.items() if start is stage}
-    assert reached == set(Stage)
+            reached |= {to for (start, _), to in transitions.items() if start is stage}
+    only_http = {Stage.TARPIT, Stage.BODY, Stage.RESPONSE}
+    assert reached == (set(Stage) if transitions is HTTP_TRANSITIONS else set(Stage) - only_http)
 
 
-def test_only_a_full_backend_leads_into_the_queue() -> None:
-    assert [pair for pair, to in TRANSITIONS.items() if to is Stage.QUEUE] == [(Stage.BALANCE, Event.FULL)]
+@MODES
+def test_only_a_full_backend_leads_into_the_queue(transitions: Transitions) -> None:
+    assert [pair for pair, to in transitions.items() if to is Stage.QUEUE] == [(Stage.BALANCE, Event.FULL)]
 
 
-def test_nothing_follows_the_access_log() -> None:
-    assert not [pair for pair in TRANSITIONS if pair[0] is Stage.ACCESS_LOG]
+@MODES
+def test_nothing_follows_the_access_log(transitions: Transitions) -> None:
+    assert not [pair for pair in transitions if pair[0] is Stage.ACCESS_LOG]
 
 
-def test_the_longest_way_down_passes_every_stage_but_the_queue() -> None:
+@MODES
+def test_the_longest_way_down_passes_every_stage_but_the_queue_and_the_tarpit(transitions: Transitions) -> None:
     stage, way = Stage.ACCEPT, [Stage.ACCEPT]
-    while (stage, Event.PASSED) in TRANSITIONS:
-        stage = TRANSITIONS[stage, Event.PASSED]
+    while (stage, Event.PASSED) in transitions:
+        stage = transitions[stage, Event.PASSED]
         way.append(stage)
-    assert way == [one for one in Stage if one not in (Stage.QUEUE, Stage.ACCESS_LOG)]
+    assert way == [one for one in stages_of(transitions) if one not in (Stage.QUEUE, Stage.TARPIT, Stage.ACCESS_LOG)]
