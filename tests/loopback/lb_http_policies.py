@@ -23,6 +23,9 @@ from twisted_lb.api import (
     hookimpl,
 )
 
+waiting: "list[Deferred[None]]" = []
+"""What policies that answer late wait for; the test's own business, so that it says when."""
+
 
 class DoOptions(Options, frozen=True):
     """``do``: what; ``early``: at admission already."""
@@ -84,6 +87,12 @@ class Does:
     def wait(self, facts: Facts) -> Any:
         """Never answer."""
         return Deferred()
+
+    async def late(self, facts: Facts) -> Any:
+        """Answer what the query says, when a test lets it."""
+        waiting.append(Deferred())
+        await waiting[-1]
+        return {b"allow": ALLOW, b"answer": Answer(body=b"late"), b"tarpit": Tarpit("slow")}[facts.http.query]
 
 
 @implementer(IValidator)

@@ -1,11 +1,13 @@
 """Routes and policies, seen from both ends: which server is asked, and what the client is answered."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.loopback import lb_http_policies
 from tests.loopback.http_site import Site, get, post
 from tests.whole import run
 
@@ -247,6 +249,36 @@ def test_a_policy_that_does_not_answer_in_time_is_a_500(site: Site) -> None:
     site.pass_time(2.2)
     assert client.status() == 500
     assert backends.records(1)[0]["ending"] == "IR"
+
+
+def test_a_policy_may_answer_late(site: Site) -> None:
+    backends = Backends(site, mode="http", policies=policies("late"), timeouts={"tarpit": "1s", "policy": "5s"})
+    client = site.client().send(get("/late?answer") + get("/late?allow") + get("/late?tarpit") + get("/"))
+    said: list[bytes] = []
+    for _ in range(3):
+        site.until(lambda: lb_http_policies.waiting, "the question")
+        site.settle()
+        assert not client.heard
+        lb_http_policies.waiting.pop().callback(None)
+        if len(said) == 2:
+            site.pass_time(1.1)
+        said.append(client.answer())
+    assert [one[9:12] for one in said] == [b"200", b"200", b"500"]
+    assert [one.partition(b"\r\n\r\n")[2] for one in said[:2]] == [b"late", b"app"]
+    assert client.status() == 200
+    assert [record["ending"] for record in backends.records(4)] == ["LR", "--", "PT", "--"]
+
+
+def test_who_leaves_while_a_policy_thinks_is_noticed(site: Site) -> None:
+    backends = Backends(site, mode="http", policies=policies("late"))
+    client = site.client().send(get("/late?allow"))
+    site.until(lambda: lb_http_policies.waiting, "the question")
+    client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    client.close()
+    (record,) = backends.records(1)
+    assert (record["ending"], record["stage"]) == ("CR", "policy")
+    lb_http_policies.waiting.pop().addErrback(lambda _: None)
+    assert not site.running.process.sessions
 
 
 @pytest.mark.parametrize("mode", ["tcp", "http"])

@@ -159,3 +159,11 @@ def test_who_says_so_must_not_give_more_than_came() -> None:
 def test_who_says_so_must_not_lose_anything() -> None:
     with pytest.raises(PluginError, match="another number of bytes"):
         chain(Keeping(out=lambda data: b"")).feed(b"x", last=True)
+
+
+def test_a_denial_that_cannot_be_sent_is_the_plugin_s_fault() -> None:
+    wrong = Deny("no", 200)
+    with pytest.raises(PluginError, match="plugin0"):
+        asked(wrong)
+    with pytest.raises(PluginError, match="200 is no status"):
+        chain(Stream(out=lambda data: wrong)).feed(b"x")

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from twisted_lb.api import IBodyFilter
 from twisted_lb.errors import PluginError, shown
 from twisted_lb.plugin_host import Built
+from twisted_lb.stages.answers import fault_in
 from twisted_lb.verdicts import Deny
 
 MOST_BYTES = 1024 * 1024
@@ -58,6 +59,8 @@ class _Link:
             raise self._blame(f"raised {shown(error)} in {name}") from error
         if isinstance(out, list | tuple) or (isinstance(out, bytes) and len(out) > MOST_BYTES):
             raise self._blame(f"returned more than {MOST_BYTES} bytes at once from {name}")
+        if isinstance(out, Deny) and (fault := fault_in(out)):
+            raise self._blame(f"answered {shown(out)} in {name}: {fault}")
         if isinstance(out, bytes | Deny):
             return out
         raise self._blame(f"answered {shown(out)} in {name}, which is neither bytes, nor a sequence of them, nor Deny")
@@ -102,7 +105,7 @@ def chain_of(filters: BuiltFilters, side: Side, *heads: Any) -> FilterChain | De
             stream: Any = getattr(built.object, side)(*heads)
             if stream is None:
                 continue
-            if isinstance(stream, Deny):
+            if isinstance(stream, Deny) and not fault_in(stream):
                 return stream
             sound = callable(stream.feed) and callable(stream.end) and isinstance(stream.keeps_length, bool)
         except KeyboardInterrupt:
