@@ -1,0 +1,211 @@
+"""One request and its response, without a session; whole exchanges are in ``tests/http_sessions``."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twisted_lb.backends.http_connection import ServerConnection
+from twisted_lb.stages.http_exchange import MOST_INTERIM, Exchange
+from twisted_lb.wire.http1 import STRICT, ForwardPlan, ForwardSettings, Http1Error, RequestHead, parse_request
+
+FORWARDER = ForwardPlan(ForwardSettings()).connection(b"192.0.2.1", 80)
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+OLD = b"GET / HTTP/1.0\r\nHost: x\r\nConnection: keep-alive\r\n\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+class Owner:
+    """Notes what it is told. ``client``: notes what it is sent."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.sent = b""
+        self.client: Any = SimpleNamespace(write=self._sent)
+
+    def _sent(self, data: bytes) -> None:
+        self.sent += data
+
+    def pause_client(self) -> None:
+        self.told.append("pause")
+
+    def resume_client(self) -> None:
+        self.told.append("resume")
+
+    def response_begun(self) -> None:
+        self.told.append("begun")
+
+    def tunnel_begun(self, head: bytes, rest: bytes) -> None:
+        self.told.append(f"tunnel {rest!r}")
+
+    def exchange_done(self) -> None:
+        self.told.append("done")
+
+    def request_refused(self, error: Http1Error) -> None:
+        self.told.append(error.reason)
+
+    def response_refused(self, error: Http1Error) -> None:
+        self.told.append(error.reason)
+
+    def exchange_crashed(self) -> None:
+        self.told.append("crashed")
+
+    def server_gone(self, reason: str) -> None:
+        self.told.append("gone")
+
+
+class Server:
+    """The transport of a connection to a server; notes what it is sent."""
+
+    def __init__(self) -> None:
+        self.sent = b""
+
+    def write(self, data: bytes) -> None:
+        self.sent += data
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        pass
+
+    def unregisterProducer(self) -> None:
+        pass
+
+    def loseConnection(self) -> None:
+        pass
+
+
+def begun(request: bytes = GET) -> tuple[Exchange, Owner, Server]:
+    """An exchange whose request has been sent as far as it is in ``request``."""
+    head = parse_request(request)
+    assert isinstance(head, RequestHead)
+    owner, server = Owner(), Server()
+    exchange = Exchange(owner, head, SimpleNamespace(now=1.0))
+    exchange.client_keeps = head.keep_alive
+    connection = ServerConnection(SimpleNamespace())  # type: ignore[arg-type]
+    connection.makeConnection(server)
+    exchange.start(connection, FORWARDER, STRICT)
+    rest = request[head.length :]
+    if not exchange.request_done and rest:
+        exchange.request_data(rest)
+    return exchange, owner, server
+
+
+RESPONSES = [
+    b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 204 No Content\r\n\r\n",
+    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n0a\r\n0123456789\r\n0\r\nX-Sum: 1\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabctoo much",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nxx\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
+    b"SSH-2.0-OpenSSH\r\n\r\n",
+]
+
+
+def heard(request: bytes, pieces: list[bytes]) -> tuple[bytes, list[str], bool]:
+    """What the client gets and the owner is told when the response comes in these pieces."""
+    exchange, owner, _ = begun(request)
+    connection = exchange.connection
+    for piece in pieces:
+        if {"done", "gone"} & set(owner.told) or any(told.startswith("http1-") for told in owner.told):
+            break
+        exchange.response_data(piece)
+    exchange.connection = connection
+    return owner.sent, owner.told, exchange.client_keeps
+
+
+def cut(data: bytes, at: list[int]) -> list[bytes]:
+    edges = [0, *sorted({position % (len(data) + 1) for position in at}), len(data)]
+    return [data[start:end] for start, end in zip(edges, edges[1:], strict=False) if end > start]
+
+
+@given(st.sampled_from([GET, OLD]), st.sampled_from(RESPONSES), st.lists(st.integers(0, 200), max_size=6))
+def test_a_response_cut_anywhere_is_the_same(request: bytes, response: bytes, at: list[int]) -> None:
+    # Chunks may be passed on in other pieces, as what is complete is not held back, but never in other words.
+    assert heard(request, cut(response, at)) == heard(request, [response])
+
+
+@given(st.lists(st.integers(0, 200), max_size=6))
+def test_a_chunked_request_cut_anywhere_is_the_same(at: list[int]) -> None:
+    body = b"3;x=y\r\nabc\r\n0a\r\n0123456789\r\n0\r\nX-Sum: 1\r\n\r\n"
+    exchange, owner, server = begun(CHUNKED)
+    rest = b""
+    for piece in cut(body + GET, at):
+        rest = rest + piece if exchange.request_done else exchange.request_data(piece)
+    assert server.sent == CHUNKED + b"3\r\nabc\r\na\r\n0123456789\r\n0\r\nX-Sum: 1\r\n\r\n"
+    assert rest == GET, "what follows stays the owner's"
+    assert owner.told == []
+    assert exchange.bytes_in == len(CHUNKED) + len(body)
+
+
+def test_a_body_that_is_too_long_stays_the_owner_s() -> None:
+    exchange, _, server = begun(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n")
+    assert exchange.request_data(b"ab") == b""
+    assert exchange.request_data(b"c" + GET) == GET
+    assert exchange.request_done
+    assert server.sent.endswith(b"\r\n\r\nabc")
+
+
+def test_the_client_is_held_back_while_the_server_takes_nothing_and_only_for_its_body() -> None:
+    exchange, owner, _ = begun(CHUNKED)
+    exchange.server_full()
+    assert exchange.took_until(5.0) == 1.0
+    exchange.server_drained()
+    assert owner.told == ["pause", "resume"]
+    exchange.request_data(b"0\r\n\r\n")
+    exchange.server_full()
+    exchange.server_drained()
+    assert owner.told == ["pause", "resume"]
+
+
+def test_a_connection_that_the_server_does_not_empty_carries_no_other_request() -> None:
+    for full in (False, True):
+        exchange, _, _ = begun()
+        if full:
+            exchange.server_full()
+        exchange.response_data(RESPONSES[0])
+        assert exchange.reusable is not full
+
+
+@pytest.mark.parametrize("too_many", [False, True])
+def test_so_many_interim_responses_and_no_more(too_many: bool) -> None:
+    exchange, owner, _ = begun()
+    exchange.response_data(b"HTTP/1.1 103 Early Hints\r\n\r\n" * (MOST_INTERIM + too_many))
+    assert owner.told == (["http1-interim"] if too_many else [])
+
+
+def test_what_the_server_said_behind_a_change_of_protocol_goes_along() -> None:
+    asks = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n"
+    exchange, owner, _ = begun(asks)
+    exchange.response_data(b"HTTP/1.1 101 Ok\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nraw")
+    assert owner.told == ["tunnel b'raw'"]
+
+
+@pytest.mark.parametrize(
+    ("response", "clean", "told"),
+    [
+        (b"", True, ["gone"]),
+        (b"HTTP/1.1 200 OK\r\n", True, ["gone"]),
+        (b"HTTP/1.1 200 OK\r\n\r\nabc", True, ["begun", "done"]),
+        (b"HTTP/1.1 200 OK\r\n\r\nabc", False, ["begun", "gone"]),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nabc", True, ["begun", "gone"]),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", True, ["begun", "gone"]),
+    ],
+)
+def test_the_end_of_the_connection_ends_only_what_has_no_other_end(
+    response: bytes, clean: bool, told: list[str]
+) -> None:
+    exchange, owner, _ = begun()
+    if response:
+        exchange.response_data(response)
+    exchange.server_ended("closed", clean)
+    assert owner.told == told
+
+
+def test_a_defect_is_told_and_raises_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    exchange, owner, _ = begun()
+    monkeypatch.setattr("twisted_lb.stages.http_exchange.parse_response", None)
+    exchange.response_data(RESPONSES[0])
+    assert owner.told == ["crashed"]
