@@ -1,6 +1,7 @@
 """However the bytes of a connection are cut, the exchanges are the same."""
 
 import contextlib
+import itertools
 from collections.abc import Sequence
 
 import pytest
@@ -25,7 +26,7 @@ REQUESTS = [
 
 def pieces(data: bytes, cuts: Sequence[int]) -> list[bytes]:
     edges = [0, *sorted({cut % (len(data) + 1) for cut in cuts}), len(data)]
-    return [data[start:end] for start, end in zip(edges, edges[1:], strict=False) if end > start]
+    return [data[start:end] for start, end in itertools.pairwise(edges) if end > start]
 
 
 def played(kind: str, parts: Sequence[bytes]) -> tuple[list[bytes], bytes, bool, list[tuple[str, int, str]]]:

@@ -1,5 +1,6 @@
 """One request and its response, without a session; whole exchanges are in ``tests/http_sessions``."""
 
+import itertools
 from types import SimpleNamespace
 from typing import Any
 
@@ -118,7 +119,7 @@ def heard(request: bytes, pieces: list[bytes]) -> tuple[bytes, list[str], bool]:
 
 def cut(data: bytes, at: list[int]) -> list[bytes]:
     edges = [0, *sorted({position % (len(data) + 1) for position in at}), len(data)]
-    return [data[start:end] for start, end in zip(edges, edges[1:], strict=False) if end > start]
+    return [data[start:end] for start, end in itertools.pairwise(edges) if end > start]
 
 
 @given(st.sampled_from([GET, OLD]), st.sampled_from(RESPONSES), st.lists(st.integers(0, 200), max_size=6))

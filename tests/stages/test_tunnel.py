@@ -35,7 +35,8 @@ class Pair:
         self.server[0].attach(self.connection, half_close=True)
         self.connection.makeConnection(self.server[0])
         self.stream.attach(self, half_close=True)
-        self.stream.registerProducer(SimpleNamespace(pauseProducing=int, resumeProducing=int), True)
+        producer: Any = SimpleNamespace(pauseProducing=int, resumeProducing=int)
+        self.stream.registerProducer(producer, True)
 
     def _ended(self, cause: Cause, reason: str) -> None:
         self.ended.append((cause, reason))
