@@ -158,6 +158,8 @@ def test_paths(target: str, found: str) -> None:
         "/admin%5cx",
         "/%u0061dmin",
         "/admin%00",
+        "/admin%3Fx",
+        "/%c0%aeadmin/../admin",
     ],
 )
 def test_a_path_that_some_server_takes_for_a_guarded_one_is_not_let_past_the_guard(target: str) -> None:

@@ -17,17 +17,20 @@ MAX_ODD_PATH = 4096
 _ODD = re.compile(rb"[%;\\]|//|/\.\.?(?:/|\Z)")
 _ENCODED = re.compile(rb"%([0-9A-Fa-f]{2})")
 _MALFORMED = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_QUERY = re.compile(rb"[?#]")
 _STRUCTURE = frozenset(b"/\\;%?#")
 """What means something else when it is encoded: decoded by some servers, and by others not."""
-_CONTROLS = re.compile(rb"[\x00-\x1f\x7f]")
+_SENSELESS = re.compile(rb"[\x00-\x1f\x7f]|[\xc0\xc1][\x80-\xbf]|\xe0[\x80-\x9f]")
+"""Control characters, and overlong UTF-8: old decoders take the bytes C0 AE for a dot."""
 
 
 def path_readings(path: bytes) -> frozenset[bytes] | None:
     """Return everything that ``path`` may be taken for, decoded; usually that is one.
 
     Returns: ``None`` if it makes no sense: a ``%`` without two digits behind it, an encoded control character, a
-        ``..`` that leads above the root, or more than ``MAX_ODD_PATH`` bytes that could be read in several ways.
-    Cost: linear in the path's length, times at most 64 readings.
+        character in more bytes than UTF-8 has for it, a ``..`` that leads above the root, or more than ``MAX_ODD_PATH``
+        bytes that could be read in several ways.
+    Cost: linear in the path's length, times at most 128 readings.
     """
     if _ODD.search(path) is None:
         return frozenset((path,))
@@ -37,7 +40,7 @@ def path_readings(path: bytes) -> frozenset[bytes] | None:
     for read in _READ_AS:
         readings |= {read(one) for one in readings}
     malformed = _MALFORMED.search(path) is not None
-    if malformed or any(_CONTROLS.search(one) or _leads_above(one) for one in readings):
+    if malformed or any(_SENSELESS.search(one) or _leads_above(one) for one in readings):
         return None
     return frozenset(readings)
 
@@ -62,6 +65,11 @@ def _decode_plain(match: re.Match[bytes]) -> bytes:
 
 def _decoded_whole(path: bytes) -> bytes:
     return _ENCODED.sub(lambda match: bytes((int(match[1], 16),)), path)
+
+
+def _up_to_query(path: bytes) -> bytes:
+    """What is left for who looks for the query only after decoding."""
+    return _QUERY.split(path, 1)[0]
 
 
 def _with_backslashes_for_slashes(path: bytes) -> bytes:
@@ -104,6 +112,7 @@ def _leads_above(path: bytes) -> bool:
 _READ_AS: tuple[Callable[[bytes], bytes], ...] = (
     _decoded_whole,
     _decoded_whole,
+    _up_to_query,
     _with_backslashes_for_slashes,
     _without_parameters,
     _with_slashes_merged,
