@@ -9,9 +9,11 @@ from twisted_lb.api import Stage
 from twisted_lb.backends.pool import Backend, Server
 from twisted_lb.backends.target import EndpointTarget
 from twisted_lb.config.inherit import BackendTimers, FrontendTimers
-from twisted_lb.frontend import Frontend
+from twisted_lb.frontend import UNKNOWN_HOST, Frontend, Refusal, Routing
 from twisted_lb.plugin_host import Built
+from twisted_lb.routing import Routes, Rule
 from twisted_lb.stages.admission import Limit
+from twisted_lb.testing import make_facts, make_request
 
 
 def frontend(stages: str = "", **parts: Any) -> Frontend:
@@ -38,3 +40,51 @@ def test_records_are_made_only_if_somebody_wants_them() -> None:
 def test_the_idle_timers_are_worked_out_once() -> None:
     idle = frontend().idle
     assert (idle.client, idle.server, idle.client_fin, idle.server_fin) == (30, 30, 30, 30)
+
+
+# Where what it lets on goes
+
+
+def backend(name: str) -> Backend:
+    balancer: Any = Built("b", "b", object())
+    return Backend(name, [Server("a", EndpointTarget("x", None))], balancer, BackendTimers(5, 5, 9, None, None))
+
+
+def test_all_goes_to_its_backend_unless_somebody_has_a_say() -> None:
+    assert frontend().routing is None
+    asked = frontend("P")
+    assert asked.routing is not None
+    assert asked.routing.target(make_facts(), asked.backend) is asked.backend
+
+
+def test_a_policy_s_choice_goes_before_the_routes_and_they_before_the_default() -> None:
+    app, other, third = backend("app"), backend("other"), backend("third")
+    refused = Refusal("no", 404)
+    routes: Routes[Backend | Refusal] = Routes(
+        [(Rule(facts={"bind": "*:80"}, path=["/a"]), other), (Rule(path=["/b"]), refused)], app
+    )
+    routing = Routing({"app": app, "other": other, "third": third}, routes)
+
+    def target(path: str, chosen: str | None = None) -> object:
+        facts = make_facts(request=make_request(target=path))
+        facts.backend = chosen
+        return routing.target(facts, app)
+
+    assert [target(path) for path in ("/a", "/b", "/c")] == [other, refused, app]
+    assert target("/a", "third") is third
+
+
+def test_a_host_that_no_route_names_is_refused_only_if_no_policy_has_chosen() -> None:
+    app, other = backend("app"), backend("other")
+    routes: Routes[Backend | Refusal] = Routes([(Rule(host=["known.example"]), other)], app)
+    routing = Routing({"app": app}, routes, known_hosts_only=True)
+    facts = make_facts(request=make_request())
+    assert routing.target(facts, app) is UNKNOWN_HOST
+    facts.backend = "app"
+    assert routing.target(facts, app) is app
+
+
+def test_the_idle_timers_are_those_of_the_backend_that_was_chosen() -> None:
+    made = frontend()
+    assert made.idle_to(made.backend) is made.idle
+    assert made.idle_to(backend("other")).server == 9
