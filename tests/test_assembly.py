@@ -170,6 +170,23 @@ def test_a_maxconn_that_does_not_fit_says_what_would(descriptor_limit: int) -> N
     assert "2 for health checks" in problem_of(lambda: fit_descriptors(descriptor_limit, 3, 2))
 
 
+def test_connections_whose_bodies_may_be_held_in_files_take_three_descriptors(descriptor_limit: int) -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (300, descriptor_limit))
+    assert fit_descriptors(None, 1, each=3) == (descriptor_limit - SPARE_DESCRIPTORS - 1) // 3
+    assert "three for each connection" in problem_of(lambda: fit_descriptors(descriptor_limit // 2, 3, each=3))
+
+
+@pytest.mark.parametrize(
+    ("setting", "each"),
+    [(False, 2), (True, 3), ({"max": "2MiB"}, 3), ({"memory": "1MiB", "max": "1MiB"}, 2), ({"memory": "0B"}, 3)],
+)
+def test_only_bodies_that_do_not_fit_into_memory_need_files(setting: Any, each: int) -> None:
+    settings = {"frontends": {"web": {"bind": "unix:/x", "backend": "app", "mode": "http", "buffer_request": setting}}}
+    backends = {"backends": {"app": {"servers": {"a": "127.0.0.1:1"}}}}
+    made = Assembly(load_dict({**settings, **backends}, "lb.toml"), Process(None, Clock(), None))
+    assert made.descriptors_each == each
+
+
 # Checks
 
 

@@ -100,6 +100,13 @@ class Assembly:
         """How many servers are checked; each check takes a descriptor."""
         return sum(len(health.checks) for health in self.health.values())
 
+    @property
+    def descriptors_each(self) -> int:
+        """How many descriptors a connection takes: the client's, the server's, and that of a body held in a file."""
+        settings = (frontend.buffer_request for frontend in self.config.frontends.values())
+        held = (model.BufferRequest() if one is True else one for one in settings)
+        return 3 if any(one and one.max > one.memory for one in held) else 2
+
     def start_checks(self) -> None:
         """Begin to check servers: each for the first time at a moment of its own within its interval."""
         number = 0
@@ -389,22 +396,23 @@ def target_of(address: str, reactor: Any) -> Target:
     return SocketTarget(family, sockaddr, parsed.offset if parsed.port is None else None)
 
 
-def fit_descriptors(maxconn: int | None, listeners: int, checks: int = 0) -> int:
+def fit_descriptors(maxconn: int | None, listeners: int, checks: int = 0, each: int = 2) -> int:
     """Raise this process's descriptor limit as far as it goes, and return the ``maxconn`` that fits.
 
-    A connection takes two descriptors, a listener and a checked server one. Raises: ConfigError if ``maxconn`` asks for
-    more than there are.
+    ``each``: what a connection takes; a listener and a checked server take one. Raises: ConfigError if ``maxconn`` asks
+    for more than there are.
     """
     spare = SPARE_DESCRIPTORS + listeners + checks
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard or hard == resource.RLIM_INFINITY:
-        wanted = 2 * maxconn + spare if hard == resource.RLIM_INFINITY and maxconn else hard
+        wanted = each * maxconn + spare if hard == resource.RLIM_INFINITY and maxconn else hard
         soft = _raise_soft_limit(wanted, hard) or soft
-    fits = (soft - spare) // 2
+    fits = (soft - spare) // each
     if fits < 1 or (maxconn is not None and maxconn > fits):
         checked = f" {checks} for health checks," if checks else ""
         raise ConfigError(
-            f"process.maxconn = {maxconn or 1} needs {2 * (maxconn or 1) + spare} descriptors (two for each connection,"
+            f"process.maxconn = {maxconn or 1} needs {each * (maxconn or 1) + spare} descriptors"
+            f" ({'two' if each == 2 else 'three'} for each connection,"
             f" {listeners} for listeners,{checked} {SPARE_DESCRIPTORS} spare), but the limit is"
             f" {soft}: lower it, or raise the limit (ulimit -n; LimitNOFILE= under systemd; minfds under supervisord)"
         )

@@ -87,7 +87,9 @@ class LoadBalancer(Service):
             assembly = assemble(config, self.process, before)
             try:
                 listeners = sum(_count(entry.bind.address) for entry in assembly.binds)
-                assembly.maxconn = fit_descriptors(config.process.maxconn, listeners, assembly.checks)
+                assembly.maxconn = fit_descriptors(
+                    config.process.maxconn, listeners, assembly.checks, assembly.descriptors_each
+                )
             except ConfigError:
                 assembly.close_logs(besides=before)
                 raise

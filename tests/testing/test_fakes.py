@@ -1,7 +1,9 @@
 """What tests make up is what the real thing is."""
 
-from twisted_lb.api import IServer
-from twisted_lb.testing import FakeServer, make_facts, make_record
+import pytest
+
+from twisted_lb.api import IServer, WireError
+from twisted_lb.testing import FakeServer, make_facts, make_record, make_request, make_response
 
 
 def test_the_fake_server_is_a_server() -> None:
@@ -12,3 +14,18 @@ def test_facts_and_records_have_what_the_test_asks_for() -> None:
     facts = make_facts("::1", 7, frontend="games", learnt={"tls.sni": "a.example"})
     assert (str(facts.source), facts.frontend, facts.learnt) == ("[::1]:7", "games", {"tls.sni": "a.example"})
     assert make_record(retries=3).retries == 3
+
+
+def test_heads_of_messages_are_what_the_proxy_would_read() -> None:
+    request = make_request("HEAD", "/a?b", [("Accept", "*/*")], "1.0")
+    assert (request.method, request.path, request.query, request.version) == (b"HEAD", b"/a", b"b", b"1.0")
+    assert request.headers.get(b"accept") == b"*/*"
+    response = make_response(404, [("Content-Length", "3")], request)
+    assert (response.status, response.content_length, response.framing) == (404, 3, 0)
+
+
+def test_heads_that_break_a_rule_cannot_be_made() -> None:
+    with pytest.raises(WireError):
+        make_request(fields=[("Content-Length", "+1")])
+    with pytest.raises(WireError):
+        make_response(fields=[("Content-Length", "1"), ("Content-Length", "2")])
