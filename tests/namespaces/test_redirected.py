@@ -1,22 +1,24 @@
 """Connections that a rule of address translation has sent to the proxy: ``original_dst``."""
 
+import contextlib
 from typing import Any
 
 import pytest
 
 from tests.interop import headers
 from tests.loopback.conftest import Proxy
-from tests.namespaces.records import destination, record_of
+from tests.namespaces.records import WITH_PLUGINS, destination, judging, record_of, record_to
 from tests.namespaces.topology import BACK, FAMILIES, FAR, FRONT, NOWHERE, ONE, Network
 from tests.namespaces.witness import Visit, seen_by
 
 pytestmark = [pytest.mark.root, pytest.mark.linux, pytest.mark.daemon("ip"), pytest.mark.daemon("nft")]
 
-SAME, FIXED_PORT, FIXED = 9100, 9101, 9103
+SAME, FIXED_PORT, FIXED, JUDGED = 9100, 9101, 9103, 9107
 SERVERS: dict[int, Any] = {
     SAME: "*",
     FIXED_PORT: "*:8080",
     FIXED: {"address": f"{ONE['4']}:80", "send_proxy": "v1"},
+    JUDGED: f"{ONE['4']}:80",
 }
 
 
@@ -27,18 +29,20 @@ def serving(network: Network, servers: Any, module_proxy: Any) -> Proxy:
         f"f{port}": {
             "bind": [{"address": f"{host}:{port}", "original_dst": True} for host in ("*", "[::]")],
             "backend": f"b{port}",
+            "policies": [judging(NOWHERE)] if port == JUDGED else [],
         }
         for port in SERVERS
     }
     backends = {f"b{port}": {"servers": {"s": server}} for port, server in SERVERS.items()}
-    started: Proxy = module_proxy({"frontends": frontends, "backends": backends}, before=network.proxy.prefix)
+    config = {"plugins": ["lb_destination"], "frontends": frontends, "backends": backends}
+    started: Proxy = module_proxy(config, before=[*network.proxy.prefix, *WITH_PLUGINS])
     return started
 
 
 @pytest.fixture(scope="module", params=["redirect", "dnat"])
 def running(serving: Proxy, network: Network, request: pytest.FixtureRequest) -> Proxy:
-    """The proxy, in a network that sends it what goes to three ports of anybody's."""
-    network.translate({80: SAME, 81: FIXED_PORT, 83: FIXED}, request.param)
+    """The proxy, in a network that sends it what goes to four ports of anybody's."""
+    network.translate({80: SAME, 81: FIXED_PORT, 83: FIXED, 87: JUDGED}, request.param)
     return serving
 
 
@@ -60,6 +64,14 @@ def test_a_server_that_is_an_asterisk_is_that_destination(
     seen, ends = seen_by(network.client, (FAR[family], asked))
     assert seen.local == (FAR[family], reached)
     assert destination(record_of(running, ends)) == (FAR[family], asked)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_policy_judges_where_the_client_wanted_to_go(network: Network, running: Proxy, family: str) -> None:
+    assert seen_by(network.client, (FAR[family], 87))[0].server == "one"
+    with contextlib.suppress(ConnectionResetError), Visit(network.client, (NOWHERE[family], 87)) as visit:
+        assert visit.refused()
+    assert record_to(running, (NOWHERE[family], 87))["reason"] == "nobody goes there"
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -1,8 +1,5 @@
 """What this machine or this process cannot do is told before anything is served, with status 1, and by ``--check``."""
 
-import os
-import subprocess
-import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,12 +7,11 @@ from typing import Any
 import pytest
 
 from tests.loopback.conftest import toml
-from tests.loopback.test_startup_errors import problems_in
+from tests.loopback.test_startup_errors import Attempt
 from tests.namespaces.topology import FRONT, NOWHERE, ONE, Network
 
 pytestmark = [pytest.mark.root, pytest.mark.linux, pytest.mark.daemon("ip"), pytest.mark.daemon("nft")]
 
-TWISTD = os.path.join(sysconfig.get_path("scripts"), "twistd")
 BIND = f"{FRONT['4']}:9000"
 ENTRY = "frontends.web.bind[0]"
 WAYS = pytest.mark.parametrize("way", ["start", "--check"])
@@ -24,20 +20,7 @@ WAYS = pytest.mark.parametrize("way", ["start", "--check"])
 def problems(folder: Path, config: dict[str, Any], way: str, before: Sequence[str]) -> list[str]:
     """Start a proxy, or let it check, what cannot work; what it says, without the program's name and the file's."""
     (folder / "lb.toml").write_text("".join(f"{key} = {toml(value)}\n" for key, value in config.items()))
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    command = [*before, TWISTD, "-n", "--pidfile=", "twisted-lb", "--config", "lb.toml"]
-    done = subprocess.run(
-        [*command, way] if way == "--check" else command,
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=15,
-        check=False,
-    )
-    assert done.returncode == 1, (done.stdout, done.stderr)
-    assert "Traceback" not in done.stderr, done.stderr
-    return problems_in(done.stderr)
+    return Attempt(folder, ["--config", "lb.toml", *([way] if way == "--check" else [])], before).problems
 
 
 def config(bind: Any = BIND, server: Any = f"{ONE['4']}:80", frontend: Any = (), backend: Any = ()) -> dict[str, Any]:

@@ -1,21 +1,22 @@
 """TPROXY: connections to addresses that are not the proxy's, or nobody's at all."""
 
+import contextlib
 from typing import Any
 
 import pytest
 
 from tests.interop import headers
 from tests.loopback.conftest import Proxy
-from tests.namespaces.records import destination, record_of
+from tests.namespaces.records import WITH_PLUGINS, destination, judging, record_of, record_to
 from tests.namespaces.topology import BACK, FAMILIES, FAR, FRONT, NOWHERE, ONE, Network, net
 from tests.namespaces.witness import Visit, seen_by
 
 pytestmark = [pytest.mark.root, pytest.mark.linux, pytest.mark.daemon("ip"), pytest.mark.daemon("nft")]
 
-SAME, FIXED_PORT, LOWER_PORT, FIXED, OFFSET, ANYWHERE, TO_OURSELVES = range(9000, 9007)
+SAME, FIXED_PORT, LOWER_PORT, FIXED, OFFSET, ANYWHERE, TO_OURSELVES, JUDGED = range(9000, 9008)
 TO = {SAME: "*", FIXED_PORT: "*:8080", LOWER_PORT: "*:-2", ANYWHERE: "*", TO_OURSELVES: f"*:{ANYWHERE}"}
 """Where the frontend on each port has its server."""
-INTERCEPTED = {80: SAME, 81: FIXED_PORT, 82: LOWER_PORT, 83: FIXED, 1084: OFFSET, 86: TO_OURSELVES}
+INTERCEPTED = {80: SAME, 81: FIXED_PORT, 82: LOWER_PORT, 83: FIXED, 1084: OFFSET, 86: TO_OURSELVES, 87: JUDGED}
 
 
 def config() -> dict[str, Any]:
@@ -23,9 +24,11 @@ def config() -> dict[str, Any]:
         **TO,
         FIXED: {"address": f"{ONE['4']}:80", "send_proxy": "v2"},
         OFFSET: f"{ONE['4']}:-1004",
+        JUDGED: f"{ONE['4']}:80",
     }
     own = [net(FRONT[family]) for family in FAMILIES]
     return {
+        "plugins": ["lb_destination"],
         "frontends": {
             f"f{port}": {
                 "bind": [
@@ -33,6 +36,7 @@ def config() -> dict[str, Any]:
                     for host in (["*", "[::]"] if port == ANYWHERE else own)
                 ],
                 "backend": f"b{port}",
+                "policies": [judging(NOWHERE)] if port == JUDGED else [],
             }
             for port in servers
         },
@@ -44,7 +48,7 @@ def config() -> dict[str, Any]:
 def running(network: Network, servers: Any, module_proxy: Any) -> Proxy:
     """A proxy with a frontend for each way, which the network sends the ports of ``INTERCEPTED`` to."""
     network.intercept(INTERCEPTED)
-    started: Proxy = module_proxy(config(), before=network.proxy.prefix)
+    started: Proxy = module_proxy(config(), before=[*network.proxy.prefix, *WITH_PLUGINS])
     return started
 
 
@@ -74,6 +78,14 @@ def test_a_server_that_is_an_asterisk_is_where_the_client_wanted_to_go(
     assert seen.local == (FAR[family], reached)
     assert seen.peer[0] == BACK[family]
     assert destination(record_of(running, ends)) == (FAR[family], asked)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_policy_judges_where_the_client_wanted_to_go(network: Network, running: Proxy, family: str) -> None:
+    assert seen_by(network.client, (FAR[family], 87))[0].server == "one"
+    with contextlib.suppress(ConnectionResetError), Visit(network.client, (NOWHERE[family], 87)) as visit:
+        assert visit.refused()
+    assert record_to(running, (NOWHERE[family], 87))["reason"] == "nobody goes there"
 
 
 @pytest.mark.parametrize("family", FAMILIES)

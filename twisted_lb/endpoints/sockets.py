@@ -86,7 +86,8 @@ class Sockets:
             elif sys.platform == "linux":
                 # Else the kernel would choose a port that no other connection has, to whomever that is.
                 choose_port_late(sock)
-            with _named(f"cannot connect from {options.source or any_address}, port {options.source_port}"):
+            port = f", port {options.source_port}" if options.source_port else ""
+            with _named(f"cannot connect from {options.source or any_address}{port}"):
                 sock.bind((options.source or any_address, options.source_port))
         except OSError:
             sock.close()
