@@ -69,6 +69,17 @@ def test_a_sound_machine_lacks_nothing(tmp_path: Path) -> None:
             "frontends.web.bind[0].transparent",
             "sysctl -w net.ipv4.conf.all.rp_filter=2",
         ),
+        (
+            {"bind": {"address": "*:80", "transparent": True}},
+            {
+                "net.ipv4.conf.all.rp_filter": "0",
+                "net.ipv4.conf.eth0.rp_filter": "1",
+                "net.ipv4.conf.lo.rp_filter": "1",
+            },
+            A,
+            "frontends.web.bind[0].transparent",
+            "sysctl -w net.ipv4.conf.all.rp_filter=2",
+        ),
         ({}, {"net.ipv4.tcp_sack": "0"}, A, "lost packets", "sysctl -w net.ipv4.tcp_sack=1"),
     ],
 )
@@ -78,6 +89,12 @@ def test_what_does_not_fit_is_said_with_its_key_and_the_command(
     (one,) = wrong(examine(config(**given), machine(tmp_path, sysctls)))
     assert (one.severity, one.commands) == (severity, (command,))
     assert one.why.startswith(key)
+
+
+def test_who_is_loose_about_all_interfaces_is_so_about_each(tmp_path: Path) -> None:
+    sysctls = {"net.ipv4.conf.all.rp_filter": "2", "net.ipv4.conf.eth0.rp_filter": "1"}
+    bind = {"address": "*:80", "transparent": True}
+    assert wrong(examine(config(bind), machine(tmp_path, sysctls))) == []
 
 
 def test_a_setting_is_read_and_set_in_the_namespace_of_the_bind(tmp_path: Path) -> None:

@@ -41,18 +41,30 @@ class Machine:
     def file(self, path: str, namespace: str | None = None) -> str | None:
         """Read a file such as ``/proc/sys/...``, ``None`` if there is none. Raises: CannotLookError."""
         if namespace is not None:
-            if not (self.root / path_of(namespace).lstrip("/")).exists():
-                raise CannotLookError(f'the network namespace "{namespace}" does not exist')
-            try:
-                return self.run(["cat", path], namespace).strip()
-            except CannotLookError as error:
-                if "No such file" in str(error):
-                    return None
-                raise
+            return self._in_namespace(["cat", path], namespace)
         try:
             return (self.root / path.lstrip("/")).read_text().strip()
         except OSError:
             return None
+
+    def names(self, folder: str, namespace: str | None = None) -> list[str]:
+        """Name what is in a folder such as ``/proc/sys/...``; nothing if there is none. Raises: CannotLookError."""
+        if namespace is not None:
+            return (self._in_namespace(["ls", folder], namespace) or "").split()
+        try:
+            return sorted(path.name for path in (self.root / folder.lstrip("/")).iterdir())
+        except OSError:
+            return []
+
+    def _in_namespace(self, command: Sequence[str], namespace: str) -> str | None:
+        if not (self.root / path_of(namespace).lstrip("/")).exists():
+            raise CannotLookError(f'the network namespace "{namespace}" does not exist')
+        try:
+            return self.run(command, namespace).strip()
+        except CannotLookError as error:
+            if "No such file" in str(error):
+                return None
+            raise
 
     def sysctl(self, name: str, namespace: str | None = None) -> str | None:
         """Read a kernel setting, ``None`` if there is none of that name. Raises: CannotLookError."""

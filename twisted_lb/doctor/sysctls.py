@@ -91,13 +91,24 @@ def _of_transparent(one: Listening, machine: Machine) -> Iterator[Finding]:
                 why,
                 setting(name, 1, one.namespace),
             )
-    if "ip" in one.families and _number(machine, "net.ipv4.conf.all.rp_filter", one.namespace) == 1:
+    strict = _strict(machine, one.namespace) if "ip" in one.families else []
+    if strict:
         yield advice(
-            f"net.ipv4.conf.all.rp_filter = 1{place(one.namespace)}: what comes in by another interface than its"
-            " answers go out by is dropped without a word",
+            f"{', '.join(f'net.ipv4.conf.{name}.rp_filter = 1' for name in strict)}{place(one.namespace)}: what comes in"
+            " by another interface than its answers go out by is dropped without a word",
             why,
             setting("net.ipv4.conf.all.rp_filter", 2, one.namespace),
         )
+
+
+def _strict(machine: Machine, namespace: str | None) -> list[str]:
+    """Name the interfaces that filter strictly, ``all`` for all; for each the greater of its own and that counts."""
+    folder = "/proc/sys/net/ipv4/conf"
+    of_all = machine.file(f"{folder}/all/rp_filter", namespace)
+    if of_all != "0":
+        return ["all"] if of_all == "1" else []
+    own = [name for name in machine.names(folder, namespace) if name not in ("all", "default", "lo")]
+    return [name for name in own if machine.file(f"{folder}/{name}/rp_filter", namespace) == "1"]
 
 
 def _local(host: str, namespace: str | None, key: str, machine: Machine) -> Iterator[Finding]:
