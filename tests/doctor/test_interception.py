@@ -62,7 +62,7 @@ def test_a_backend_that_a_route_leads_to_counts_too() -> None:
                 "web": {
                     "bind": "*:80",
                     "backend": "app",
-                    "routes": [{"facts": {"sni": "x"}, "backend": "spoofed"}],
+                    "routes": [{"facts": {"source.host": "x"}, "backend": "spoofed"}],
                 },
                 "other": {"bind": "*:90", "backend": "app"},
             },

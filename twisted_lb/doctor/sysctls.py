@@ -93,9 +93,10 @@ def _of_transparent(one: Listening, machine: Machine) -> Iterator[Finding]:
             )
     strict = _strict(machine, one.namespace) if "ip" in one.families else []
     if strict:
+        told = ", ".join(f"net.ipv4.conf.{name}.rp_filter = 1" for name in strict)
         yield advice(
-            f"{', '.join(f'net.ipv4.conf.{name}.rp_filter = 1' for name in strict)}{place(one.namespace)}: what comes in"
-            " by another interface than its answers go out by is dropped without a word",
+            f"{told}{place(one.namespace)}: what comes in by another interface than its answers go out by is dropped"
+            " without a word",
             why,
             setting("net.ipv4.conf.all.rp_filter", 2, one.namespace),
         )
