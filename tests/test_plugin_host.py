@@ -81,11 +81,12 @@ def test_the_bundled_plugins_supply_what_the_documentation_names() -> None:
     host = load_plugins()
     assert {kind: list(host.supplies(kind)) for kind in KINDS} == {
         "balancers": ["first", "least_conn", "random", "round_robin"],
-        "policies": ["source"],
+        "policies": ["answer", "redirect", "source"],
         "validators": ["payload"],
         "proxy_codecs": ["v1", "v2"],
         "access_logs": ["json", "text"],
         "observers": ["trace"],
+        "body_filters": ["max_body", "replace"],
     }
 
 
