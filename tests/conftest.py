@@ -23,6 +23,7 @@ from twisted_lb.net.poll import BATCH, Poller
 SYSTEM_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 """Where daemons are looked for: an ordinary user's PATH lacks the folders that distributions put them in."""
 PACKAGES = {
+    "ab": "apache2-utils",
     "ip": "iproute2",
     "nft": "nftables",
     "nginx": "nginx-light",
