@@ -1,4 +1,4 @@
-"""Servers that are killed, or answer garbage, too early, too late, twice or by half: what the client gets and the log says.
+"""Servers that are killed, or answer garbage, too early, too late, twice or by half: what the client gets.
 
 The proxy is a process of its own; no wrong byte may ever reach a client.
 """

@@ -150,6 +150,10 @@ class ServerConnection:
         if type(transport) is Stream:
             transport.drop()
         else:
+            # The two refer to each other: without this they would live until the garbage collector comes by.
+            protocol, self.protocol = self.protocol, None
+            if protocol is not None:
+                protocol.side = None
             hang_up(transport)
 
     @property
