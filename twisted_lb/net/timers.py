@@ -77,8 +77,12 @@ class TimerWheel:
     def _tick(self) -> None:
         self._call = None
         now = self.clock.seconds()
+        due = []
         while self._order and self._order[0] <= now * 1000:
-            slot = self._slots.pop(heappop(self._order))
+            due.append(self._slots.pop(heappop(self._order)))
+        # Whoever is due and arms itself for a moment that has passed as well is asked in the next tick: who goes by the
+        # time at which a batch of events began, long ago on a busy machine, would be asked here for ever.
+        for slot in due:
             for item in tuple(slot):
                 if item.timer_slot is not slot:
                     continue  # disarmed or armed anew by one that was due before it
