@@ -63,6 +63,8 @@ def test_what_an_address_of_another_kind_cannot_have_is_an_error(address: str, k
         ({"address": "*:80", "tcp": {"fin_wait": "0s"}}, {}, "bind[0].tcp.fin_wait: cannot be 0"),
         ({"address": "*:80"}, {"tcp": {"fin_wait": "0s"}}, "web.tcp.fin_wait: cannot be 0"),
         ({"address": "unix:/x"}, {"tcp": {"mark": 1}}, "web.tcp: none of this frontend's binds is a TCP socket"),
+        ({"address": "*:80", "namespace": "*"}, {}, 'bind[0].namespace: "*" is the client\'s'),
+        ({"address": "*:80"}, {"accept_proxy": {"namespaces": ["*"]}}, 'web.accept_proxy.namespaces: "*" is the'),
         ({"address": "*:80"}, {"accept_proxy": {"namespaces": ["a", "a"]}}, 'namespaces: "a" is there twice'),
         ({"address": "*:80"}, {"accept_proxy": {"namespaces": ["a"], "versions": ["v1"]}}, "a v1 header has no room"),
     ],

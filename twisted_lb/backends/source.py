@@ -148,7 +148,7 @@ def check_source(source: Source, families: tuple[int, ...], make: SocketMaker, p
         if source.fixed is not None and source.fixed[0] != family:
             raise ConfigError(
                 f"{source.fixed[1]} is {spelt(source.fixed[0])}, and the server's address is {spelt(family)}:"
-                " give that server a source of its own, or source = false"
+                " give that server a source of its family, or source = false"
             )
         sock = make(family, socket.SOCK_STREAM, 0)
         try:
@@ -183,8 +183,8 @@ def _try(source: Source, sock: Any, family: int, make: SocketMaker, place: str) 
     except OSError as error:
         if error.errno == errno.EADDRNOTAVAIL:
             raise ConfigError(
-                f"{local[0]} is no address of {place}: add it to an interface, or write transparent = true"
-                " if it shall be used although it is not"
+                f"{local[0]} is no address of {place}: add it to an interface, or write"
+                " source = { address = ..., transparent = true } if it shall be used although it is none"
             ) from None
         if error.errno == errno.EACCES:
             raise ConfigError(f"port {local[1]} needs root or CAP_NET_BIND_SERVICE") from None

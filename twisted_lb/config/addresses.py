@@ -165,7 +165,8 @@ def parse_source(text: str) -> ClientSource | FixedSource:
             raise ConfigError(f'"{text}" leaves all to the kernel: leave source out, or write a port')
         return FixedSource("", *_source_ports(port, text))
     if not re.fullmatch(r"[0-9.]+|\[.*\]", host):
-        raise ConfigError(f'"{text}": a source is "client", "client_ip" or an IP address, without or with ports')
+        what = f'"{text}": a source is "client", "client_ip" or an IP address, without or with ports'
+        raise ConfigError(f'{what}; an interface is written {{ interface = "NAME" }}')
     return FixedSource(_host(host, text), *((0, 0) if port is None else _source_ports(port, text)))
 
 

@@ -15,7 +15,7 @@ from twisted_lb.config.addresses import (
     parse_bind,
     parse_server,
 )
-from twisted_lb.config.checks_bind import check_bind_network, check_frontend_tcp
+from twisted_lb.config.checks_bind import CLIENTS, check_bind_network, check_frontend_tcp
 from twisted_lb.config.checks_http import check_http_backend, check_http_backends, check_http_frontend
 from twisted_lb.config.checks_server import check_server_network, check_source
 from twisted_lb.config.convert import INVALID, join
@@ -146,6 +146,8 @@ def _check_accept_proxy(where: str, accept: object) -> Iterator[str]:
     names = [name for name in accept.namespaces if name is not INVALID]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f'{where}.namespaces: "{name}" is there twice'
+    if CLIENTS in names:
+        yield f'{where}.namespaces: "*" is the client\'s, and that is what is chosen here: list the names that may be'
     if names and versions == ["v1"]:
         yield f"{where}.namespaces: a v1 header has no room for a namespace: let versions have v2"
     networks = [entry for entry in accept.from_ if entry is not INVALID]

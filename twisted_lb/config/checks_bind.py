@@ -33,6 +33,8 @@ _POSSIBLE: dict[str, tuple[type, ...]] = {
     "interface": (IpAddress,),
     "namespace": (IpAddress, UnixAbstract),
 }
+CLIENTS = "*"
+"""A namespace that only servers can have."""
 _SETTLED = ("multipath", "reuse_port")
 """What whoever opened a descriptor has settled already."""
 
@@ -42,6 +44,8 @@ def check_bind_network(where: str, bind: Bind, address: BindAddress, frontend: F
     for key, kinds in _POSSIBLE.items():
         if getattr(bind, key) not in (None, False, INVALID) and not isinstance(address, kinds):
             yield f'{where}.{key}: not possible for "{bind.address}", which is {_KINDS[type(address)]}'
+    if bind.namespace == CLIENTS:
+        yield f'{where}.namespace: "*" is the client\'s, which only servers can have: write a name or a path'
     if bind.transparent is True and bind.original_dst is True:
         yield f"{where}.original_dst: not together with transparent, which has the original destination anyway"
     yield from _check_tcp(where, bind, address)

@@ -41,7 +41,8 @@ Weight = Annotated[int, Meta(ge=0, le=256)]
 NamespaceName = Annotated[str, Meta(min_length=1, extra={"expected": "the name or the path of a network namespace"})]
 """``NAME`` stands for ``/run/netns/NAME``; what begins with a slash is a path."""
 InterfaceName = Annotated[
-    str, Meta(pattern=r"^[^\s/]{1,15}(?![\s\S])", extra={"expected": "the name of a network interface"})
+    str,
+    Meta(pattern=r"^[^\s/]{1,15}(?![\s\S])", extra={"expected": "an interface's name, 15 bytes at most"}),
 ]
 Redispatch = Annotated[int, Meta(ge=-1, le=2147483647)]
 Port = Annotated[int, Meta(ge=1, le=65535)]

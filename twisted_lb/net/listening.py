@@ -59,11 +59,7 @@ class IpOptions:
         """Try them on sockets that do not listen. Raises: ConfigError with all that this kernel refuses."""
         problems: list[str] = []
         options = self.of(family, backlog)
-        for attempt in (
-            partial(options.check, self.make),
-            partial(self._check_place, family),
-            partial(self.shorten, options, host),
-        ):
+        for attempt in (partial(options.check, self.make), partial(self._check_place, family, options, host)):
             try:
                 attempt()
             except ConfigError as error:
@@ -71,12 +67,13 @@ class IpOptions:
         if problems:
             raise ConfigError(*problems)
 
-    def _check_place(self, family: int) -> None:
+    def _check_place(self, family: int, options: ListenOptions, host: str) -> None:
         sock = self.make(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC, 0)
         try:
             self.place(sock, family)
         finally:
             sock.close()
+        self.shorten(options, host)
 
     def place(self, sock: socket.SocketType, family: int) -> None:
         """Say, before it is bound, which traffic is the socket's. Raises: ConfigError."""
