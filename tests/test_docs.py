@@ -13,10 +13,10 @@ import msgspec
 import pytest
 
 import twisted_lb
-from twisted_lb.api import SessionRecord
+from twisted_lb.api import HttpRecord, SessionRecord
 from twisted_lb.config.load import load_dict
 from twisted_lb.endings import Cause, Ending, Stage
-from twisted_lb.http_session import STATUS
+from twisted_lb.http_endings import STATUS
 from twisted_lb.session import HTTP_TRANSITIONS, TRANSITIONS, Event
 from twisted_lb.tap import Options
 from twisted_lb_plugins.access_log_json import JsonLog
@@ -172,12 +172,13 @@ def test_the_command_line_page_lists_every_option() -> None:
 def test_the_access_log_page_lists_every_field_in_order() -> None:
     page = DOCS / "reference" / "access-log.md"
     documented = [row[0].strip("`") for row in rows(page) if row[0].startswith("`")]
-    assert documented == list(SessionRecord.__struct_fields__)
+    assert documented == list(HttpRecord.__struct_fields__)
+    assert documented[: len(SessionRecord.__struct_fields__)] == list(SessionRecord.__struct_fields__)
 
 
 def test_the_access_log_page_shows_one_connection_in_both_formats(monkeypatch: pytest.MonkeyPatch) -> None:
     page = DOCS / "reference" / "access-log.md"
-    (json,), (text,) = blocks(page, "json"), blocks(page, "text")
+    (json, json_of_http), (text, text_of_http) = blocks(page, "json"), blocks(page, "text")
     fields = msgspec.json.decode(json)
     moment = fields.pop("time")
     assert moment == "2026-11-22T19:48:15.123Z"
@@ -187,6 +188,10 @@ def test_the_access_log_page_shows_one_connection_in_both_formats(monkeypatch: p
     time.tzset()
     try:
         assert TextLog().format(record).decode() + "\n" == text
+        of_http = {**fields, "total_ms": 16, "bytes_out": 1104, **msgspec.json.decode(json_of_http)}
+        request = HttpRecord(time=record.time, **of_http)
+        assert TextLog().format(request).decode() + "\n" == text_of_http
+        assert msgspec.json.decode(JsonLog().format(request)) == {"time": moment, **of_http}
     finally:
         monkeypatch.undo()
         time.tzset()
@@ -213,16 +218,19 @@ ORIGINS: dict[tuple[str, Cause], set[Stage]] = {
     ("tcp_session", Cause.CLIENT_TIMEOUT): {Stage.VALIDATION},
     ("tcp_session", Cause.KILLED): {Stage.RELAY},
     ("tcp_session", Cause.NORMAL): {Stage.RELAY},
-    ("http_session", Cause.CLIENT): REQUEST,
-    ("http_session", Cause.PROXY): REQUEST - {Stage.QUEUE, Stage.CONNECT},
+    ("http_session", Cause.CLIENT): {Stage.VALIDATION, Stage.BODY, Stage.RESPONSE, Stage.RELAY},
+    ("http_session", Cause.PROXY): {Stage.VALIDATION, Stage.POLICY, Stage.TARPIT, Stage.RESPONSE, Stage.RELAY},
     ("http_session", Cause.LOCAL): {Stage.POLICY},
-    ("http_session", Cause.RESOURCE): {Stage.BODY, Stage.RESPONSE, Stage.RELAY},
     ("http_session", Cause.SERVER): {Stage.RESPONSE, Stage.RELAY},
-    ("http_session", Cause.INTERNAL): REQUEST,
-    ("http_session", Cause.KILLED): REQUEST,
-    ("http_session", Cause.CLIENT_TIMEOUT): {Stage.VALIDATION, Stage.BODY, Stage.RESPONSE, Stage.RELAY},
+    ("http_session", Cause.KILLED): {Stage.VALIDATION},
+    ("http_session", Cause.CLIENT_TIMEOUT): {Stage.VALIDATION, Stage.RESPONSE, Stage.RELAY},
     ("http_session", Cause.SERVER_TIMEOUT): {Stage.RESPONSE, Stage.RELAY},
     ("http_session", Cause.NORMAL): {Stage.RELAY},
+    **{("http_client", cause): REQUEST for cause in (Cause.CLIENT, Cause.INTERNAL, Cause.KILLED)},
+    **{
+        ("http_bodies", cause): {Stage.BODY, Stage.RESPONSE, Stage.RELAY}
+        for cause in (Cause.CLIENT_TIMEOUT, Cause.PROXY, Cause.RESOURCE)
+    },
     ("connect", Cause.RESOURCE): {Stage.CONNECT},
     ("connect", Cause.SERVER): {Stage.CONNECT},
     ("connect", Cause.SERVER_TIMEOUT): {Stage.CONNECT},
@@ -236,7 +244,7 @@ ORIGINS: dict[tuple[str, Cause], set[Stage]] = {
 def test_the_table_of_origins_knows_every_module_that_ends_connections() -> None:
     named: set[tuple[str, Cause]] = set()
     for path in Path(twisted_lb.__file__).parent.rglob("*.py"):
-        if path.stem != "endings":
+        if path.stem not in ("endings", "http_endings"):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "Cause":
                     named.add((path.stem, Cause[node.attr]))

@@ -7,7 +7,8 @@ import pytest
 from tests.http_sessions.conftest import GET, OK, HttpWorld, post, world
 from twisted_lb.api import HttpRecord, SessionRecord
 from twisted_lb.endings import Cause, Stage
-from twisted_lb.http_session import STATUS, HttpSession
+from twisted_lb.http_endings import STATUS
+from twisted_lb.http_session import HttpSession
 from twisted_lb.session import HTTP_TRANSITIONS, Event, Session
 from twisted_lb.stages.answers import REASONS
 

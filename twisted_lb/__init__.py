@@ -24,6 +24,10 @@ The map of this package; imports only ever point up this list, and a connection 
 - ``process``      what all sessions of the process share
 - ``session``      the order of the rooms
 - ``tcp_session``  what TCP mode does in them
+- ``http_client``  HTTP mode: the client's side of a session
+- ``http_upstream`` HTTP mode: its way to a server
+- ``http_endings`` HTTP mode: requests that no server answers
+- ``http_bodies``  HTTP mode: bodies that matter before a server is chosen
 - ``http_session`` what HTTP mode does in them, request by request
 - ``endpoint_session`` sessions whose clients came through Twisted endpoints
 - ``http_assembly`` what the settings of HTTP mode become
