@@ -14,7 +14,7 @@ BUNDLED_PLUGINS = sorted(path.stem for path in (HERE / "plugins").glob("[a-z]*.p
 setup(
     name="twisted-lb",
     version=VERSION[1],
-    description="A proxy and load balancer for TCP on Twisted, extended with plugins",
+    description="A proxy and load balancer for TCP and HTTP on Twisted, extended with plugins",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",

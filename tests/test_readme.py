@@ -419,7 +419,7 @@ def test_a_plugin_that_fails_later_ends_that_connection_and_is_named(
 # What it does not
 
 
-@pytest.mark.parametrize("setting", ['mode = "http"', 'tls = { certificate = "x" }'])
+@pytest.mark.parametrize("setting", ['alpn = ["h2"]', 'tls = { certificate = "x" }'])
 def test_a_setting_for_what_it_does_not_do_is_an_error(
     configured: Callable[..., tuple[str, int]], tmp_path: Path, setting: str
 ) -> None:
