@@ -312,8 +312,8 @@ class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
 class HttpRecord(SessionRecord, frozen=True, kw_only=True):
     """All that the access log knows about one request that ended, or a connection that brought none.
 
-    ``time`` is when its first byte came, or the client connected if none did; ``bytes_in`` and ``bytes_out`` are what was
-    read of the request and sent of the response, heads included.
+    ``time`` is when its first byte came, or the client connected if none did; ``bytes_in`` and ``bytes_out`` are what
+    was read of the request and sent of the response, heads included.
     Source of the fields: HAProxy configuration.txt, section 8.2.3 "HTTP log format".
     """
 
