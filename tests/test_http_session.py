@@ -6,11 +6,9 @@ import pytest
 
 from tests.http_sessions.conftest import GET, OK, HttpWorld, post, world
 from twisted_lb.api import HttpRecord, SessionRecord
-from twisted_lb.endings import Cause, Stage
-from twisted_lb.http_endings import STATUS
+from twisted_lb.endings import Stage
 from twisted_lb.http_session import HttpSession
 from twisted_lb.session import HTTP_TRANSITIONS, Event, Session
-from twisted_lb.stages.answers import REASONS
 
 __all__ = ["world"]
 
@@ -26,16 +24,6 @@ def test_what_depends_on_the_mode_is_filled_in_here_alone(stage: Stage) -> None:
     for (before, event), to_stage in HTTP_TRANSITIONS.items():
         if to_stage is stage:
             assert HttpSession._steps[before][event] != Session._steps[before].get(event)
-
-
-def test_every_status_that_is_answered_is_a_refusal_and_has_a_reason() -> None:
-    for status in STATUS.values():
-        assert 400 <= status < 600
-        assert REASONS[status]
-
-
-def test_who_is_gone_is_never_looked_up() -> None:
-    assert not {cause for _, cause in STATUS} & {Cause.CLIENT, Cause.KILLED, Cause.NORMAL}
 
 
 class Watches:
