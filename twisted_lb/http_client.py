@@ -73,6 +73,7 @@ class HttpClient(Session):
         "_total_in",
         "_total_out",
         "_tunnel",
+        "_unread_out",
         "_walking",
         "_way",
         "exchange",
@@ -117,7 +118,7 @@ class HttpClient(Session):
         self._tunnel: Tunnel | None = None
         self._rate: BodyRate | None = None
         self._opened = self._started
-        self._total_in = self._total_out = 0
+        self._total_in = self._total_out = self._unread_out = 0
 
     def advance(self, event: Event | None) -> None:
         """See ``Session``. What is said from within a step is heard when that step is over."""
@@ -294,6 +295,7 @@ class HttpClient(Session):
         exchange = self.exchange
         if exchange is None:
             self._total_in += len(self._peeked)
+            self._total_out += self._unread_out
         else:
             self._total_in += exchange.bytes_in
             self._total_out += exchange.bytes_out
@@ -353,7 +355,7 @@ class HttpClient(Session):
         """How many bytes the client was sent of the current response; in the end those of all responses."""
         if self.stage is _ACCESS_LOG:
             return self._total_out
-        return 0 if self.exchange is None else self.exchange.bytes_out
+        return self._unread_out if self.exchange is None else self.exchange.bytes_out
 
     # Deadlines
 

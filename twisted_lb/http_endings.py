@@ -107,6 +107,10 @@ class HttpEndings(HttpUpstream):
         answers = self._http.answers
         said = answers.error(status, request, keeps) if verdict is None else answers.verdict(verdict, request, keeps)
         self.client.write(said)
+        if exchange is None:
+            self._unread_out = len(said)  # the answer to what could not be read
+        else:
+            exchange.bytes_out += len(said)
         self._exchange_over(ending)
         if keeps:
             self.advance(AGAIN)

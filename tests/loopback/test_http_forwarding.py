@@ -173,6 +173,13 @@ def test_who_prefers_json_gets_errors_in_json(site: Site, accept: str, kind: str
     assert named(lines(said), "Content-Type") == [kind]
 
 
+def test_the_bytes_of_an_answer_of_ours_are_counted(site: Site) -> None:
+    site.start({"address": "127.0.0.1:1", "weight": 0})
+    said = [site.client().send(request).answer() for request in (REQUEST, b"GET / HTTP/1.1\r\n\r\n")]
+    counted = {record["status"]: record["bytes_out"] for record in site.running.records(2)}
+    assert counted == {503: len(said[0]), 400: len(said[1])}
+
+
 # The load balancer in front
 
 
