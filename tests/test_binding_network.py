@@ -64,6 +64,16 @@ def test_where_it_listens_is_noted_as_long_as_it_does(process: Process) -> None:
     entry.stop()
 
 
+def test_a_socket_for_both_families_is_noted_for_both(process: Process) -> None:
+    """Such as systemd passes; a server "*" led a client over IPv4 back to it, again and again."""
+    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as passed:
+        port = passed.getsockname()[1]
+        entry = Binding(process, Bind(address=f"fd:{passed.fileno()}"))
+        entry.open()
+        assert process.listening == {(None, "::", port): 1, (None, "0.0.0.0", port): 1}
+        entry.stop()
+
+
 def test_other_options_take_the_place_of_a_socket_that_listens(process: Process) -> None:
     """Who waits at the old one when the new one comes is served; who comes later waits at the new one."""
     old = Binding(process, Bind(address="127.0.0.1:0"))

@@ -30,7 +30,6 @@ from twisted_lb.http_session import HttpSession
 from twisted_lb.net.accepted import arrangement
 from twisted_lb.net.listening import (
     IpOptions,
-    Place,
     UnixOptions,
     apply,
     blamed_on,
@@ -216,27 +215,29 @@ class Binding:
         listener.made_with = self._made_with
         if sock.family in _IP:
             host, port = sock.getsockname()[:2]
-            self._note(listener, (_identity(self.namespace), host, port))
+            of_both = sock.family == socket.AF_INET6 and not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+            self._note(listener, host, port, of_both)
         return listener
 
-    def _note(self, listener: Listener, place: Place) -> None:
-        listener.place = place
-        self.process.listening[place] += 1
+    def _note(self, listener: Listener, host: str, port: int, of_both: bool) -> None:
+        where = _identity(self.namespace)
+        listener.places = [(where, one, port) for one in (_WILDCARDS if of_both and host in _WILDCARDS else (host,))]
+        self.process.listening.update(listener.places)
 
     def _note_endpoint(self, listener: EndpointListener, address: Any) -> None:
         if isinstance(address, IPv4Address | IPv6Address):
-            self._note(listener, (None, address.host, address.port))
+            self._note(listener, address.host, address.port, of_both=isinstance(address, IPv6Address))
 
     def _close(self, listener: Listener) -> None:
         listener.stop()
         if isinstance(listener, StreamListener):
             listener.accept = None  # it leads back here: a namespace would stay open until the collector comes by
-        place, listener.place = listener.place, None
-        if place is not None:
-            listening = self.process.listening
+        listening = self.process.listening
+        for place in listener.places:
             listening[place] -= 1
             if not listening[place]:
                 del listening[place]
+        listener.places = []
 
     def _add_endpoint(self, endpoint: Any) -> None:
         listener = EndpointListener(endpoint, self.bind.address, ())

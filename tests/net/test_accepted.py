@@ -22,7 +22,7 @@ class Accepted:
         self.answer = answer
 
     def getsockopt(self, level: int, option: int, size: int) -> bytes:
-        if self.answer is None:
+        if self.answer is None or len(self.answer) != size:
             raise FileNotFoundError(2, "no such entry")
         return self.answer
 
@@ -39,6 +39,8 @@ V6 = struct.pack("!HHI16sI", 10, 443, 0, socket.inet_pton(socket.AF_INET6, "2001
     [
         (socket.AF_INET, V4, SocketAddress("203.0.113.7", 8080)),
         (socket.AF_INET6, V6, SocketAddress("2001:db8::7", 443)),
+        # Seen at a socket of systemd's, which serves both: the destination of who came over IPv4 was the proxy itself.
+        (socket.AF_INET6, V4, SocketAddress("::ffff:203.0.113.7", 8080)),
         (socket.AF_INET, None, None),
         (socket.AF_INET6, None, None),
     ],

@@ -25,16 +25,32 @@ def original_destination(sock: socket.SocketType) -> SocketAddress | None:
 
     ``None`` when the kernel has tracked no such connection: it came directly.
     """
+    if sock.family == AF_INET:
+        return _tracked_ipv4(sock)
+    found = _tracked_ipv6(sock)
+    if found is None:
+        # A socket that was passed to this process may serve IPv4 too; those connections are tracked as what they are.
+        over_ipv4 = _tracked_ipv4(sock)
+        return None if over_ipv4 is None else SocketAddress(f"::ffff:{over_ipv4.host}", over_ipv4.port)
+    return found
+
+
+def _tracked_ipv4(sock: socket.SocketType) -> SocketAddress | None:
     try:
-        if sock.family == AF_INET:
-            data = sock.getsockopt(IPPROTO_IP, SO_ORIGINAL_DST, 16)
-            port, host = struct.unpack_from("!H4s", data, 2)
-        else:
-            data = sock.getsockopt(IPPROTO_IPV6, SO_ORIGINAL_DST, 28)
-            port, host = struct.unpack_from("!H4x16s", data, 2)
+        data = sock.getsockopt(IPPROTO_IP, SO_ORIGINAL_DST, 16)
     except OSError:
         return None
-    return SocketAddress(socket.inet_ntop(sock.family, host), port)
+    port, host = struct.unpack_from("!H4s", data, 2)
+    return SocketAddress(socket.inet_ntop(AF_INET, host), port)
+
+
+def _tracked_ipv6(sock: socket.SocketType) -> SocketAddress | None:
+    try:
+        data = sock.getsockopt(IPPROTO_IPV6, SO_ORIGINAL_DST, 28)
+    except OSError:
+        return None
+    port, host = struct.unpack_from("!H4x16s", data, 2)
+    return SocketAddress(socket.inet_ntop(AF_INET6, host), port)
 
 
 def arrangement(

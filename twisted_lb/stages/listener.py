@@ -53,7 +53,7 @@ class StreamListener:
 
     ``accept`` may be replaced while it runs: a reload keeps the socket and gives it a new frontend.
     ``limits``: those of the process, the frontend and the bind, likewise. ``made_with``: what the socket's settings
-    were; another one of the same settings may share it. ``place``: where it listens for TCP, ``None`` if it does not.
+    were; another one of the same settings may share it. ``places``: where it listens for TCP.
     """
 
     _log = Logger()
@@ -75,7 +75,7 @@ class StreamListener:
         self._retry: IDelayedCall | None = None
         self._complained_at: float | None = None
         self.made_with: Any = None
-        self.place: Place | None = None
+        self.places: list[Place] = []
 
     def listen_instead_of(self, other: "StreamListener", backlog: int) -> None:
         """Listen at the address that both are bound to. ``other``, which is about to stop, takes all who wait there.

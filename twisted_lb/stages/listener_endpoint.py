@@ -35,7 +35,7 @@ class Arrival(Protocol):
 class EndpointListener(Factory):
     """One endpoint that is listened on. ``arrive(address, arrived)`` makes the session for a client's address.
 
-    ``opened(host)``: told the port's address once it is open. ``place``: where it listens for TCP, if that is known.
+    ``opened(host)``: told the port's address once it is open. ``places``: where it listens for TCP, if that is known.
     """
 
     noisy = False
@@ -44,7 +44,7 @@ class EndpointListener(Factory):
     def __init__(self, endpoint: Any, name: str, limits: Sequence[Limit]) -> None:
         self.arrive: Callable[[IAddress | None, Callable[[Any], None]], Any] | None = None
         self.opened: Callable[[IAddress], None] | None = None
-        self.place: Place | None = None
+        self.places: list[Place] = []
         self.limits = limits
         self.name = name
         self._endpoint = endpoint
