@@ -231,3 +231,21 @@ def test_a_client_that_resets_at_any_moment_leaves_nothing(running: "tuple[Proxy
         client.sendall(GET % (b"", b"Connection: close\r\n"))
         assert hear(client).endswith(b"ok")
     assert proxy.process.poll() is None
+
+
+@pytest.mark.linux
+def test_an_answer_right_before_a_reset_is_heard_although_we_are_still_sending(
+    running: "tuple[Proxy, int]", many: Many
+) -> None:
+    _, port = running
+    too_large = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno"
+    many.story = say(too_large, reset)
+    answers = set()
+    for _ in range(100):
+        with connect(port) as client:
+            client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n" + b"x" * 100_000)
+            with contextlib.suppress(OSError):
+                for _ in range(10):
+                    client.send(b"x" * 65536)
+            answers.add(hear(client)[:12])
+    assert answers == {b"HTTP/1.1 413"}

@@ -6,7 +6,7 @@ from socket import MSG_PEEK
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -17,6 +17,9 @@ from twisted_lb.wire.http1 import STRICT, Http1Settings
 if TYPE_CHECKING:
     from twisted_lb.backends.idle import Idle
     from twisted_lb.backends.pool import Server
+
+LAST_READS = 4
+"""So often is read from a transport of Twisted's that is broken; each time up to 64 KiB."""
 
 
 class Asker(Protocol):
@@ -135,7 +138,17 @@ class ServerConnection:
             self.asker.server_drained()
 
     def stopProducing(self) -> None:
-        """See ``IPushProducer``; ``connectionLost`` says the same."""
+        """See ``IPushProducer``: the connection is going away; ``connectionLost`` tells how.
+
+        Twisted closes a socket at the first send that fails, whatever is there to be read: an answer that came right
+        before a reset. This is the last chance to read it.
+        """
+        transport = self.transport
+        if type(transport) is Stream or not IReadDescriptor.providedBy(transport):
+            return
+        for _ in range(LAST_READS):
+            if self.asker is not None:
+                transport.doRead()
 
     def close(self) -> None:
         """Close at once; nobody is told any more."""
