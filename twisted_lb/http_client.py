@@ -61,6 +61,7 @@ class HttpClient(Session):
         "_forwarder",
         "_home",
         "_http",
+        "_known",
         "_last_ending",
         "_leaving",
         "_next",
@@ -117,6 +118,7 @@ class HttpClient(Session):
         self._next: Event | None = None
         self._tunnel: Tunnel | None = None
         self._rate: BodyRate | None = None
+        self._known: dict[str, Any] | None = None
         self._opened = self._started
         self._total_in = self._total_out = self._unread_out = 0
 

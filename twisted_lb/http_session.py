@@ -7,6 +7,7 @@ from math import inf
 
 from twisted_lb.backends.pool import Backend
 from twisted_lb.endings import NORMAL, Cause, Ending, Stage
+from twisted_lb.errors import PluginError
 from twisted_lb.http_bodies import HttpBodies
 from twisted_lb.http_client import BLANK
 from twisted_lb.session import AGAIN, HTTP_TRANSITIONS, LATER, PASSED, RETRY, Event, Steps, steps_of
@@ -15,6 +16,7 @@ from twisted_lb.stages.body_rate import BodyRate
 from twisted_lb.stages.http_exchange import Exchange
 from twisted_lb.stages.relay_timers import IdleTimers
 from twisted_lb.stages.tunnel import Tunnel
+from twisted_lb.stages.validation import validate
 from twisted_lb.verdicts import Allow, Answer, Decision, Deny, NeedMore, Redirect, Tarpit
 from twisted_lb.wire.http1 import Framing, Http1Error, RequestHead, parse_request
 from twisted_lb.wire.http1_authentication import authenticates_connection, challenges_connection
@@ -77,7 +79,26 @@ class HttpSession(HttpBodies):
         if self._http.monitor_uri == head.target:
             return self._answer_monitor(head)
         self._begin(head)
-        return PASSED
+        return self._validate(head) if self.frontend.validators else PASSED
+
+    def _validate(self, head: RequestHead) -> Event | None:
+        """Show the frontend's validators a request's head; what they learnt of the one before is forgotten."""
+        facts = self.facts
+        if self._known is None:
+            self._known = dict(facts.learnt)
+        facts.learnt.clear()
+        facts.learnt.update(self._known)
+        try:
+            verdict = validate(self.frontend.validators, head.raw, facts)
+        except PluginError as error:
+            return self._end_blaming(error)
+        match verdict:
+            case Deny(reason):
+                return self._end(Cause.PROXY, reason, verdict=verdict)
+            case NeedMore():
+                return self._end(Cause.PROXY, "a validator is undecided about a whole head")
+            case _:
+                return PASSED
 
     def _answer_monitor(self, head: RequestHead) -> Event | None:
         """Tell a load balancer in front whether to send clients here; as with HAProxy, no policy asks and no log says.

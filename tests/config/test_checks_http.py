@@ -80,11 +80,6 @@ def test_so_is_a_setting_of_a_backend_that_only_tcp_uses(key: str, value: Any) -
     assert problems({}, {key: value}, other=both) == []
 
 
-def test_validators_have_no_place_in_http() -> None:
-    (problem,) = problems({"mode": "http", "validators": ["payload"]})
-    assert problem.startswith("frontends.web.validators: ")
-
-
 # Routes
 
 

@@ -60,7 +60,7 @@ class HttpWorld(World):
             backend,
             FrontendTimers(*(timeouts.get(name) for name in names)),
             self.limits[1],
-            (),
+            [Built("validation_test", "test", one) for one in validators],
             [Built("policy_test", "test", one) for one in policies],
             [Built("observer_test", "test", one) for one in observers],
             access_log or self._log,

@@ -35,11 +35,6 @@ _OF_CONNECTION = frozenset(
 def check_http_frontend(where: str, frontend: Frontend, config: Config) -> Iterator[str]:
     """Find what does not fit the frontend's mode, its routes, or what it does to fields."""
     if frontend.mode == "http":
-        if frontend.validators:
-            yield (
-                f'{where}.validators: not in mode = "http", which validates requests itself: '
-                "what else is to be asked is for a policy"
-            )
         yield from _check_fields(f"{where}.request_headers", frontend.request_headers, request=True)
         yield from _check_fields(f"{where}.response_headers", frontend.response_headers, request=False)
         if frontend.reject_unknown_hosts and not any(route.host for route in _valid(frontend.routes)):
