@@ -1,7 +1,6 @@
 """From a configuration to what serves it: every problem at once, and what a reload keeps."""
 
-import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactor
 
-from twisted_lb.assembly import SPARE_DESCRIPTORS, Assembly, assemble, fit_descriptors, target_of
+from twisted_lb.assembly import Assembly, assemble, target_of
 from twisted_lb.backends.target import EndpointTarget, SocketTarget
 from twisted_lb.config.load import load_dict
 from twisted_lb.errors import ConfigError
@@ -141,50 +140,6 @@ def test_other_servers_are_reached_through_endpoints(process: Process) -> None:
 def test_a_description_that_twisted_does_not_understand_is_quoted(process: Process) -> None:
     with pytest.raises(ConfigError, match='"tcp:x" is no endpoint description'):
         target_of("tcp:x", process.reactor)
-
-
-# Descriptors
-
-
-@pytest.fixture
-def descriptor_limit() -> Iterator[int]:
-    """The hard limit; what a test does to the soft one is undone."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    yield hard
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-def test_the_soft_limit_is_raised_as_far_as_it_goes(descriptor_limit: int) -> None:
-    resource.setrlimit(resource.RLIMIT_NOFILE, (300, descriptor_limit))
-    assert fit_descriptors(None, 1) == (descriptor_limit - SPARE_DESCRIPTORS - 1) // 2
-    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == descriptor_limit
-
-
-def test_a_maxconn_that_does_not_fit_says_what_would(descriptor_limit: int) -> None:
-    with pytest.raises(ConfigError) as caught:
-        fit_descriptors(descriptor_limit, 3)
-    assert f"process.maxconn = {descriptor_limit}" in str(caught.value)
-    assert f"the limit is {descriptor_limit}" in str(caught.value)
-    assert "3 for listeners" in str(caught.value)
-    assert fit_descriptors(10, 3) == 10
-    assert "2 for health checks" in problem_of(lambda: fit_descriptors(descriptor_limit, 3, 2))
-
-
-def test_connections_whose_bodies_may_be_held_in_files_take_three_descriptors(descriptor_limit: int) -> None:
-    resource.setrlimit(resource.RLIMIT_NOFILE, (300, descriptor_limit))
-    assert fit_descriptors(None, 1, each=3) == (descriptor_limit - SPARE_DESCRIPTORS - 1) // 3
-    assert "three for each connection" in problem_of(lambda: fit_descriptors(descriptor_limit // 2, 3, each=3))
-
-
-@pytest.mark.parametrize(
-    ("setting", "each"),
-    [(False, 2), (True, 3), ({"max": "2MiB"}, 3), ({"memory": "1MiB", "max": "1MiB"}, 2), ({"memory": "0B"}, 3)],
-)
-def test_only_bodies_that_do_not_fit_into_memory_need_files(setting: Any, each: int) -> None:
-    settings = {"frontends": {"web": {"bind": "unix:/x", "backend": "app", "mode": "http", "buffer_request": setting}}}
-    backends = {"backends": {"app": {"servers": {"a": "127.0.0.1:1"}}}}
-    made = Assembly(load_dict({**settings, **backends}, "lb.toml"), Process(None, Clock(), None))
-    assert made.descriptors_each == each
 
 
 # Checks

@@ -32,6 +32,7 @@ The map of this package; imports only ever point up this list, and a connection 
 - ``endpoint_session`` sessions whose clients came through Twisted endpoints
 - ``http_assembly`` what the settings of HTTP mode become
 - ``bind_check``   what can be found out about a ``bind`` entry before it listens
+- ``descriptors``  how many the configuration takes, and whether there are as many
 - ``assembly``     from the configuration to the objects that serve
 - ``binding``      one open ``bind`` entry: its listening sockets
 - ``privileges``   what is needed of root after the start, and how just that is kept

@@ -3,7 +3,6 @@
 A reload assembles anew and takes over from the assembly before what must go on counting: limits, servers, log files.
 """
 
-import resource
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -42,9 +41,6 @@ from twisted_lb.stages.access_log import AccessLog
 from twisted_lb.stages.admission import Limit
 from twisted_lb.stages.proxy_header import Reception, Sender, Trust
 from twisted_lb.wire.proxy_header import TlvType
-
-SPARE_DESCRIPTORS = 64
-"""Descriptors kept for everything but connections and listeners: logs, plugins, libraries, the reactor."""
 
 _ABOUT_TLS = {"ssl", "cert-cn", "ssl-cipher", "cert-sig", "cert-key"}
 # All of these are parts of one TLV, and until TLS is terminated here that one comes, whole, from a received header.
@@ -99,13 +95,6 @@ class Assembly:
     def checks(self) -> int:
         """How many servers are checked; each check takes a descriptor."""
         return sum(len(health.checks) for health in self.health.values())
-
-    @property
-    def descriptors_each(self) -> int:
-        """How many descriptors a connection takes: the client's, the server's, and that of a body held in a file."""
-        settings = (frontend.buffer_request for frontend in self.config.frontends.values())
-        held = (model.BufferRequest() if one is True else one for one in settings)
-        return 3 if any(one and one.max > one.memory for one in held) else 2
 
     def start_checks(self) -> None:
         """Begin to check servers: each for the first time at a moment of its own within its interval."""
@@ -394,36 +383,3 @@ def target_of(address: str, reactor: Any) -> Target:
             return EndpointTarget(text, endpoint_from(clientFromString, reactor, text))
     family, sockaddr = resolve(parsed.host, parsed.port or 0)[0]
     return SocketTarget(family, sockaddr, parsed.offset if parsed.port is None else None)
-
-
-def fit_descriptors(maxconn: int | None, listeners: int, checks: int = 0, each: int = 2) -> int:
-    """Raise this process's descriptor limit as far as it goes, and return the ``maxconn`` that fits.
-
-    ``each``: what a connection takes; a listener and a checked server take one. Raises: ConfigError if ``maxconn`` asks
-    for more than there are.
-    """
-    spare = SPARE_DESCRIPTORS + listeners + checks
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard or hard == resource.RLIM_INFINITY:
-        wanted = each * maxconn + spare if hard == resource.RLIM_INFINITY and maxconn else hard
-        soft = _raise_soft_limit(wanted, hard) or soft
-    fits = (soft - spare) // each
-    if fits < 1 or (maxconn is not None and maxconn > fits):
-        checked = f" {checks} for health checks," if checks else ""
-        raise ConfigError(
-            f"process.maxconn = {maxconn or 1} needs {each * (maxconn or 1) + spare} descriptors"
-            f" ({'two' if each == 2 else 'three'} for each connection,"
-            f" {listeners} for listeners,{checked} {SPARE_DESCRIPTORS} spare), but the limit is"
-            f" {soft}: lower it, or raise the limit (ulimit -n; LimitNOFILE= under systemd; minfds under supervisord)"
-        )
-    return fits if maxconn is None else maxconn
-
-
-def _raise_soft_limit(wanted: int, hard: int) -> int | None:
-    if wanted == resource.RLIM_INFINITY:
-        return None
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    except (OSError, ValueError):
-        return None
-    return wanted

@@ -10,10 +10,11 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twisted_lb.assembly import Assembly, Entry, assemble, fit_descriptors
+from twisted_lb.assembly import Assembly, Entry, assemble
 from twisted_lb.binding import Binding, Key, key_of
 from twisted_lb.config.addresses import IpAddress, parse_bind
 from twisted_lb.config.model import Config
+from twisted_lb.descriptors import descriptors_each, fit_descriptors
 from twisted_lb.errors import ConfigError, found_in
 from twisted_lb.process import Process
 
@@ -87,9 +88,8 @@ class LoadBalancer(Service):
             assembly = assemble(config, self.process, before)
             try:
                 listeners = sum(_count(entry.bind.address) for entry in assembly.binds)
-                assembly.maxconn = fit_descriptors(
-                    config.process.maxconn, listeners, assembly.checks, assembly.descriptors_each
-                )
+                each = descriptors_each(config)
+                assembly.maxconn = fit_descriptors(config.process.maxconn, listeners, assembly.checks, each)
             except ConfigError:
                 assembly.close_logs(besides=before)
                 raise

@@ -1,0 +1,49 @@
+"""Descriptors: how many the configuration takes, and whether this process may have as many."""
+
+import resource
+
+from twisted_lb.config.model import BufferRequest, Config
+from twisted_lb.errors import ConfigError
+
+SPARE_DESCRIPTORS = 64
+"""Descriptors kept for everything but connections and listeners: logs, plugins, libraries, the reactor."""
+
+
+def descriptors_each(config: Config) -> int:
+    """How many descriptors a connection takes: the client's, the server's, and that of a body held in a file."""
+    settings = (frontend.buffer_request for frontend in config.frontends.values())
+    held = (BufferRequest() if one is True else one for one in settings)
+    return 3 if any(one and one.max > one.memory for one in held) else 2
+
+
+def fit_descriptors(maxconn: int | None, listeners: int, checks: int = 0, each: int = 2) -> int:
+    """Raise this process's descriptor limit as far as it goes, and return the ``maxconn`` that fits.
+
+    ``each``: what a connection takes; a listener and a checked server take one. Raises: ConfigError if ``maxconn`` asks
+    for more than there are.
+    """
+    spare = SPARE_DESCRIPTORS + listeners + checks
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard or hard == resource.RLIM_INFINITY:
+        wanted = each * maxconn + spare if hard == resource.RLIM_INFINITY and maxconn else hard
+        soft = _raise_soft_limit(wanted, hard) or soft
+    fits = (soft - spare) // each
+    if fits < 1 or (maxconn is not None and maxconn > fits):
+        checked = f" {checks} for health checks," if checks else ""
+        raise ConfigError(
+            f"process.maxconn = {maxconn or 1} needs {each * (maxconn or 1) + spare} descriptors"
+            f" ({'two' if each == 2 else 'three'} for each connection,"
+            f" {listeners} for listeners,{checked} {SPARE_DESCRIPTORS} spare), but the limit is"
+            f" {soft}: lower it, or raise the limit (ulimit -n; LimitNOFILE= under systemd; minfds under supervisord)"
+        )
+    return fits if maxconn is None else maxconn
+
+
+def _raise_soft_limit(wanted: int, hard: int) -> int | None:
+    if wanted == resource.RLIM_INFINITY:
+        return None
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (OSError, ValueError):
+        return None
+    return wanted
