@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.loopback.conftest import FreePort, StartProxy
 
 LEVELS = ("safe", "aggressive", "always")
-MOST = 48
+MOST = 64
 """How many tests there is room for."""
 SECRET = say(b"for somebody else")
 
@@ -202,6 +202,53 @@ def test_a_response_that_comes_before_the_request_is_whole_ends_the_server_s_con
     assert ask(port) == (200, b"two")
     assert server.accepted == 2
     assert not any(b"smuggled" in head for head in server.heads)
+
+
+@pytest.mark.parametrize("status", [b"200 OK", b"417 Expectation Failed", b"404 Not Found"])
+def test_a_body_that_the_server_did_not_wait_for_is_no_request(status: bytes, begin: Begin) -> None:
+    # 0.CL by expectation: the server answers the head alone, and whoever forgets the body takes it for a request.
+    _, port, server = begin(say(b"early", status=status), say(b"two"))
+    with Client(port) as client:
+        body = get("/smuggled")
+        client.send(get("/first", "Expect: 100-continue", f"Content-Length: {len(body)}", method="POST"))
+        assert client.response("POST")[2] == b"early"
+        with contextlib.suppress(OSError):
+            client.send(body)
+        assert client.is_closed()
+    assert ask(port) == (200, b"two")
+    assert [head.split()[1] for head in server.heads] == [b"/first", b"/"]
+    assert server.accepted == 2
+
+
+UPGRADE = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")
+
+
+@pytest.mark.parametrize("status", [b"426 Upgrade Required", b"200 OK", b"503 Unavailable"])
+def test_an_upgrade_that_the_server_refuses_leaves_no_tunnel(status: bytes, begin: Begin) -> None:
+    # Who takes the request for the change lets the client talk to the server by itself, past every rule.
+    _, port, server = begin(say(b"no", status=status), say(b"two"))
+    with Client(port) as client:
+        assert client.ask("/chat", *UPGRADE, "Sec-WebSocket-Version: 1337")[2] == b"no"
+        assert client.send(get("/smuggled", "Host: internal")).response()[0] == 400
+    assert len(server.heads) == 1
+
+
+def test_a_tunnel_that_the_server_accepts_wrongly_is_none(begin: Begin) -> None:
+    wrong = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    _, port, _ = begin(wrong + b"Sec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=\r\n\r\n", say(b"two"))
+    with Client(port) as client:
+        assert client.ask("/chat", *UPGRADE, "Sec-WebSocket-Version: 13")[0] == 502
+    assert ask(port) == (200, b"two")
+
+
+@pytest.mark.parametrize("status", [b"200 OK", b"405 Not Allowed"])
+def test_a_tunnel_s_connection_is_never_used_again(status: bytes, begin: Begin) -> None:
+    _, port, server = begin(say(b"", status=status), say(b"two"))
+    with Client(port) as client:
+        client.send(b"CONNECT a.example:80 HTTP/1.1\r\nHost: a.example:80\r\n\r\n")
+        assert client.response("CONNECT")[0] == int(status[:3])
+    assert ask(port) == (200, b"two")
+    assert server.accepted == (2 if status.startswith(b"200") else 1)
 
 
 def test_pipelined_requests_get_their_own_responses_in_order(begin: Begin) -> None:
