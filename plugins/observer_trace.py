@@ -8,7 +8,17 @@ from collections.abc import Mapping
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from twisted_lb.api import Facts, HttpRecord, IObserver, IServer, Options, SessionRecord, Supply, hookimpl
+from twisted_lb.api import (
+    Facts,
+    HttpRecord,
+    IObserver,
+    IServer,
+    Options,
+    RefusedMessage,
+    SessionRecord,
+    Supply,
+    hookimpl,
+)
 
 
 @implementer(IObserver)
@@ -58,6 +68,9 @@ class Trace:
             record=record,
             facts=facts,
         )
+
+    def message_refused(self, facts: Facts, message: RefusedMessage) -> None:
+        """Log nothing: the proxy itself does, at this level."""
 
     def server_state_changed(self, backend: str, server: IServer, state: str, reason: str) -> None:
         """Log which server went up or down, and why."""

@@ -16,6 +16,9 @@ class Someone:
     def kill(self, reason: str, cause: Cause = Cause.KILLED) -> None:
         """Nobody does."""
 
+    def wind_down(self) -> None:
+        """Nobody asks."""
+
 
 def make() -> Process:
     return Process(None, Clock(), None)

@@ -34,6 +34,7 @@ from twisted_lb.verdicts import (
 from twisted_lb.wire.crc32c import crc32c
 from twisted_lb.wire.http1_headers import Headers
 from twisted_lb.wire.http1_path import path_readings
+from twisted_lb.wire.http1_refused import RefusedMessage
 from twisted_lb.wire.http1_request import RequestHead
 from twisted_lb.wire.proxy_header import ProxyHeader, Tlv, TlvType
 from twisted_lb.wire.proxy_tlvs import check_tlv, join_tlvs, split_tlvs
@@ -69,6 +70,7 @@ __all__ = [
     "PluginError",
     "ProxyHeader",
     "Redirect",
+    "RefusedMessage",
     "RequestHead",
     "SessionRecord",
     "SocketAddress",
@@ -214,6 +216,9 @@ class IObserver(Interface):
         """HTTP mode: a request of the connection ended; ``record`` is its ``HttpRecord``. ``facts.http`` is its head,
         ``None`` if it could not be read. Called before ``session_closed``, any number of times.
         """
+
+    def message_refused(facts: Any, message: Any) -> None:
+        """HTTP mode: a request or a response broke a rule; ``message`` is a ``RefusedMessage``, with the bytes."""
 
     def server_state_changed(backend: str, server: Any, state: str, reason: str) -> None:
         """``server`` (an ``IServer``) of the frontend's backend, whose name is ``backend``, has gone ``"up"`` or

@@ -295,6 +295,8 @@ class _Assembler:
         if settings.mode == "http":
             with self.collected(f"frontends.{name}"):
                 http = http_frontend(config, name, filters)
+                if before is not None and before.http is not None:
+                    http.refused = before.http.refused
         routing = self.routing(settings, backend)
         frontend = Frontend(name, backend, timers, limit, validators, policies, observers, access_log, http, routing)
         self.made.frontends[name] = frontend

@@ -1,5 +1,6 @@
 """A frontend at run time: what its connections are asked, where they go, who is told."""
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from twisted_lb.stages.body_exchange import Bodies
 from twisted_lb.stages.body_rate import LeastRate
 from twisted_lb.stages.relay_timers import IdleTimers
 from twisted_lb.wire.http1 import Forwarder, ForwardPlan, Http1Settings
+from twisted_lb.wire.http1_refused import RefusedMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,10 @@ class Routing:
         return routes.find(facts)
 
 
+KEPT_REFUSED = 32
+"""How many messages that broke a rule are kept for each frontend, of each about 1 KiB; HAProxy keeps one."""
+
+
 class HttpFrontend:
     """What a frontend's settings say about HTTP.
 
@@ -77,6 +83,8 @@ class HttpFrontend:
         self.bodies = bodies
         self.least_rate = least_rate
         self.monitor_uri = monitor_uri
+        self.refused: deque[RefusedMessage] = deque(maxlen=KEPT_REFUSED)
+        """The last messages that broke a rule, newest last."""
         self._plans = plans
         self._excepted = excepted
 

@@ -1,11 +1,14 @@
 """How a request ends in HTTP mode that is not answered by a server: with an answer of ours, or without any."""
 
+import time
+
 from twisted_lb.endings import Cause, Ending, Stage
 from twisted_lb.frontend import Refusal
 from twisted_lb.http_upstream import HttpUpstream
 from twisted_lb.session import AGAIN, Event
 from twisted_lb.verdicts import Deny, HttpVerdict
 from twisted_lb.wire.http1 import Framing, Http1Error
+from twisted_lb.wire.http1_refused import RefusedMessage, excerpt
 
 # Looking a member up on its Enum is a call of a Python function on 3.11.
 _VALIDATION, _ACCESS_LOG = Stage.VALIDATION, Stage.ACCESS_LOG
@@ -44,8 +47,22 @@ class HttpEndings(HttpUpstream):
 
     __slots__ = ()
 
-    def _refuse(self, error: Http1Error) -> Event | None:
+    def _keep_refused(self, error: Http1Error, data: bytes, at: int = 0, of_server: bool = False) -> None:
+        """Keep what of ``data`` broke a rule, log it at level ``debug``, and tell the observers."""
+        server = self.server
+        name = f"{self.backend.name}/{server.name}" if of_server and server is not None else ""
+        source, (kept, kept_at) = str(self.facts.source), excerpt(data, error.offset, at)
+        message = RefusedMessage(
+            time.time(), self.frontend.name, source, name, error.reason, error.offset, kept, kept_at
+        )
+        self._http.refused.append(message)
+        self._log.debug("{message}", message=message)
+        for observer in self.frontend.observers:
+            self._tell(observer.plugin, observer.object.message_refused, self.facts, message)
+
+    def _refuse(self, error: Http1Error, data: bytes) -> Event | None:
         """Answer a head that broke a rule; nothing that follows on this connection can be understood."""
+        self._keep_refused(error, data)
         what = f"{self.facts.source}: {error.reason} at byte {error.offset}"
         self.process.complain(f"frontend {self.frontend.name}", what)
         return self._end(Cause.PROXY, error.reason, status=error.status)

@@ -67,7 +67,7 @@ class HttpSession(HttpBodies):
         try:
             head = parse_request(data, 0, self._http.parsing)
         except Http1Error as error:
-            return self._refuse(error)
+            return self._refuse(error, data)
         if isinstance(head, NeedMore):
             if self._client_ended:
                 return self._end(Cause.CLIENT, "left in the middle of a request", status=400)
@@ -224,12 +224,14 @@ class HttpSession(HttpBodies):
         else:
             self._close_client(linger=not whole or exchange.request.keep_alive)
 
-    def request_refused(self, error: Http1Error) -> None:
+    def request_refused(self, error: Http1Error, data: bytes, at: int) -> None:
         """See ``ExchangeOwner``: a defect in the body, of which a part may have been sent."""
+        self._keep_refused(error, data, at)
         self._fail(Cause.CLIENT if error.reason == "http1-body-truncated" else Cause.PROXY, error.reason, error.status)
 
-    def response_refused(self, error: Http1Error) -> None:
+    def response_refused(self, error: Http1Error, data: bytes, at: int = 0) -> None:
         """See ``ExchangeOwner``."""
+        self._keep_refused(error, data, at, of_server=True)
         self._fail(Cause.PROXY, error.reason, 502)
 
     def server_gone(self, reason: str) -> None:

@@ -110,7 +110,7 @@ class Observer(Misbehaving):
         """See ``IObserver``."""
         self.answer(None)
 
-    session_routed = session_closed = request_closed = server_state_changed = lambda self, *_: None
+    session_routed = session_closed = request_closed = message_refused = server_state_changed = lambda self, *_: None
 
 
 @hookimpl

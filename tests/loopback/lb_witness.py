@@ -14,7 +14,17 @@ from typing import Any
 
 from zope.interface import implementer
 
-from twisted_lb.api import Facts, HttpRecord, IObserver, IServer, Options, SessionRecord, Supply, hookimpl
+from twisted_lb.api import (
+    Facts,
+    HttpRecord,
+    IObserver,
+    IServer,
+    Options,
+    RefusedMessage,
+    SessionRecord,
+    Supply,
+    hookimpl,
+)
 from twisted_lb.process import Process
 
 gc.disable()
@@ -47,6 +57,10 @@ class Witness:
     def request_closed(self, facts: Facts, record: HttpRecord) -> None:
         """Count it."""
         told["requests"] += 1
+
+    def message_refused(self, facts: Facts, message: RefusedMessage) -> None:
+        """Count it."""
+        told["refused"] += 1
 
     def server_state_changed(self, backend: str, server: IServer, state: str, reason: str) -> None:
         """Count it."""

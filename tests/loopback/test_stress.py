@@ -51,7 +51,8 @@ ROUGH = {
 """Likewise, where somebody goes away without having taken everything."""
 
 MORTAL = {
-    *("TcpSession", "HttpSession", "EndpointTcpSession", "Facts", "Stream", "Connecting", "EndpointAttempt", "ServerProtocol"),
+    *("TcpSession", "HttpSession", "EndpointTcpSession", "Facts", "Stream"),
+    *("Connecting", "EndpointAttempt", "ServerProtocol"),
     *("StreamRelay", "StreamSide", "TransportRelay", "TransportSide"),
 }
 """Types of what must not outlive its connection, not even until a garbage collection."""

@@ -44,10 +44,10 @@ class Owner:
     def exchange_done(self) -> None:
         self.told.append("done")
 
-    def request_refused(self, error: Http1Error) -> None:
+    def request_refused(self, error: Http1Error, data: bytes, at: int) -> None:
         self.told.append(error.reason)
 
-    def response_refused(self, error: Http1Error) -> None:
+    def response_refused(self, error: Http1Error, data: bytes, at: int = 0) -> None:
         self.told.append(error.reason)
 
     def exchange_crashed(self) -> None:

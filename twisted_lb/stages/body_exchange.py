@@ -155,7 +155,7 @@ class BodyExchange(Exchange):
             try:
                 pieces, used = body.feed(data)
             except Http1Error as error:
-                self.owner.request_refused(error)
+                self.owner.request_refused(error, data, body.taken)
                 return b""
             done, piece = body.done, b"".join(pieces)
         self.bytes_in += used
@@ -295,7 +295,7 @@ class BodyExchange(Exchange):
             try:
                 pieces, used = self._body_out.feed(data)
             except Http1Error as error:
-                self.owner.response_refused(error)
+                self.owner.response_refused(error, data, self._body_out.taken)
                 return
             done, piece = self._body_out.done, b"".join(pieces)
         self.spoilt = used < len(data)

@@ -54,11 +54,11 @@ class ExchangeOwner(Protocol):
     def exchange_done(self) -> None:
         """Both messages are whole, or the response is and the client may keep what is left of its request."""
 
-    def request_refused(self, error: Http1Error) -> None:
-        """The body of the request broke a rule."""
+    def request_refused(self, error: Http1Error, data: bytes, at: int) -> None:
+        """The body of the request broke a rule in ``data``, which follow its first ``at`` bytes."""
 
-    def response_refused(self, error: Http1Error) -> None:
-        """The response broke a rule."""
+    def response_refused(self, error: Http1Error, data: bytes, at: int = 0) -> None:
+        """The response broke a rule in ``data``: in its head, or in its body behind the first ``at`` bytes of that."""
 
     def exchange_crashed(self) -> None:
         """A defect of ours, within an ``except`` clause."""
@@ -177,7 +177,7 @@ class Exchange:
         try:
             pieces, used = body.feed(data)
         except Http1Error as error:
-            self.owner.request_refused(error)
+            self.owner.request_refused(error, data, body.taken)
             return b""
         self.bytes_in += used
         self.request_done = body.done
@@ -233,7 +233,7 @@ class Exchange:
             try:
                 response = parse_response(data, request, start, self._settings)
             except Http1Error as error:
-                owner.response_refused(error)
+                owner.response_refused(error, data[start:])
                 return
             if response.__class__ is NeedMore:
                 self._rest = data[start:]
@@ -243,7 +243,7 @@ class Exchange:
                 break
             self._interim += 1
             if self._interim > MOST_INTERIM:
-                owner.response_refused(Http1Error("http1-interim", response=True))
+                owner.response_refused(Http1Error("http1-interim", response=True), data[start:])
                 return
             start += response.length
             if request.version == b"1.1":
@@ -251,7 +251,7 @@ class Exchange:
         if response.is_tunnel:
             if not self.request_done:
                 # What is left of its body would reach the server in the framing that it just gave up.
-                owner.response_refused(Http1Error("http1-upgrade", response=True))
+                owner.response_refused(Http1Error("http1-upgrade", response=True), data[start:])
                 return
             self.response = response
             head = self.forwarder.response_downstream(response, request)
@@ -319,7 +319,7 @@ class Exchange:
         try:
             pieces, used = body.feed(data)
         except Http1Error as error:
-            self.owner.response_refused(error)
+            self.owner.response_refused(error, data, body.taken)
             return
         if pieces:
             self._write(_joined(pieces))

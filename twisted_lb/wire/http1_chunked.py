@@ -49,7 +49,7 @@ class ChunkedBody:
     """
 
     __slots__ = (
-        *("_half", "_held", "_overhead", "_remaining", "_state", "_taken", "_trailer_count"),
+        *("_half", "_held", "_overhead", "_remaining", "_state", "taken", "_trailer_count"),
         *("decode", "done", "drop_trailers", "response", "settings", "trailers"),
     )
 
@@ -72,7 +72,7 @@ class ChunkedBody:
         self._half = 0
         self._remaining = 0
         self._overhead = 0
-        self._taken = 0
+        self.taken = 0
         self._trailer_count = 0
 
     def feed(self, data: Buffer) -> tuple[Sequence[Buffer], int]:
@@ -80,7 +80,7 @@ class ChunkedBody:
         size = len(data)
         if self._state == _IN_DATA and size <= self._remaining:
             self._advance(size)
-            self._taken += size
+            self.taken += size
             return ((data,) if size else ()), size
         out: list[Buffer] = []
         view = memoryview(data)
@@ -102,7 +102,7 @@ class ChunkedBody:
                 if instead and not self.decode:
                     out.append(instead)
                 kept = end
-            self._taken += end - at
+            self.taken += end - at
             at = end
         if at > kept and not self.decode:
             out.append(view[kept:at])
@@ -114,7 +114,7 @@ class ChunkedBody:
             raise self._refuse("http1-body-truncated", 0)
 
     def _refuse(self, rule: str, offset: int) -> Http1Error:
-        return Http1Error(rule, self._taken + offset, response=self.response)
+        return Http1Error(rule, self.taken + offset, response=self.response)
 
     def _advance(self, size: int) -> None:
         self._remaining -= size
@@ -146,7 +146,7 @@ class ChunkedBody:
         match = _LINE.match(view, at, at + limit + 1 - len(held))
         end = at if match is None else match.end()
         line = held + bytes(view[at:end])
-        self._taken -= len(held)
+        self.taken -= len(held)
         if not trailers and not _SIZE.match(line):
             raise self._refuse("http1-chunk-size", 0)
         if len(line) > limit:
@@ -159,7 +159,7 @@ class ChunkedBody:
         else:
             instead = self._read_size(line)
             plain = instead == line and not held
-        self._taken += len(held)
+        self.taken += len(held)
         return end, plain, instead
 
     def _read_size(self, line: bytes) -> bytes:
