@@ -46,7 +46,7 @@ def test_a_response_names_its_server(world: HttpWorld) -> None:
 
 def test_a_body_is_marked_where_it_goes_wrong(world: HttpWorld) -> None:
     watches = Watches()
-    upstream, client = world.site(observers=[watches])
+    _, client = world.site(observers=[watches])
     client.send(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
     client.send(b"zz\r\n")
     (message,) = watches.told
