@@ -71,6 +71,7 @@ class HttpClient(Session):
         "_producing",
         "_rate",
         "_sentence",
+        "_shortest_s",
         "_total_in",
         "_total_out",
         "_tunnel",
@@ -118,6 +119,8 @@ class HttpClient(Session):
         self._next: Event | None = None
         self._tunnel: Tunnel | None = None
         self._rate: BodyRate | None = None
+        self._shortest_s: float | None = None
+        """After how many seconds a side of an exchange can be idle for too long at the earliest."""
         self._known: dict[str, Any] | None = None
         self._opened = self._started
         self._total_in = self._total_out = self._unread_out = 0

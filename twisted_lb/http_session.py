@@ -5,7 +5,6 @@
 
 from math import inf
 
-from twisted_lb.backends.pool import Backend
 from twisted_lb.endings import NORMAL, Cause, Ending, Stage
 from twisted_lb.errors import PluginError
 from twisted_lb.http_bodies import HttpBodies
@@ -57,9 +56,12 @@ class HttpSession(HttpBodies):
         if self._client_ended or self.process.stopping:
             self._close_client()
         else:
-            self._arm(self.frontend.timers.http_keep_alive)
-            self.client.resumeProducing()
+            self._wait_for_request()
         return None
+
+    def _wait_for_request(self) -> None:
+        self._arm(self.frontend.timers.http_keep_alive)
+        self.client.resumeProducing()
 
     def _read_head(self, begins: bool = False) -> Event | None:
         """Begin an exchange if a whole head has come. ``begins``: these are its first bytes."""
@@ -179,10 +181,11 @@ class HttpSession(HttpBodies):
         for observer in frontend.observers:
             self._tell(observer.plugin, observer.object.session_routed, self.facts, backend.name, self.server)
         self._stage_since = self.process.moment.now
-        self._arm(self._shortest(backend))
+        forwarder = self._forwarder_to(backend)
+        self._arm(self._shortest_s)
         if not exchange.request.plain and not connection.bound and authenticates_connection(exchange.request):
             connection.private = connection.bound = True
-        exchange.start(connection, self._forwarder_to(backend), backend.http.parsing)
+        exchange.start(connection, forwarder, backend.http.parsing)
         if not exchange.request_done:
             self._send_body(exchange)
         return None
@@ -220,7 +223,11 @@ class HttpSession(HttpBodies):
         keeps, whole = exchange.client_keeps and not self._last, exchange.request_done
         self._exchange_over(NORMAL)
         if keeps:
-            self.advance(AGAIN)
+            if self._begun or self._walking or self._blocked_since or self._client_ended or self.process.stopping:
+                self.advance(AGAIN)
+            else:
+                self.stage = _VALIDATION  # the usual case, for which nothing need be entered: wait
+                self._wait_for_request()
         else:
             self._close_client(linger=not whole or exchange.request.keep_alive)
 
@@ -353,17 +360,10 @@ class HttpSession(HttpBodies):
             self._end(cause, "idle for too long")
             return
         # Whose turn it is can change at any moment, without anybody arming anything.
-        self._arm(self._shortest(self.backend))
+        self._arm(self._shortest_s)
         if timeout_s is not None:
             self._arm_sooner(since + timeout_s - now)
         self._fast_enough(exchange, now)
-
-    def _shortest(self, backend: Backend) -> float | None:
-        """After how many seconds a side of an exchange can be idle for too long at the earliest."""
-        client_s, server_s = self.frontend.timers.client, backend.timers.server
-        if client_s is None or (server_s is not None and server_s < client_s):
-            return server_s
-        return client_s
 
 
 HttpSession._steps = steps_of(HttpSession, HTTP_TRANSITIONS)

@@ -51,6 +51,9 @@ class HttpUpstream(HttpClient):
         idle = server.idle
         if idle is None or exchange.replayed:
             return None
+        request = exchange.request
+        if request.plain and request.method == b"GET" and idle.common and self._own is None:
+            return idle.take()  # the usual case; the rest comes to the same
         replayable = exchange.replayable
         while True:
             connection = None
@@ -138,11 +141,12 @@ class HttpUpstream(HttpClient):
         self.advance(PASSED)
 
     def _forwarder_to(self, backend: Backend) -> Forwarder:
-        known = self._forwarder
-        if known is not None and known[0] is backend:
-            return known[1]
+        if self._forwarder is not None and self._forwarder[0] is backend:
+            return self._forwarder[1]
         forwarder = self._http.forwarder(backend, self.facts, ISSLTransport.providedBy(self.client))
         self._forwarder = backend, forwarder
+        client_s, server_s = self.frontend.timers.client, backend.timers.server
+        self._shortest_s = server_s if client_s is None or (server_s is not None and server_s < client_s) else client_s
         return forwarder
 
     # Afterwards

@@ -38,6 +38,7 @@ class Idle:
         "_count",
         "_of_clients",
         "_purge",
+        "common",
         "idle_s",
         "key_of",
         "maximum",
@@ -57,6 +58,8 @@ class Idle:
         self.idle_s = idle_s
         self.private = private
         self.key_of = key_of
+        self.common = key_of is None and not private
+        """Whether any client's request may go over any of them."""
         self.open = True
         self._clock = clock
         # Dicts for want of an ordered set. Each is in the order in which its members became idle.

@@ -129,8 +129,9 @@ class Stream(WritingStream):
         if self._lost is not None:
             self._tell_lost()
             return
-        if events & EPOLLOUT and self._pending:
-            self._flush()
+        if events & EPOLLOUT:
+            if self._pending:
+                self._flush()
         elif not events and self._producer is not None and not self._streaming and not self._pending:
             self._producer.resumeProducing()
         if self.fd < 0 or self._protocol is None:
@@ -178,9 +179,11 @@ class Stream(WritingStream):
         waiter.stream_connected(self)
 
     def _read(self, events: int) -> None:
-        for _ in range(16):
+        sock, turns = self.sock, 16
+        while turns:
+            turns -= 1
             try:
-                data = self.sock.recv(READ_SIZE)
+                data = sock.recv(READ_SIZE)
             except BlockingIOError:
                 if self._write_failure is not None:
                     self._lose(self._write_failure)
@@ -197,7 +200,7 @@ class Stream(WritingStream):
                 return
             # Without events this is the turn of what was cut short or paused, and whether an end of stream was
             # reported before that is not known here: read on until there is nothing.
-            if len(data) < READ_SIZE and events and not events & READ_ON and self.sock.family != AF_UNIX:
+            if len(data) < READ_SIZE and events and not events & READ_ON and sock.family != AF_UNIX:
                 return
         self.reported |= events
         self.poller.again(self)
