@@ -36,7 +36,7 @@ class RedirectOptions(Options, frozen=True):
     """
 
     scheme: Literal["http", "https"] | None = None
-    host: Annotated[str, Meta(pattern=_HOST)] | None = None
+    host: Annotated[str, Meta(pattern=_HOST, extra={"expected": "the name of a host, without a port"})] | None = None
     port: Annotated[int, Meta(ge=1, le=65535)] | None = None
     status: Literal[301, 302, 303, 307, 308] = 302
     except_: list[str] = msgspec.field(name="except", default_factory=list)

@@ -25,6 +25,12 @@ def test_each_problem_says_where_it_was_found() -> None:
         raise ConfigError("a: odd")
 
 
+def test_where_it_was_found_is_said_once() -> None:
+    """Seen: "lb.toml: lb.toml: frontends.web.policies[0]: ...", for whatever a plugin had to say of its options."""
+    with pytest.raises(ConfigError, match=r"^lb\.toml: a: odd$"), found_in("lb.toml"):
+        raise ConfigError("lb.toml: a: odd")
+
+
 def test_a_plugin_error_names_the_plugin() -> None:
     error = PluginError("policy_x", "raised ValueError()")
     assert (error.plugin, error.what) == ("policy_x", "raised ValueError()")

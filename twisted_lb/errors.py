@@ -31,7 +31,10 @@ def found_in(source: str) -> Iterator[None]:
     except ConfigError as error:
         if not source:
             raise
-        raise ConfigError(*(f"{source}: {problem}" for problem in error.problems)) from None
+        start = f"{source}: "
+        # Those about what a plugin supplies have it already: they are told by a Use, which knows its place.
+        problems = [problem if problem.startswith(start) else start + problem for problem in error.problems]
+        raise ConfigError(*problems) from None
 
 
 class WireError(LbError):

@@ -29,7 +29,7 @@ NAME = "twisted-lb"
 
 
 EXAMPLES = """\
-A proxy and load balancer for TCP, extended with plugins.
+A proxy and load balancer for TCP and HTTP, extended with plugins.
 
   Try it:          twistd -n twisted-lb --demo
   Without a file:  twistd -n twisted-lb --listen 127.0.0.1:8080 --server 127.0.0.1:9001 --server 127.0.0.1:9002
@@ -38,6 +38,7 @@ A proxy and load balancer for TCP, extended with plugins.
 
 Addresses:  HOST:PORT, *:PORT, [V6]:PORT, HOST:LOW-HIGH, unix:/PATH, unix:@NAME, fd:N, or any Twisted endpoint
             description; for servers also HOST (the port that the client asked for), HOST:+N and HOST:-N.
+HTTP:       a frontend of the file with mode = "http"; what has no file is TCP.
 Signals:    TERM and INT stop gracefully (a second one at once), HUP reloads the file, USR1 reopens the log files.
 Output:     access records go to standard output, everything else to standard error, unless the file says otherwise.
 """

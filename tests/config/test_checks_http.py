@@ -53,6 +53,41 @@ def test_a_setting_of_http_in_a_frontend_without_is_an_error_that_names_it(key: 
     assert not [one for one in problems({key: ELSEWHERE[key], "mode": "http"}) if "only in" in one]
 
 
+def test_whose_word_counts_are_networks() -> None:
+    """Seen: without the key, and in place of what else was wrong with the frontend."""
+    frontend = {"mode": "http", "forwarded": {"except": ["10.0.0.0/8", "10.0.0.1/8"]}}
+    assert problems(frontend) == [
+        'frontends.web.forwarded.except: "10.0.0.1/8" is no network: 10.0.0.1/8 has host bits set'
+    ]
+
+
+def test_memory_that_no_body_would_ever_fill_is_a_mistake() -> None:
+    frontend = {"mode": "http", "buffer_request": {"memory": "2MiB", "max": "1MiB"}}
+    found = 'frontends.web.buffer_request.max: "1MiB" is less than memory ("2MiB"): no body would ever fill that'
+    assert problems(frontend) == [found]
+    assert problems({"mode": "http", "buffer_request": {"memory": "1MiB", "max": "1MiB"}}) == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "problem"),
+    [
+        ({"monitor_uri": "health"}, 'monitor_uri: expected a path that begins with a slash, such as "/health"'),
+        ({"via": "a b"}, "via: expected a name made of letters, digits and . _ : -"),
+        ({"error_files": {"200": "a.html"}}, 'error_files.200: expected a status from "400" to "599" as a string'),
+    ],
+)
+def test_what_is_expected_is_said_in_words(setting: dict[str, Any], problem: str) -> None:
+    """Seen: a regular expression."""
+    (found,) = problems({"mode": "http", **setting})
+    assert found.startswith(f"frontends.web.{problem}, got ")
+
+
+def test_a_message_stays_on_its_line() -> None:
+    """Seen: the line end of a wrong value in the middle of the message about it."""
+    (found,) = problems({"mode": "http", "request_headers": {"set": {"X-A": "a\nb"}}})
+    assert found.endswith(r'got "a\nb"')
+
+
 @pytest.mark.parametrize("key", _OF_TIMEOUTS)
 def test_so_is_a_timeout(key: str) -> None:
     timeouts = {"timeouts": {key: "1s"}}

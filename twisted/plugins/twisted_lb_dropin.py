@@ -5,6 +5,6 @@ from twisted.application.service import ServiceMaker
 twisted_lb = ServiceMaker(
     "twisted-lb",
     "twisted_lb.tap",
-    "A proxy and load balancer for TCP, extended with plugins.",
+    "A proxy and load balancer for TCP and HTTP, extended with plugins.",
     "twisted-lb",
 )

@@ -9,8 +9,19 @@ import msgspec
 
 from twisted_lb.config.convert import INVALID, join
 from twisted_lb.config.hints import unknown_name
-from twisted_lb.config.model import Backend, Config, Fields, Frontend, FrontendTimeouts, Route
+from twisted_lb.config.model import (
+    Backend,
+    BufferRequest,
+    Config,
+    Fields,
+    Forwarded,
+    Frontend,
+    FrontendTimeouts,
+    Route,
+)
+from twisted_lb.config.units import spell_size
 from twisted_lb.errors import ConfigError
+from twisted_lb.networks import Networks
 from twisted_lb.routing import Routes, Rule
 from twisted_lb.wire.http1_target import read_authority
 
@@ -39,10 +50,23 @@ def check_http_frontend(where: str, frontend: Frontend, config: Config) -> Itera
         yield from _check_fields(f"{where}.response_headers", frontend.response_headers, request=False)
         if frontend.reject_unknown_hosts and not any(route.host for route in _valid(frontend.routes)):
             yield f"{where}.reject_unknown_hosts: no route names a host, so every host would be unknown"
+        yield from _check_excepted(f"{where}.forwarded.except", frontend.forwarded)
+        held = frontend.buffer_request
+        if isinstance(held, BufferRequest) and held.memory > held.max:
+            least, most = spell_size(held.memory), spell_size(held.max)
+            yield f'{where}.buffer_request.max: "{most}" is less than memory ("{least}"): no body would ever fill that'
     else:
         yield from _only_for_http(where, frontend, Frontend, _OF_FRONTENDS)
         yield from _only_for_http(f"{where}.timeouts", frontend.timeouts, FrontendTimeouts, _OF_TIMEOUTS)
     yield from _check_routes(where, frontend, config)
+
+
+def _check_excepted(where: str, forwarded: object) -> Iterator[str]:
+    if isinstance(forwarded, Forwarded):
+        try:
+            Networks.parse([entry for entry in forwarded.except_ if entry is not INVALID])
+        except ConfigError as error:
+            yield from (f"{where}: {problem}" for problem in error.problems)
 
 
 def _check_routes(where: str, frontend: Frontend, config: Config) -> Iterator[str]:

@@ -296,12 +296,17 @@ def _list_hint(data: Any, where: str) -> str:
 
 def _complaint(message: str, data: Any, shape: Shape) -> str:
     """Say what msgspec says in TOML's words, and what was there instead."""
-    got = f'"{data}"' if isinstance(data, str) else repr(data) if isinstance(data, int | float) else _kind(data)
+    got = _quoted(data) if isinstance(data, str) else repr(data) if isinstance(data, int | float) else _kind(data)
     if "expected" in shape.extra:
         return f"expected {shape.extra['expected']}, got {got}"
     message = re.sub(r"`([a-z| ]+)`", lambda match: _type_words(match[1]), message)
     message = message[:1].lower() + message[1:]
     return f"{message}, got {got}" if message.startswith("expected") and "got" not in message else message
+
+
+def _quoted(text: str) -> str:
+    """Spell a text so that it stays on its line."""
+    return '"' + "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text) + '"'
 
 
 def _type_words(types: str) -> str:

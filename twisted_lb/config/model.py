@@ -87,7 +87,11 @@ AccessLog = Annotated[AccessLogUse, Meta(extra={"supplies": "access_logs"})]
 
 
 Status = Annotated[
-    str, Meta(pattern=r"^[45][0-9][0-9](?![\s\S])", extra={"expected": 'a status as a string, such as "503"'})
+    str, Meta(pattern=r"^[45][0-9][0-9](?![\s\S])", extra={"expected": 'a status from "400" to "599" as a string'})
+]
+Target = Annotated[
+    str,
+    Meta(pattern=r"^/[\x21-\x7e]*(?![\s\S])", extra={"expected": 'a path that begins with a slash, such as "/health"'}),
 ]
 FieldName = Annotated[
     str,
@@ -401,12 +405,12 @@ class Frontend(Section, frozen=True, kw_only=True):
     accept_payload_with_any_method: bool = False
     restrict_header_names: Literal["preserve", "delete", "reject"] = "preserve"
     forwarded: bool | Forwarded = False
-    via: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:-]+(?![\s\S])")] | None = None
+    via: Name | None = None
     request_headers: Fields = Fields()
     response_headers: Fields = Fields()
     error_files: dict[Status, FilePath] = {}
     json_errors: bool = False
-    monitor_uri: Annotated[str, Meta(pattern=r"^/[\x21-\x7e]*(?![\s\S])")] | None = None
+    monitor_uri: Target | None = None
     reject_unknown_hosts: bool = False
     min_rate: MinRate | None = None
     buffer_request: bool | BufferRequest = False
