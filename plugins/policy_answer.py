@@ -83,4 +83,4 @@ def build(options: AnswerOptions) -> AnswerPolicy:
 @hookimpl
 def lb_policies() -> Mapping[str, Supply[IPolicy]]:
     """Supply ``answer``."""
-    return {"answer": Supply(build, AnswerOptions)}
+    return {"answer": Supply(build, AnswerOptions, mode="http")}

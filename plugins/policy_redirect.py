@@ -92,4 +92,4 @@ def build(options: RedirectOptions) -> RedirectPolicy:
 @hookimpl
 def lb_policies() -> Mapping[str, Supply[IPolicy]]:
     """Supply ``redirect``."""
-    return {"redirect": Supply(build, RedirectOptions)}
+    return {"redirect": Supply(build, RedirectOptions, mode="http")}

@@ -65,6 +65,14 @@ def test_an_unknown_plugin_lists_the_known_ones(process: Process) -> None:
         assert f'"{name}"' in said
 
 
+def test_what_is_for_http_alone_is_an_error_in_tcp_mode(process: Process) -> None:
+    """Seen: a redirect that was valid, and denied every connection."""
+    frontend = {"bind": "127.0.0.1:0", "backend": "app", "policies": [{"use": "redirect", "host": "a.example"}]}
+    told = problems(process, frontends={"web": frontend})
+    assert told.endswith('frontends.web.policies[0]: "redirect" is only for mode = "http"')
+    build(process, frontends={"web": {**frontend, "mode": "http"}})
+
+
 def test_servers_that_stay_where_they_are_keep_their_counters(process: Process) -> None:
     before = build(process)
     before.commit()

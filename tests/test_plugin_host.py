@@ -274,6 +274,7 @@ def test_the_words_of_a_hook_s_own_config_error_are_kept(shelf: Shelf) -> None:
         ("{'': Supply(Last)}", '"": a name must be a string, and not empty'),
         ("{'last': Supply(Last())}", '"last": build must be callable, not <lb_wrong.Last object'),
         ("{'last': Supply(Last, dict)}", "\"last\": options must be a subclass of Options, not <class 'dict'>"),
+        ("{'last': Supply(Last, mode='udp')}", '"last": mode must be "tcp", "http" or None, not \'udp\''),
         ("{'last': Supply(Last, Options())}", '"last": options must be a subclass of Options, not Options()'),
     ],
 )

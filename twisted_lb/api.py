@@ -7,7 +7,7 @@ the configuration picks them by name. Everything here is stable within a major v
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 import pluggy
@@ -109,11 +109,13 @@ class Supply(Generic[T]):
     """What a hook supplies under one name.
 
     ``build(options)`` is called once per use in the configuration, at start-up and at reload, with an instance of
-    ``options``; it returns the object that the proxy will call, or raises ``ConfigError``.
+    ``options``; it returns the object that the proxy will call, or raises ``ConfigError``. ``mode``: that of the
+    frontends that it is of use in, if there is one; in a frontend of the other mode it is an error at start.
     """
 
     build: Callable[[Any], T]
     options: type[Options] = Options
+    mode: Literal["tcp", "http"] | None = None
 
 
 class IServer(Interface):

@@ -172,10 +172,14 @@ class _Assembler:
             # What is wrong with something inherited is told once.
             self.problems.extend(problem for problem in told if problem not in self.problems)
 
-    def build(self, host: PluginHost, kind: Any, uses: Sequence[model.Use]) -> list[Any]:
+    def build(self, host: PluginHost, kind: Any, uses: Sequence[model.Use], mode: str = "") -> list[Any]:
+        """Build what a frontend of that mode uses, or what has nothing to do with modes."""
         built = []
         for use in uses:
             with self.collected():
+                of_mode = host.find(kind, use.use, use.where).supply.mode
+                if mode and of_mode not in (None, mode):
+                    raise ConfigError(f'{use.where}: "{use.use}" is only for mode = "{of_mode}"')
                 built.append(host.build(kind, use))
         return built
 
@@ -280,10 +284,10 @@ class _Assembler:
     def frontend(self, host: PluginHost, name: str) -> None:
         config, settings = self.config, self.config.frontends[name]
         before = self.before.frontends.get(name)
-        validators = self.build(host, "validators", settings.validators)
-        policies = self.build(host, "policies", settings.policies)
-        observers = self.build(host, "observers", settings.observers)
-        filters = self.build(host, "body_filters", settings.body_filters)
+        validators = self.build(host, "validators", settings.validators, settings.mode)
+        policies = self.build(host, "policies", settings.policies, settings.mode)
+        observers = self.build(host, "observers", settings.observers, settings.mode)
+        filters = self.build(host, "body_filters", settings.body_filters, settings.mode)
         access_log = self.access_log(host, name)
         backend = self.made.backends.get(settings.backend)
         if backend is None:
@@ -363,7 +367,7 @@ class _Assembler:
             if file is None:
                 file = LineFile(use.path, standard_output())
             self.made.log_files[use.path] = file
-            for log_format in self.build(host, "access_logs", [use]):
+            for log_format in self.build(host, "access_logs", [use], self.config.frontends[frontend].mode):
                 return AccessLog(log_format, LineBuffer(file, self.process.after_batch))
         return None
 

@@ -251,6 +251,8 @@ def _supply_fault(kind: KindName, name: object, supply: Any) -> str | None:
     shape: object = supply.options
     if not (isinstance(shape, type) and issubclass(shape, Options)):
         return f"options must be a subclass of Options, not {shape!r}"
+    if supply.mode not in ("tcp", "http", None):
+        return f'mode must be "tcp", "http" or None, not {supply.mode!r}'
     return None
 
 
