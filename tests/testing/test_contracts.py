@@ -1,5 +1,6 @@
 """The contract suites find what is wrong with a plugin; each promise is broken once here."""
 
+import re
 import unittest
 from collections.abc import Callable
 from ipaddress import ip_address
@@ -38,6 +39,7 @@ from twisted_lb.testing import (
     PolicyContract,
     ProxyCodecContract,
     ValidatorContract,
+    make_facts,
 )
 
 
@@ -103,7 +105,8 @@ def access_log_failures(format_record: Callable[[Any], Any]) -> set[str]:
 
 
 def observer_failures(**methods: Callable[..., Any]) -> set[str]:
-    quiet = dict.fromkeys(("session_opened", "session_closed", "request_closed"), lambda self, *_: None)
+    told = ("session_opened", "session_closed", "request_closed", "message_refused")
+    quiet = dict.fromkeys(told, lambda self, *_: None)
     fixed = {
         "session_routed": lambda self, facts, backend, server: None,
         "server_state_changed": lambda self, backend, server, state, reason: None,
@@ -171,6 +174,13 @@ def test_a_policy_that_raises_on_a_unix_client_is_found_out() -> None:
 @pytest.mark.parametrize("answer", [None, True, NEED_MORE, succeed(None), fail(ValueError())])
 def test_a_policy_that_answers_nonsense_is_found_out(answer: Any) -> None:
     assert policy_failures(lambda facts: answer) == {"test_it_answers_every_source", "test_it_answers_every_request"}
+
+
+def test_what_a_policy_answered_is_shown() -> None:
+    """Seen: "object NoneType can't be used in 'await' expression"."""
+    silent: Any = type("Silent", (), {"decide": lambda self, facts: None})()
+    with pytest.raises(AssertionError, match=r"^decide\(\) answered None, which is no verdict"):
+        PolicyContract().decide(silent, make_facts())
 
 
 def by_path(facts: Any) -> Any:
@@ -437,6 +447,19 @@ def test_a_good_body_filter_passes() -> None:
 @pytest.mark.parametrize("answer", [0, b"", Allow(), object()])
 def test_a_body_filter_that_answers_nonsense_is_found_out(answer: Any) -> None:
     assert "test_it_answers_every_head" in filter_failures(Passing, answer)
+
+
+@pytest.mark.parametrize(("answer", "shown"), [(None, "None"), ("text", "'text'"), (["a"], "['a']")])
+def test_what_a_body_filter_answered_is_shown(answer: Any, shown: str) -> None:
+    """Seen: "can only join an iterable"."""
+    stream = stream_that(feed=lambda self, data: answer)
+    case = type(
+        "Case",
+        (BodyFilterContract,),
+        {"streams": lambda self, made: iter([stream()]), "make_filter": lambda self: None},
+    )
+    with pytest.raises(AssertionError, match=re.escape(f"feed() answered {shown}, which is neither")):
+        case().test_cuts_do_not_matter()
 
 
 def test_a_body_filter_without_a_stream_to_test_is_found_out() -> None:
