@@ -120,6 +120,7 @@ class PolicyContract:
         answer: DecideAnswer = policy.decide(facts)
         if isinstance(answer, Decision):
             return answer
+        assert isinstance(answer, Awaitable), f"decide() answered {answer!r}, which is no verdict"
         return self.settle(Deferred.fromCoroutine(_wait_for(answer)))
 
     def test_it_satisfies_the_interface(self) -> None:
@@ -455,7 +456,7 @@ class BodyFilterContract:
                 out = stream.feed(body[at : at + 1])
                 if isinstance(out, Deny):
                     break
-                got += len(out if isinstance(out, bytes) else b"".join(out))
+                got += len(_joined(out, "feed"))
                 assert got <= at + 1 or not stream.keeps_length, f"{got} bytes out of {at + 1}"
 
     def test_a_body_may_be_empty_or_never_end(self) -> None:
@@ -474,8 +475,18 @@ def _filtered(stream: Any, pieces: Sequence[bytes]) -> bytes | Deny:
         out = stream.end() if piece is None else stream.feed(piece)
         if isinstance(out, Deny):
             return out
-        made += out if isinstance(out, bytes) else b"".join(out)
+        made += _joined(out, "end" if piece is None else "feed")
     return made
+
+
+def _joined(out: Any, method: str) -> bytes:
+    """Return the bytes that a stream answered."""
+    if isinstance(out, bytes):
+        return out
+    pieces = out if isinstance(out, list | tuple) else [out]
+    right = all(isinstance(piece, bytes) for piece in pieces)
+    assert right, f"{method}() answered {out!r}, which is neither bytes, nor a list or tuple of them, nor Deny"
+    return b"".join(pieces)
 
 
 def _decoded(codec: IProxyCodec, data: bytes) -> tuple[ProxyHeader, int]:
