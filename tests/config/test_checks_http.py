@@ -154,15 +154,32 @@ def test_a_route_behind_one_that_takes_everything_is_an_error() -> None:
     ],
 )
 def test_a_route_in_tcp_mode_knows_no_http(key: str, value: Any) -> None:
-    found = problems({"routes": [{"backend": "app", "facts": {"tls.sni": "a.example"}, key: value}]})
+    found = problems({"routes": [{"backend": "app", "facts": {"source.host": "192.0.2.1"}, key: value}]})
     assert f'frontends.web.routes[0].{key}: only in mode = "http"' in found
 
 
 def test_a_route_in_tcp_mode_goes_by_facts_and_refuses_without_a_status() -> None:
     routes: list[Any] = [{"backend": "app", "facts": {"tls.sni": "a.example"}}, {"refuse": True}]
-    assert problems({"routes": routes}) == []
+    settings: dict[str, Any] = {"routes": routes, "validators": ["x"]}
+    assert problems(settings) == []
     routes[1]["refuse"] = 404
-    assert problems({"routes": routes}) == ['frontends.web.routes[1].refuse: a status needs mode = "http"; write true']
+    assert problems(settings) == ['frontends.web.routes[1].refuse: a status needs mode = "http"; write true']
+
+
+def test_a_route_by_a_fact_that_nobody_learns_is_a_mistake() -> None:
+    """Seen: it was valid, and no connection ever took it."""
+    routes = {"routes": [{"backend": "app", "facts": {"tls.sni": "a.example"}}]}
+    nobody = "nothing in this frontend learns it: it takes a validator that does"
+    assert problems(routes) == [f'frontends.web.routes[0].facts."tls.sni": {nobody}']
+    learners: tuple[dict[str, Any], ...] = (
+        {"validators": ["x"]},
+        {"policies": ["x"]},
+        {"accept_proxy": True},
+        {"bind": {"address": "*:80", "accept_proxy": True}},
+        {"tcp": {"save_syn": True}},
+    )
+    for learner in learners:
+        assert problems({**routes, **learner}) == []
 
 
 def test_where_no_route_names_a_host_every_host_would_be_unknown() -> None:
