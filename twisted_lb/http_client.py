@@ -207,7 +207,7 @@ class HttpClient(Session):
                 self._end(Cause.CLIENT, "left in the middle of a request", status=400)
         elif self.stage is Stage.TARPIT:
             self._client_left("left")
-        elif not exchange.request_done:
+        elif not exchange.request_done and (exchange.connection is not None or not exchange.ends_within(self._peeked)):
             self._end(Cause.CLIENT, "left in the middle of a request", status=400)
 
     def connectionLost(self, reason: Failure) -> None:

@@ -6,7 +6,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from tests.http_sessions.conftest import GET, OK, post
-from twisted_lb.api import Stage
+from twisted_lb.api import ALLOW, Stage
 from twisted_lb.backends.http_connection import HttpBackend
 
 if TYPE_CHECKING:
@@ -16,15 +16,16 @@ HALF = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab"
 
 
 class Undecided:
-    """A policy that never answers."""
+    """A policy that answers if the test does."""
 
     stage = Stage.POLICY
 
     def __init__(self) -> None:
         self.cancelled = 0
+        self.answer: Deferred[Any] = Deferred(self._cancel)
 
     def decide(self, facts: Any) -> "Deferred[Any]":
-        return Deferred(self._cancel)
+        return self.answer
 
     def _cancel(self, _: Any) -> None:
         self.cancelled += 1
@@ -73,6 +74,26 @@ def test_who_is_gone_in_the_middle_of_a_head_is_not(world: "HttpWorld") -> None:
     if world.kind == "transports":
         client.leave()
         assert world.statuses() == [(0, "CR")]
+
+
+WHOLE = (post(b"body"), b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n")
+
+
+@pytest.mark.parametrize("request_", WHOLE, ids=["length", "chunks"])
+def test_who_has_said_all_while_a_policy_thinks_gets_the_answer(world: "HttpWorld", request_: bytes) -> None:
+    """Seen: 400, for a whole request whose end of stream came before its server was connected."""
+    policy = Undecided()
+    upstream, client = world.site(policies=[policy])
+    client.send(request_)
+    client.finish()
+    policy.answer.callback(ALLOW)
+    world.turn()
+    (server,) = upstream.peers
+    assert server.read() == request_
+    server.send(OK)
+    assert client.read().startswith(b"HTTP/1.1 200 ")
+    assert client.ended()
+    assert world.statuses() == [(200, "--")]
 
 
 def test_who_leaves_while_a_policy_thinks(world: "HttpWorld") -> None:

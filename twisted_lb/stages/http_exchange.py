@@ -185,6 +185,17 @@ class Exchange:
             self.connection.transport.write(_joined(pieces))
         return data[used:]
 
+    def ends_within(self, data: bytes) -> bool:
+        """Whether the rest of the body is in ``data``, or a defect that will be found; before any was passed on."""
+        if self._body_in is None:
+            return len(data) >= self._left_in
+        body = ChunkedBody()
+        try:
+            body.feed(data)
+        except Http1Error:
+            return True
+        return body.done
+
     def server_full(self) -> None:
         """See ``Asker``."""
         self.full = True
