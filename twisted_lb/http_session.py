@@ -81,7 +81,15 @@ class HttpSession(HttpBodies):
         if self._http.monitor_uri == head.target:
             return self._answer_monitor(head)
         self._begin(head)
+        if self._client_ended and self._cut_short():
+            return self._end(Cause.CLIENT, "left in the middle of a request", status=400)
         return self._validate(head) if self.frontend.validators else PASSED
+
+    def _cut_short(self) -> bool:
+        """Whether the body of the request that has just begun cannot become whole any more."""
+        exchange = self.exchange
+        assert exchange is not None
+        return not exchange.request_done and not exchange.ends_within(self._peeked)
 
     def _validate(self, head: RequestHead) -> Event | None:
         """Show the frontend's validators a request's head; what they learnt of the one before is forgotten."""

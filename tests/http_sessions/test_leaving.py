@@ -272,3 +272,14 @@ def test_who_is_killed_is_gone_at_once(world: "HttpWorld", when: str) -> None:
     codes = {"head": [(0, "KR")], "between": [(200, "--")], "response": [(0, "KH")], "relay": [(200, "KD")]}
     assert world.statuses() == codes[when]
     assert not world.process.sessions
+
+
+def test_a_pipelined_request_that_was_cut_short_is_refused_at_once(world: "HttpWorld") -> None:
+    upstream, client = world.site()
+    client.send(GET + post(b"body")[:-1])
+    client.finish()
+    world.turn()
+    upstream.peers[0].send(OK)
+    world.turn()
+    assert world.statuses() == [(200, "--"), (400, "CR")]
+    assert len(upstream.peers) == 1
