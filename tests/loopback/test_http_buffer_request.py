@@ -155,7 +155,7 @@ def test_who_sends_the_body_anyway_gets_no_100(site: Site) -> None:
 
 @pytest.mark.parametrize("waits", [False, True])
 def test_a_length_beyond_the_bound_is_refused_before_anything_is_read(site: Site, waits: bool) -> None:
-    server = start(site, {"max": "1KiB"})
+    server = start(site, {"max": "1KiB", "memory": "1KiB"})
     expect = ["Expect: 100-continue"] if waits else []
     client = site.client().send(get("/", "Content-Length: 1025", *expect, method="POST"))
     assert client.status() == 413
@@ -165,7 +165,7 @@ def test_a_length_beyond_the_bound_is_refused_before_anything_is_read(site: Site
 
 
 def test_chunks_beyond_the_bound_are_refused_when_they_come(site: Site) -> None:
-    start(site, {"max": "1KiB"})
+    start(site, {"max": "1KiB", "memory": "1KiB"})
     client = site.client().send(get("/", CHUNKED, method="POST") + b"400\r\n" + bytes(1024) + b"\r\n")
     site.settle()
     assert not client.heard
