@@ -6,6 +6,7 @@ The map of this package; imports only ever point up this list, and a connection 
 - ``endings``      why a connection ended, with its two-letter code
 - ``verdicts``     the only answers that a stage or plugin gives
 - ``facts``        what has been learnt about a connection
+- ``declared``     which facts there are, and of which type
 - ``wire``         bytes to values and back, without Twisted and without a clock
 - ``networks``     sets of networks and addresses
 - ``turns``        taking turns according to weights

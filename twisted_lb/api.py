@@ -5,14 +5,15 @@ the configuration picks them by name. Everything here is stable within a major v
 """
 # ruff: noqa: N805 - a zope interface's methods have no ``self``: they are written as they are called
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 import pluggy
 from zope.interface import Attribute, Interface
 
+from twisted_lb.declared import Fact, FactType
 from twisted_lb.endings import NORMAL, Cause, Ending, Stage
 from twisted_lb.errors import ConfigError, PluginError, WireError
 from twisted_lb.facts import Facts, SocketAddress
@@ -20,6 +21,7 @@ from twisted_lb.networks import Networks
 from twisted_lb.turns import Turns
 from twisted_lb.verdicts import (
     ALLOW,
+    ALLOW_FINALLY,
     NEED_MORE,
     Allow,
     Answer,
@@ -41,6 +43,7 @@ from twisted_lb.wire.proxy_tlvs import check_tlv, join_tlvs, split_tlvs
 
 __all__ = [
     "ALLOW",
+    "ALLOW_FINALLY",
     "NEED_MORE",
     "NORMAL",
     "Allow",
@@ -51,6 +54,8 @@ __all__ = [
     "Decision",
     "Deny",
     "Ending",
+    "Fact",
+    "FactType",
     "Facts",
     "Headers",
     "HttpRecord",
@@ -63,6 +68,8 @@ __all__ = [
     "IPolicy",
     "IProxyCodec",
     "IServer",
+    "IStreamValidator",
+    "IStreamWatch",
     "IValidator",
     "NeedMore",
     "Networks",
@@ -111,11 +118,13 @@ class Supply(Generic[T]):
     ``build(options)`` is called once per use in the configuration, at start-up and at reload, with an instance of
     ``options``; it returns the object that the proxy will call, or raises ``ConfigError``. ``mode``: that of the
     frontends that it is of use in, if there is one; in a frontend of the other mode it is an error at start.
+    ``facts``: what it adds to ``facts.learnt``, by name; rules, routes and tables can use these and no others.
     """
 
     build: Callable[[Any], T]
     options: type[Options] = Options
     mode: Literal["tcp", "http"] | None = None
+    facts: Mapping[str, Fact] = field(default_factory=dict)
 
 
 class IServer(Interface):
@@ -170,6 +179,36 @@ class IValidator(Interface):
         ``NeedMore(at_least)`` asks again when more has come; what is learnt goes into ``facts.learnt``. Must not keep
         state between calls: the object serves every connection of its frontend. Raising denies.
         """
+
+
+class IStreamValidator(IValidator):
+    """TCP mode: a validator that may stay on the connection behind its first bytes.
+
+    A frontend none of whose validators is one pays nothing for it; a connection that is not watched pays nothing either.
+    """
+
+    server_first: bool = Attribute(
+        "whether in this protocol the server speaks first: then no byte of the client is waited for, and ``validate`` is "
+        "asked only if some came."
+    )
+
+    def watch(facts: Any) -> Any:
+        """Return an ``IStreamWatch`` for this connection, or ``None``; called once, when the server is connected."""
+
+
+class IStreamWatch(Interface):
+    """Looks at what passes on one connection, in both directions, from the first byte on; one object per connection.
+
+    ``data``: bytes, never empty, each byte once and in its order, cut anywhere. Answers: ``Allow`` to let it pass and
+    go on watching, ``Deny`` to end the connection before any of ``data`` passes, ``Allow(final=True)`` to let this and
+    all that follows in this direction pass unseen. Raising, or answering anything else, denies.
+    """
+
+    def client_said(data: bytes) -> Any:
+        """Judge what the client sent, first of all what ``validate`` has seen."""
+
+    def server_said(data: bytes) -> Any:
+        """Judge what the server sent."""
 
 
 class IProxyCodec(Interface):

@@ -15,7 +15,12 @@ HttpFields: TypeAlias = Sequence[tuple[Text, Text]]
 
 @dataclass(frozen=True, slots=True)
 class Allow:
-    """Go on to the next question."""
+    """Go on to the next question. ``final``: the last word, so that nobody behind is asked.
+
+    Of a policy, that lets it past all entries that follow; of a ``IStreamWatch``, that ends the watch.
+    """
+
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +28,16 @@ class Deny:
     """End this connection; in HTTP mode, answer this request with an error page. ``reason``: a few words for the log.
 
     ``status``, ``fields``: of the answer, such as 429 and ``[("Retry-After", "10")]``; in TCP mode they mean nothing.
+    ``how``: in TCP mode, and before there is a request. ``"close"`` says goodbye with a FIN, ``"reset"`` with a RST,
+    ``"drop"`` with nothing at all: the client is left waiting. ``None``: whatever costs least at that stage.
+    ``farewell``: in TCP mode, the last bytes that the client gets, such as a TLS alert; 4 KiB at most.
     """
 
     reason: str
     status: int = 403
     fields: HttpFields = ()
+    how: Literal["close", "reset", "drop"] | None = None
+    farewell: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +76,7 @@ class Redirect:
 
 @dataclass(frozen=True, slots=True)
 class Tarpit:
-    """HTTP: as ``Deny``, but only after the frontend's ``timeouts.tarpit``, so that asking often is of no use."""
+    """As ``Deny``, but only after the frontend's ``timeouts.tarpit``, so that asking often is of no use."""
 
     reason: str
     status: int = 500
@@ -74,6 +84,7 @@ class Tarpit:
 
 
 ALLOW = Allow()
+ALLOW_FINALLY = Allow(final=True)
 NEED_MORE = NeedMore()
 
 Verdict: TypeAlias = Allow | Deny | NeedMore

@@ -144,8 +144,8 @@ def test_a_connection_on_which_the_server_speaks_unasked_is_closed(unasked: byte
     idle: list[socket.socket] = []
 
     def keep(client: socket.socket) -> None:
+        idle.append(client)  # before the answer, which somebody waits for to go on
         client.sendall(say(b"one"))
-        idle.append(client)
 
     _, port, server = begin(keep, say(b"two"))
     assert ask(port) == (200, b"one")

@@ -1,0 +1,72 @@
+"""Which facts there are, of which type each is, and from which stage on it is known.
+
+Rules, routes and tables are checked against this at start-up. What validators and policies learn they declare in their
+``Supply``; what the proxy itself knows of every connection is declared here.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Literal
+
+from twisted_lb.endings import Stage
+from twisted_lb.facts import Facts
+
+
+class FactType(Enum):
+    """What values a fact has; the value says it for people. A fact that is not known has no value at all."""
+
+    STRING = "a string"
+    """``str``."""
+    INTEGER = "a whole number"
+    """``int``."""
+    BOOLEAN = "true or false"
+    """``bool``."""
+    ADDRESS = "an address"
+    """``str``: an IP address, or what else a ``SocketAddress`` has for a host."""
+    STRINGS = "a list of strings"
+    """``tuple`` of ``str``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One fact. ``about``: a few words for people.
+
+    ``stage``: the first in which it is known. ``mode``: of the frontends whose connections have it, if there is one.
+    ``get``: where it comes from, or ``None`` back; without it, it is in ``facts.learnt`` under its name.
+    """
+
+    type: FactType
+    about: str
+    stage: Stage = Stage.POLICY
+    mode: Literal["tcp", "http"] | None = None
+    get: Callable[[Facts], Any] | None = None
+
+
+def _of_connection(type_: FactType, about: str, get: Callable[[Facts], Any]) -> Fact:
+    return Fact(type_, about, Stage.ADMISSION, None, get)
+
+
+OWN_FACTS: Mapping[str, Fact] = {
+    "source": _of_connection(FactType.ADDRESS, "the client's address", lambda facts: facts.source.host),
+    "source.host": _of_connection(FactType.STRING, "the client's address as text", lambda facts: facts.source.host),
+    "source.port": _of_connection(FactType.INTEGER, "the client's port", lambda facts: facts.source.port),
+    "peer": _of_connection(FactType.ADDRESS, "who connected to us", lambda facts: facts.peer.host),
+    "peer.host": _of_connection(FactType.STRING, "who connected to us, as text", lambda facts: facts.peer.host),
+    "peer.port": _of_connection(FactType.INTEGER, "the port of who connected to us", lambda facts: facts.peer.port),
+    "destination": _of_connection(
+        FactType.ADDRESS, "the address that the client connected to", lambda facts: facts.destination.host
+    ),
+    "destination.host": _of_connection(
+        FactType.STRING, "the address that the client connected to, as text", lambda facts: facts.destination.host
+    ),
+    "destination.port": _of_connection(
+        FactType.INTEGER, "the port that the client connected to", lambda facts: facts.destination.port
+    ),
+    "bind": _of_connection(FactType.STRING, "the bind entry, as spelt", lambda facts: facts.bind),
+    "frontend": _of_connection(FactType.STRING, "the frontend's name", lambda facts: facts.frontend),
+    "namespace": _of_connection(
+        FactType.STRING, "the network namespace that the client came in by", lambda facts: facts.namespace
+    ),
+}
+"""What is known of every connection."""
