@@ -13,7 +13,8 @@ TYPES = {FactType.STRING: str, FactType.ADDRESS: str, FactType.INTEGER: int}
 @pytest.mark.parametrize("name", OWN_FACTS)
 def test_every_connection_has_it_from_the_first_stage_on_and_of_that_type(name: str) -> None:
     fact = OWN_FACTS[name]
-    assert fact.stage is Stage.ADMISSION and fact.mode is None and fact.get is not None
+    assert (fact.stage, fact.mode) == (Stage.ADMISSION, None)
+    assert fact.get is not None
     assert type(fact.get(FACTS)) is TYPES[fact.type]
 
 

@@ -184,12 +184,12 @@ class IValidator(Interface):
 class IStreamValidator(IValidator):
     """TCP mode: a validator that may stay on the connection behind its first bytes.
 
-    A frontend none of whose validators is one pays nothing for it; a connection that is not watched pays nothing either.
+    A frontend none of whose validators is one pays nothing for it; nor does a connection that is not watched.
     """
 
     server_first: bool = Attribute(
-        "whether in this protocol the server speaks first: then no byte of the client is waited for, and ``validate`` is "
-        "asked only if some came."
+        "whether in this protocol the server speaks first: then no byte of the client is waited for, and ``validate`` "
+        "is asked only if some came."
     )
 
     def watch(facts: Any) -> Any:
