@@ -34,6 +34,8 @@ class Fact:
 
     ``stage``: the first in which it is known. ``mode``: of the frontends whose connections have it, if there is one.
     ``get``: where it comes from, or ``None`` back; without it, it is in ``facts.learnt`` under its name.
+    ``host``: of strings that name hosts: rules compare them without regard to case and to a final dot.
+    ``least``, ``most``: of whole numbers, if there are bounds.
     """
 
     type: FactType
@@ -41,28 +43,33 @@ class Fact:
     stage: Stage = Stage.POLICY
     mode: Literal["tcp", "http"] | None = None
     get: Callable[[Facts], Any] | None = None
+    host: bool = False
+    least: int | None = None
+    most: int | None = None
 
 
 def _of_connection(type_: FactType, about: str, get: Callable[[Facts], Any]) -> Fact:
     return Fact(type_, about, Stage.ADMISSION, None, get)
 
 
+def _port(about: str, get: Callable[[Facts], Any]) -> Fact:
+    return Fact(FactType.INTEGER, about, Stage.ADMISSION, None, get, least=0, most=65535)
+
+
 OWN_FACTS: Mapping[str, Fact] = {
     "source": _of_connection(FactType.ADDRESS, "the client's address", lambda facts: facts.source.host),
     "source.host": _of_connection(FactType.STRING, "the client's address as text", lambda facts: facts.source.host),
-    "source.port": _of_connection(FactType.INTEGER, "the client's port", lambda facts: facts.source.port),
+    "source.port": _port("the client's port", lambda facts: facts.source.port),
     "peer": _of_connection(FactType.ADDRESS, "who connected to us", lambda facts: facts.peer.host),
     "peer.host": _of_connection(FactType.STRING, "who connected to us, as text", lambda facts: facts.peer.host),
-    "peer.port": _of_connection(FactType.INTEGER, "the port of who connected to us", lambda facts: facts.peer.port),
+    "peer.port": _port("the port of who connected to us", lambda facts: facts.peer.port),
     "destination": _of_connection(
         FactType.ADDRESS, "the address that the client connected to", lambda facts: facts.destination.host
     ),
     "destination.host": _of_connection(
         FactType.STRING, "the address that the client connected to, as text", lambda facts: facts.destination.host
     ),
-    "destination.port": _of_connection(
-        FactType.INTEGER, "the port that the client connected to", lambda facts: facts.destination.port
-    ),
+    "destination.port": _port("the port that the client connected to", lambda facts: facts.destination.port),
     "bind": _of_connection(FactType.STRING, "the bind entry, as spelt", lambda facts: facts.bind),
     "frontend": _of_connection(FactType.STRING, "the frontend's name", lambda facts: facts.frontend),
     "namespace": _of_connection(
