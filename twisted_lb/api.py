@@ -7,12 +7,16 @@ the configuration picks them by name. Everything here is stable within a major v
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from time import time
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 import pluggy
+from twisted.internet.interfaces import IReactorTime
 from zope.interface import Attribute, Interface
 
+from twisted_lb.config.model import FilePath
+from twisted_lb.config.units import Duration, Size
 from twisted_lb.declared import Fact, FactType
 from twisted_lb.endings import NORMAL, Cause, Ending, Stage
 from twisted_lb.errors import ConfigError, PluginError, WireError
@@ -38,6 +42,7 @@ from twisted_lb.wire.http1_headers import Headers
 from twisted_lb.wire.http1_path import path_readings
 from twisted_lb.wire.http1_refused import RefusedMessage
 from twisted_lb.wire.http1_request import RequestHead
+from twisted_lb.wire.lines import LineSplitter
 from twisted_lb.wire.proxy_header import ProxyHeader, Tlv, TlvType
 from twisted_lb.wire.proxy_tlvs import check_tlv, join_tlvs, split_tlvs
 
@@ -53,10 +58,12 @@ __all__ = [
     "DecideAnswer",
     "Decision",
     "Deny",
+    "Duration",
     "Ending",
     "Fact",
     "FactType",
     "Facts",
+    "FilePath",
     "Headers",
     "HttpRecord",
     "HttpVerdict",
@@ -71,6 +78,7 @@ __all__ = [
     "IStreamValidator",
     "IStreamWatch",
     "IValidator",
+    "LineSplitter",
     "NeedMore",
     "Networks",
     "Options",
@@ -79,7 +87,9 @@ __all__ = [
     "Redirect",
     "RefusedMessage",
     "RequestHead",
+    "Runtime",
     "SessionRecord",
+    "Size",
     "SocketAddress",
     "Stage",
     "Supply",
@@ -112,6 +122,19 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 @dataclass(frozen=True, slots=True)
+class Runtime:
+    """The process that a supply is built for; ``twisted_lb.testing.make_runtime`` makes one for tests.
+
+    ``reactor``: the one that runs, or will. ``clock``: for deadlines and ages; its seconds begin anywhere.
+    ``wall_clock``: seconds since 1970, UTC, for dates and times of day.
+    """
+
+    reactor: Any
+    clock: IReactorTime
+    wall_clock: Callable[[], float] = time
+
+
+@dataclass(frozen=True, slots=True)
 class Supply(Generic[T]):
     """What a hook supplies under one name.
 
@@ -119,12 +142,14 @@ class Supply(Generic[T]):
     ``options``; it returns the object that the proxy will call, or raises ``ConfigError``. ``mode``: that of the
     frontends that it is of use in, if there is one; in a frontend of the other mode it is an error at start.
     ``facts``: what it adds to ``facts.learnt``, by name; rules, routes and tables can use these and no others.
+    ``runtime``: whether ``build(options, runtime)`` is to be called instead, with a ``Runtime``.
     """
 
-    build: Callable[[Any], T]
+    build: Callable[..., T]
     options: type[Options] = Options
     mode: Literal["tcp", "http"] | None = None
     facts: Mapping[str, Fact] = field(default_factory=dict)
+    runtime: bool = False
 
 
 class IServer(Interface):
