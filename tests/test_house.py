@@ -15,6 +15,7 @@ from twisted_lb import hookspecs
 from twisted_lb.config.load import load_dict
 from twisted_lb.config.model import AcceptProxy, SendProxy, Use
 from twisted_lb.plugin_host import KINDS, KindName, Supplied, load_plugins
+from twisted_lb.testing import make_runtime
 
 ROOT = Path(__file__).parents[1]
 MAP = re.findall(r"^- ``(\w+)``", twisted_lb.__doc__ or "", re.MULTILINE)
@@ -207,7 +208,7 @@ def uses_in(value: Any, key: str = "") -> Iterator[tuple[KindName, Use]]:
 
 @pytest.mark.parametrize(("kind", "supplied"), SUPPLIED, ids=lambda one: getattr(one, "name", one))
 def test_every_bundled_supply_has_an_example_that_builds_it(kind: KindName, supplied: Supplied) -> None:
-    host = load_plugins()
+    host = load_plugins(runtime=make_runtime())
     examples = re.findall(r"```toml\n(.*?)```", section("plugins.md", supplied.name), re.DOTALL)
     built = [
         host.build(*one).name

@@ -12,7 +12,7 @@ from twisted_lb import hookspecs
 from twisted_lb.api import ConfigError, IBalancer
 from twisted_lb.config.model import Use
 from twisted_lb.plugin_host import KINDS, KindName, PluginHost, load_plugins
-from twisted_lb.testing import FakeServer, make_facts
+from twisted_lb.testing import FakeServer, make_facts, make_runtime
 
 PRELUDE = """
 from zope.interface import implementer
@@ -405,3 +405,50 @@ def lb_policies():
 """
     (problem,) = build_problems(load_plugins([shelf.module("lb_never", source)]), "policies", "never")
     assert problem.endswith(fault)
+
+
+RUNTIME = (
+    PRELUDE
+    + """
+def build(options, runtime):
+    made = Last()
+    made.runtime = runtime
+    return made
+
+@hookimpl
+def lb_balancers():
+    return {"last": Supply(build, runtime=True)}
+"""
+)
+
+
+def test_a_supply_that_asks_for_it_is_built_with_the_runtime(shelf: Shelf) -> None:
+    runtime = make_runtime()
+    host = load_plugins([shelf.module("of_a_process", RUNTIME)], runtime=runtime)
+    assert host.build("balancers", Use(use="last"), "here").object.runtime is runtime  # type: ignore[attr-defined]
+
+
+def test_without_a_process_such_a_supply_cannot_be_built(shelf: Shelf) -> None:
+    host = load_plugins([shelf.module("of_no_process", RUNTIME)])
+    with pytest.raises(ConfigError, match='here: plugin "of_no_process": it can only be built in a process'):
+        host.build("balancers", Use(use="last"), "here")
+
+
+def test_files_among_the_options_start_from_the_configuration_s_folder(shelf: Shelf) -> None:
+    source = """
+    class FileOptions(Options, frozen=True):
+        one: FilePath
+        more: list[FilePath]
+
+    def build(options):
+        made = Last()
+        made.paths = [options.one, *options.more]
+        return made
+
+    @hookimpl
+    def lb_balancers():
+        return {"last": Supply(build, FileOptions)}
+    """
+    host = load_plugins([shelf.module("with_files", PRELUDE + dedent(source))])
+    use = Use(use="last", options={"one": "a", "more": ["b/c", "/d"]}, folder="/etc/lb")
+    assert host.build("balancers", use, "x").object.paths == ["/etc/lb/a", "/etc/lb/b/c", "/d"]  # type: ignore[attr-defined]

@@ -5,6 +5,7 @@ The map of this package; imports only ever point up this list, and a connection 
 - ``errors``       whose fault: the operator's, the remote side's, a plugin's
 - ``endings``      why a connection ended, with its two-letter code
 - ``verdicts``     the only answers that a stage or plugin gives
+- ``token_bucket`` how many bytes may pass
 - ``facts``        what has been learnt about a connection
 - ``declared``     which facts there are, and of which type
 - ``wire``         bytes to values and back, without Twisted and without a clock
@@ -12,9 +13,9 @@ The map of this package; imports only ever point up this list, and a connection 
 - ``turns``        taking turns according to weights
 - ``patterns``     regular expressions that take linear time
 - ``routing``      where a request or a connection goes: the first route that takes it
+- ``config``       one TOML file read into frozen structs
 - ``api``          the front desk: all that a plugin may import
 - ``hookspecs``    every hook
-- ``config``       one TOML file read into frozen structs
 - ``plugin_host``  finds, checks and merges plugins
 - ``logs``         where lines go: files that can be reopened
 - ``net``          sockets: one epoll, streams, timers, listening and connecting

@@ -12,7 +12,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 import pluggy
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet import interfaces
 from zope.interface import Attribute, Interface
 
 from twisted_lb.config.model import FilePath
@@ -130,7 +130,7 @@ class Runtime:
     """
 
     reactor: Any
-    clock: IReactorTime
+    clock: interfaces.IReactorTime
     wall_clock: Callable[[], float] = time
 
 

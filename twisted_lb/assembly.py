@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from twisted.internet.endpoints import clientFromString
 
+from twisted_lb.api import Runtime
 from twisted_lb.backends.health import Check, Health, Rhythm
 from twisted_lb.backends.outgoing import Outgoing
 from twisted_lb.backends.pool import Backend, Server
@@ -152,7 +153,8 @@ class _Assembler:
 
     def run(self) -> Assembly:
         with self.collected():
-            host = load_plugins(self.config.plugins, self.config.disabled_plugins)
+            runtime = Runtime(self.process.reactor, self.process.clock)
+            host = load_plugins(self.config.plugins, self.config.disabled_plugins, runtime)
             for name in self.config.backends:
                 self.backend(host, name)
             for name in self.config.frontends:

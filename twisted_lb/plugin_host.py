@@ -27,6 +27,7 @@ from twisted_lb.api import (
     IProxyCodec,
     IValidator,
     Options,
+    Runtime,
     Stage,
     Supply,
 )
@@ -85,12 +86,18 @@ class Built(Generic[T]):
 class PluginHost:
     """What all plugins together supply. Immutable: a reload makes a new one.
 
-    ``plugins``: the names of the loaded plugins, sorted.
+    ``plugins``: the names of the loaded plugins, sorted. ``runtime``: what supplies that ask for it are built with.
     """
 
-    def __init__(self, supplies: Mapping[KindName, Mapping[str, Supplied]], plugins: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        supplies: Mapping[KindName, Mapping[str, Supplied]],
+        plugins: Sequence[str] = (),
+        runtime: Runtime | None = None,
+    ) -> None:
         self._supplies = supplies
         self.plugins = plugins
+        self._runtime = runtime
 
     def supplies(self, kind: KindName) -> Mapping[str, Supplied]:
         """Return all supplies of a kind, keyed and sorted by name."""
@@ -121,11 +128,11 @@ class PluginHost:
         where = where or use.where
         supplied = self.find(kind, use.use, where)
         who = f'{where}: plugin "{supplied.plugin}"'
-        options, problems = convert(use.options, supplied.supply.options, where)
+        options, problems = convert(use.options, supplied.supply.options, where, use.folder)
         if problems:
             raise ConfigError(*problems)
         try:
-            built = supplied.supply.build(options)
+            built = self._built(supplied.supply, options)
             faults = list(_faults(KINDS[kind].interface, built))
         except ConfigError as error:
             raise ConfigError(*(f"{who}: {problem}" for problem in error.problems)) from error
@@ -136,6 +143,13 @@ class PluginHost:
             what = f"{type(built).__name__} is no {KINDS[kind].interface.__name__}"
             raise ConfigError(*(f"{who}: {what}: {fault}" for fault in faults))
         return Built(supplied.plugin, supplied.name, built)
+
+    def _built(self, supply: Supply[Any], options: Options) -> Any:
+        if not supply.runtime:
+            return supply.build(options)
+        if self._runtime is None:
+            raise ConfigError("it can only be built in a process that serves")
+        return supply.build(options, self._runtime)
 
     def find(self, kind: KindName, name: str, where: str) -> Supplied:
         """Return the supply of that name.
@@ -150,7 +164,9 @@ class PluginHost:
         )
 
 
-def load_plugins(modules: Sequence[str] = (), disabled: Sequence[str] = ()) -> PluginHost:
+def load_plugins(
+    modules: Sequence[str] = (), disabled: Sequence[str] = (), runtime: Runtime | None = None
+) -> PluginHost:
     """Load every installed plugin and those of ``modules`` (dotted names) but those that ``disabled`` names.
 
     A plugin is named as its entry point is, or by its dotted module name; both names disable it.
@@ -169,7 +185,7 @@ def load_plugins(modules: Sequence[str] = (), disabled: Sequence[str] = ()) -> P
         supplies[kind] = _merge(kind, sorted(found, key=lambda one: (one.name, one.plugin)), problems)
     if problems:
         raise ConfigError(*problems)
-    return PluginHost(supplies, sorted(name for name, _ in manager.list_name_plugin()))
+    return PluginHost(supplies, sorted(name for name, _ in manager.list_name_plugin()), runtime)
 
 
 def _sources(modules: Sequence[str], disabled: Sequence[str], problems: list[str]) -> dict[str, Callable[[], object]]:

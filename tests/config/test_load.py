@@ -113,7 +113,7 @@ def problems(data: dict[str, Any]) -> list[str]:
 
 
 def test_a_whole_file_arrives_as_written(tmp_path: Path) -> None:
-    path = written(tmp_path, WHOLE)
+    path, folder = written(tmp_path, WHOLE), str(tmp_path)
     config = load_file(path)
     web, games = config.frontends["web"], config.frontends["games:7"]
     assert config.plugins == ["example.plugin"]
@@ -122,7 +122,7 @@ def test_a_whole_file_arrives_as_written(tmp_path: Path) -> None:
     assert (config.process.log_format, config.process.log_level) == ("json", "debug")
     assert (config.defaults.retries, config.defaults.redispatch) == (2, 0)
     assert config.defaults.timeouts == model.Timeouts(client=Duration(30), queue=None)
-    assert config.defaults.balance == Use(use="first", where=f"{path}: defaults.balance")
+    assert config.defaults.balance == Use(use="first", where=f"{path}: defaults.balance", folder=folder)
     assert web.bind == [
         Bind(address="*:8080"),
         Bind(address="[::]:8080"),
@@ -130,12 +130,21 @@ def test_a_whole_file_arrives_as_written(tmp_path: Path) -> None:
     ]
     assert web.timeouts == model.FrontendTimeouts(client=Duration(20), client_fin=None)
     assert web.validators == [
-        Use(use="tls", where=f"{path}: frontends.web.validators[0]"),
-        Use(use="payload", options={"starts_with_hex": "cafe"}, where=f"{path}: frontends.web.validators[1]"),
+        Use(use="tls", where=f"{path}: frontends.web.validators[0]", folder=folder),
+        Use(
+            use="payload",
+            options={"starts_with_hex": "cafe"},
+            where=f"{path}: frontends.web.validators[1]",
+            folder=folder,
+        ),
     ]
     assert [policy.options for policy in web.policies] == [{"deny": ["203.0.113.0/24"]}]
     assert web.access_log == AccessLogUse(
-        use="text", path="/var/log/web.log", options={"colour": True}, where=f"{path}: frontends.web.access_log"
+        use="text",
+        path="/var/log/web.log",
+        options={"colour": True},
+        where=f"{path}: frontends.web.access_log",
+        folder=folder,
     )
     assert games.bind == [Bind(address="127.0.0.1:7000-7099")]
     assert config.backends["app"].servers == {

@@ -25,7 +25,7 @@ DOCUMENTED: dict[str, str] = dict(ROW.findall("".join(TABLE.findall(PAGE))))
 def settings(table: type[Section], prefix: str = "") -> Iterator[tuple[str, msgspec.structs.FieldInfo]]:
     """Every key of the file that holds a value, with the model's field; ``NAME`` and ``[]`` for what repeats."""
     for field in msgspec.structs.fields(table):
-        if field.name in ("options", "where") and issubclass(table, Use):
+        if field.name in ("options", "where", "folder") and issubclass(table, Use):
             continue
         key, core = prefix + field.encode_name, shape_of(field.type).core
         if parts := alternatives(core):

@@ -3,7 +3,7 @@
 import pytest
 
 from twisted_lb.api import IServer, WireError
-from twisted_lb.testing import FakeServer, make_facts, make_record, make_request, make_response
+from twisted_lb.testing import FakeServer, make_facts, make_record, make_request, make_response, make_runtime
 
 
 def test_the_fake_server_is_a_server() -> None:
@@ -14,6 +14,14 @@ def test_facts_and_records_have_what_the_test_asks_for() -> None:
     facts = make_facts("::1", 7, frontend="games", learnt={"tls.sni": "a.example"})
     assert (str(facts.source), facts.frontend, facts.learnt) == ("[::1]:7", "games", {"tls.sni": "a.example"})
     assert make_record(retries=3).retries == 3
+
+
+def test_the_time_of_a_made_up_process_stands_still_until_the_test_moves_it() -> None:
+    runtime = make_runtime(wall_clock=lambda: 86400.0)
+    before = runtime.clock.seconds()
+    runtime.reactor.advance(5)
+    assert runtime.clock.seconds() == before + 5
+    assert runtime.wall_clock() == 86400.0
 
 
 def test_heads_of_messages_are_what_the_proxy_would_read() -> None:

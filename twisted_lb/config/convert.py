@@ -141,11 +141,10 @@ class _Walk:
 
     def use_fields(self, data: dict[Any, Any], struct: type[Use], where: str) -> dict[str, Any]:
         """Convert the keys that are the proxy's; the rest are options for the plugin host to check."""
-        own = set(struct.__struct_fields__) - {"options", "where"}
+        own = set(struct.__struct_fields__) - {"options", "where", "folder"}
         values = self.fields({key: item for key, item in data.items() if key in own}, struct, where)
         values["options"] = {key: item for key, item in data.items() if key not in own}
-        values["where"] = where
-        return values
+        return {**values, "where": where, "folder": self.folder}
 
     def mapping(self, data: Any, shape: Shape, where: str) -> Any:
         """Convert a table whose keys the operator chooses."""

@@ -59,7 +59,8 @@ class Use(Section, frozen=True, kw_only=True):
     """A plugin's supply picked by name: ``"name"``, or a table with ``use`` and the supply's options beside it.
 
     ``options``: as the file has them, unchecked; the plugin host converts them into what the supply asks for.
-    ``where``: the file and the dotted key of this entry, for messages about it.
+    ``where``: the file and the dotted key of this entry, for messages about it. ``folder``: where relative paths of
+    files among the options start; "" leaves them alone.
     """
 
     short_form: ClassVar[str] = "use"
@@ -67,6 +68,7 @@ class Use(Section, frozen=True, kw_only=True):
     use: str
     options: dict[str, Any] = {}
     where: str = ""
+    folder: str = ""
 
 
 class AccessLogUse(Use, frozen=True, kw_only=True):

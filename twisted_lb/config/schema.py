@@ -142,7 +142,9 @@ class _Writer:
 
     def use(self, struct: type[Use], kind: str) -> _Schema:
         """Describe an entry that names a supply of ``kind``: one alternative for each."""
-        own = [field for field in msgspec.structs.fields(struct) if field.name not in ("use", "options", "where")]
+        own = [
+            field for field in msgspec.structs.fields(struct) if field.name not in ("use", "options", "where", "folder")
+        ]
         beside = {field.encode_name: self.field(field) for field in own}
         supplied = self.supplies.get(kind, {})
         if not supplied:

@@ -25,6 +25,7 @@ from twisted_lb.testing.fakes import (
     make_record,
     make_request,
     make_response,
+    make_runtime,
 )
 from twisted_lb.testing.transports import MemoryNetwork, MemoryTransport
 
@@ -45,4 +46,5 @@ __all__ = [
     "make_record",
     "make_request",
     "make_response",
+    "make_runtime",
 ]

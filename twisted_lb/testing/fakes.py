@@ -1,14 +1,16 @@
 """Servers, facts and records that a test makes up."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from twisted.internet.testing import MemoryReactorClock
 from zope.interface import implementer
 
 from twisted_lb.api import (
     Facts,
     IServer,
+    Runtime,
     SessionRecord,
     SocketAddress,
 )
@@ -48,6 +50,14 @@ class FakeServer:
     connections: int = 0
     maxconn: int = 0
     failures: int = 0
+
+
+def make_runtime(reactor: Any = None, wall_clock: Callable[[], float] = lambda: 1795376895.0) -> Runtime:
+    """Make what supplies with ``runtime=True`` are built with; without a ``reactor`` one in memory whose time stands
+    still until its ``advance`` is called, and it is 2026-11-22 19:48:15 UTC.
+    """
+    made = MemoryReactorClock() if reactor is None else reactor
+    return Runtime(made, made, wall_clock)
 
 
 def make_facts(
