@@ -52,19 +52,18 @@ class HttpUpstream(HttpClient):
         if idle is None or exchange.replayed:
             return None
         request = exchange.request
-        if request.plain and request.method == b"GET" and idle.common and self._own is None:
-            return idle.take()  # the usual case; the rest comes to the same
-        replayable = exchange.replayable
+        usual = request.plain and request.method == b"GET" and idle.common and self._own is None
+        replayable = usual or exchange.replayable
         while True:
-            connection = None
+            connection = idle.take() if usual else None
             if self._own is not None:
                 connection = self._own.take(idle)
-            if connection is None and not idle.private:
+            if connection is None and not usual and not idle.private:
                 plain = idle.key_of is None and (replayable or self.requests > 1)
                 connection = idle.take() if plain else self._shared(idle, replayable)
-            if connection is None or replayable or not connection.stale:
+            if connection is None or connection.may_be_asked(replayable):
                 return connection
-            connection.close()  # the server was faster, and this request could not be sent again
+            connection.close()  # the server was faster
 
     def _shared(self, idle: Idle, replayable: bool) -> ServerConnection | None:
         """Take one that may have carried other clients' requests.

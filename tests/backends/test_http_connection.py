@@ -173,3 +173,38 @@ def test_transports_that_cannot_be_asked_are_not_stale_until_they_are_closed(end
 def test_http_settings_of_a_backend_have_haproxys_defaults() -> None:
     settings = HttpBackend()
     assert (settings.reuse, settings.server_close, settings.idle_s) == ("safe", False, 5.0)
+
+
+@pytest.mark.linux
+def test_what_was_reported_before_it_was_asked_is_no_answer(pair: tuple[ServerConnection, socket.socket]) -> None:
+    connection, theirs = pair
+    poller, asker = connection.transport.poller, Asker()
+    connection.transport.accepted()
+    connection.transport.resumeProducing()
+    poller.dispatch([])
+    theirs.send(b"stray")
+    events = poller.epoll.poll(1)
+
+    class Asks:
+        def on_events(self, events: int) -> None:
+            assert connection.may_be_asked(replayable=True)
+            connection.asker = asker
+
+        def on_crash(self) -> None:
+            raise AssertionError
+
+    poller.watchers[-1] = Asks()
+    poller.dispatch([(-1, 1), *events])
+    assert asker.heard == [("ended", False)]
+    assert connection.transport is None
+
+
+@pytest.mark.linux
+@pytest.mark.parametrize("replayable", [False, True])
+def test_the_kernel_is_asked_where_events_would_not_tell(
+    pair: tuple[ServerConnection, socket.socket], replayable: bool
+) -> None:
+    connection, theirs = pair
+    assert connection.may_be_asked(replayable)
+    theirs.send(b"stray")
+    assert not connection.may_be_asked(replayable), "no batch is being worked off"

@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tests.http_sessions.conftest import GET, OK, HttpWorld, post
@@ -79,6 +79,7 @@ def test_a_stream_of_requests_cut_anywhere_is_the_same(kind: str, requests: list
 @settings(max_examples=60, deadline=None)
 @given(noise=st.binary(max_size=200), cuts=st.lists(st.integers(0, 200), max_size=4))
 def test_whatever_comes_is_answered_or_waited_for(kind: str, noise: bytes, cuts: list[int]) -> None:
+    assume(b" HTTP/1." not in noise)  # else it may be a request after all
     asked, answer, ended, _ = played(kind, pieces(noise, cuts))
     assert asked == []
     assert answer == b"" or ((ended and answer.startswith(b"HTTP/1.1 4")) or answer.startswith(b"HTTP/1.1 5"))

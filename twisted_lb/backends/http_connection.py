@@ -6,7 +6,7 @@ from socket import MSG_PEEK
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, IReadDescriptor
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, IReadDescriptor, ISSLTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -51,11 +51,13 @@ class ServerConnection:
 
     ``asker``: whose request it carries; ``None`` while it is idle. ``used``: how many requests it has carried.
     ``private``: it may carry the requests of one client only. ``bound``: the server knows it for that client's, who has
-    logged in on it. ``protocol``: what stands between a transport that is no stream of ours and this. ``home``: where
+    logged in on it. ``asked_in``: the poller's batch in which it was asked without a look whether it was still silent:
+    what is reported of it in that batch came before, and is no answer. ``protocol``: what stands between a transport that is no stream of ours and this. ``home``: where
     it may wait for its next request; ``None``: nowhere. ``key``: see ``Idle.key_of``. ``shelf``: where it does wait.
     """
 
     __slots__ = (
+        "asked_in",
         "asker",
         "bound",
         "home",
@@ -88,6 +90,7 @@ class ServerConnection:
         self.shelf: Shelf | None = None
         self.idle_since = 0.0
         self.used = 0
+        self.asked_in = -1
 
     def makeConnection(self, transport: Any) -> None:
         """See ``IProtocol``."""
@@ -97,10 +100,12 @@ class ServerConnection:
     def dataReceived(self, data: bytes) -> None:
         """See ``IProtocol``. A server that speaks without having been asked is not asked any more."""
         asker = self.asker
-        if asker is not None:
+        if asker is None:
+            self.close()
+        elif self.asked_in < 0 or self.asked_in != self.transport.poller.batch:
             asker.response_data(data)
         else:
-            self.close()
+            self._ended("the server spoke before it was asked", clean=False)
 
     def readConnectionLost(self) -> None:
         """See ``IHalfCloseableProtocol``."""
@@ -169,14 +174,32 @@ class ServerConnection:
                 protocol.side = None
             hang_up(transport)
 
+    def may_be_asked(self, replayable: bool) -> bool:
+        """Whether it can carry another request now. ``replayable``: that could be sent again if it turns out later.
+
+        The kernel is asked only where what it reports next would not tell.
+        """
+        transport = self.transport
+        if replayable and type(transport) is Stream and transport.poller.whole:
+            self.asked_in = transport.poller.batch
+            return True
+        self.asked_in = -1
+        return not self.stale
+
     @property
     def stale(self) -> bool:
         """Whether the server has closed it, or said something, and we are yet to be told; asks the kernel."""
         transport = self.transport
-        if type(transport) is not Stream:
-            return transport is None
+        if type(transport) is Stream:
+            sock = transport.sock
+        elif ISSLTransport.providedBy(transport):
+            return False  # what comes may be of TLS itself
+        else:
+            sock = getattr(transport, "socket", None)
+            if sock is None:
+                return transport is None
         try:
-            transport.sock.recv(1, MSG_PEEK)
+            sock.recv(1, MSG_PEEK)
         except BlockingIOError:
             return False
         except OSError:

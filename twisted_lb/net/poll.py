@@ -52,7 +52,8 @@ class Watcher(Protocol):
 class Poller:
     """The epoll, the watchers, and the work that waits for the end of a batch.
 
-    ``now``: the clock's seconds when the current batch began. ``batch``: how many there have been.
+    ``now``: the clock's seconds when the current batch began. ``batch``: how many there have been. ``whole``: a batch
+    is being worked off, and it holds all that was reported when it began: what comes later is of later batches.
     ``windows``: memory shared by all reads of one process.
     ``watchers``: who owns which descriptor. ``aside``: bytes that were read and not taken by the other side yet.
     ``wake``: called when there is something to do between batches, by whoever would not look otherwise.
@@ -64,6 +65,7 @@ class Poller:
         self.epoll = select.epoll() if epoll is None else epoll
         self.now: float = clock.seconds()
         self.batch = 0
+        self.whole = False
         memory = memoryview(bytearray(WINDOWS[-1]))
         self.windows = tuple(memory[:size] for size in WINDOWS)
         self.aside = 0
@@ -116,6 +118,7 @@ class Poller:
         self.now = self._seconds()
         self.batch += 1
         self._in_batch = True
+        self.whole = len(events) < BATCH
         watcher_of = self.watchers.get
         try:
             for fd, event in events:
@@ -133,7 +136,7 @@ class Poller:
             if self._after_batch:
                 self._run_after_batch()
         finally:
-            self._in_batch = False
+            self._in_batch = self.whole = False
             if self._closing:
                 for sock in self._closing:
                     sock.close()
