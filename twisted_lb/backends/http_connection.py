@@ -52,8 +52,9 @@ class ServerConnection:
     ``asker``: whose request it carries; ``None`` while it is idle. ``used``: how many requests it has carried.
     ``private``: it may carry the requests of one client only. ``bound``: the server knows it for that client's, who has
     logged in on it. ``asked_in``: the poller's batch in which it was asked without a look whether it was still silent:
-    what is reported of it in that batch came before, and is no answer. ``protocol``: what stands between a transport that is no stream of ours and this. ``home``: where
-    it may wait for its next request; ``None``: nowhere. ``key``: see ``Idle.key_of``. ``shelf``: where it does wait.
+    what is reported of it in that batch came before, and is no answer. ``protocol``: what stands between a transport
+    that is no stream of ours and this. ``home``: where it may wait for its next request; ``None``: nowhere. ``key``:
+    see ``Idle.key_of``. ``shelf``: where it does wait.
     """
 
     __slots__ = (
