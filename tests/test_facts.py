@@ -1,12 +1,14 @@
 """Addresses as people read them, whichever family and library they come from."""
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pytest
 from twisted.internet.address import HostnameAddress, IPv4Address, IPv6Address, UNIXAddress
 
 from twisted_lb.facts import Facts, SocketAddress
 from twisted_lb.networks import Networks
+from twisted_lb.token_bucket import TokenBucket
 
 
 @pytest.mark.parametrize(
@@ -77,3 +79,22 @@ def test_a_priority_is_a_class_of_the_queue() -> None:
         with pytest.raises(TypeError):
             facts.priority = wrong  # type: ignore[assignment]
     assert facts.priority == -2047
+
+
+def test_a_policy_may_shape_a_connection_as_often_as_it_likes() -> None:
+    facts = Facts(SocketAddress("192.0.2.1"), SocketAddress("192.0.2.2"), "web", "*:80")
+    assert facts.shaping is None
+    slow, shared = TokenBucket(1, 1), TokenBucket(1, 1)
+    facts.shape(in_=slow)
+    facts.shape(in_=slow, out=shared)
+    facts.shape(out=slow)
+    shaping: Any = facts.shaping
+    assert (shaping.in_, shaping.out) == ((slow,), (shared, slow))
+
+
+def test_what_is_kept_by_its_facts_goes_with_a_connection() -> None:
+    facts = Facts(SocketAddress("192.0.2.1"), SocketAddress("192.0.2.2"), "web", "*:80")
+    kept = WeakKeyDictionary({facts: "x"})
+    assert kept[facts] == "x"
+    del facts
+    assert not kept

@@ -22,6 +22,7 @@ from twisted_lb.endings import NORMAL, Cause, Ending, Stage
 from twisted_lb.errors import ConfigError, PluginError, WireError
 from twisted_lb.facts import Facts, SocketAddress
 from twisted_lb.networks import Networks
+from twisted_lb.token_bucket import TokenBucket
 from twisted_lb.turns import Turns
 from twisted_lb.verdicts import (
     ALLOW,
@@ -96,6 +97,7 @@ __all__ = [
     "Tarpit",
     "Tlv",
     "TlvType",
+    "TokenBucket",
     "Turns",
     "Verdict",
     "WireError",

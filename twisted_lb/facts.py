@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
+from twisted_lb.token_bucket import Shaping, TokenBucket
+
 HIGHEST_CLASS = 2047
 """Classes of the queue go from minus this to this; what is set beyond is taken for the nearest, as in HAProxy."""
 
@@ -53,11 +55,13 @@ class SocketAddress(NamedTuple):
 class Facts:
     """The facts about one connection, read by policies, validators, balancers and logs.
 
-    Lives as long as its connection. Plugins read it; what a validator learns it adds to ``learnt``. Policies may
-    set ``backend`` and ``priority``, and edit ``http.headers``.
+    Lives as long as its connection, and no longer: what a plugin keeps about a connection it may keep in a
+    ``WeakKeyDictionary`` by its facts. Plugins read it; what a validator learns it adds to ``learnt``. Policies may
+    set ``backend`` and ``priority``, edit ``http.headers``, and ``shape``.
     """
 
     __slots__ = (
+        "__weakref__",
         "_learnt",
         "_priority",
         "backend",
@@ -69,6 +73,7 @@ class Facts:
         "peer",
         "proxy_header",
         "secure",
+        "shaping",
         "source",
     )
 
@@ -103,6 +108,9 @@ class Facts:
         self.backend: str | None = None
         """policy: the name of the backend that this goes to, in place of where ``routes`` would lead; any backend of
         the configuration. In HTTP mode a request's, which begins with what was set for its connection."""
+        self.shaping: Shaping | None = None
+        """policy: what limits its bandwidth; ``shape`` adds to it. In HTTP mode a request's, which begins with what was
+        set for its connection."""
         self._learnt: dict[str, Any] | None = None
         self._priority = 0
 
@@ -118,6 +126,15 @@ class Facts:
         if not isinstance(value, int):
             raise TypeError(f"priority is a whole number, and not {value!r}")
         self._priority = max(-HIGHEST_CLASS, min(value, HIGHEST_CLASS))
+
+    def shape(self, in_: TokenBucket | None = None, out: TokenBucket | None = None) -> None:
+        """Let bytes of the client (``in_``), and bytes to it (``out``), pass only as fast as a bucket has tokens.
+
+        For policies, as often as they like: every bucket counts, and each once, however often it is named. Connections
+        that name the same bucket share it. In HTTP mode it is for the current request, or for all if there is none yet.
+        """
+        shaping = self.shaping
+        self.shaping = (Shaping() if shaping is None else shaping).plus(in_, out)
 
     @property
     def learnt(self) -> dict[str, Any]:
