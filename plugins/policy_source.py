@@ -3,7 +3,9 @@
 Source: HAProxy configuration.txt, ``tcp-request connection`` with the ACL ``src``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
 from zope.interface import implementer
 
@@ -12,6 +14,7 @@ from twisted_lb.api import (
     ConfigError,
     Deny,
     Facts,
+    FilePath,
     IPolicy,
     Networks,
     Options,
@@ -25,24 +28,27 @@ from twisted_lb.api import (
 class SourceOptions(Options, frozen=True):
     """``allow`` and ``deny``: networks (``10.0.0.0/8``), addresses, or ``unix``.
 
-    ``deny`` wins. With ``allow`` given, even empty, all that it does not contain is denied.
+    ``allow_file`` and ``deny_file``: files with more of them, one a line, read at start-up and at reload. ``deny`` wins. With either ``allow`` given, even empty, all that it does not contain is denied.
     """
 
     allow: tuple[str, ...] | None = None
     deny: tuple[str, ...] = ()
+    allow_file: FilePath | None = None
+    deny_file: FilePath | None = None
 
 
 @implementer(IPolicy)
 class SourcePolicy:
     """Judges the client's address; an IPv4 address mapped into IPv6 is the IPv4 address.
 
-    A client of a Unix socket has no address: only the entry ``unix`` matches it. An address of any other kind cannot be
-    judged, so it is denied.
+    ``allow``: sets of which one must hold it, ``None`` for everybody; ``deny``: sets none of which may. A client of a
+    Unix socket has no address: only the entry ``unix`` matches it. An address of any other kind cannot be judged, so it
+    is denied.
     """
 
     stage = Stage.ADMISSION
 
-    def __init__(self, allow: Networks | None, deny: Networks) -> None:
+    def __init__(self, allow: tuple[Networks, ...] | None, deny: tuple[Networks, ...]) -> None:
         self._allow = allow
         self._deny = deny
         self._listed = Deny("source is in deny")
@@ -50,39 +56,54 @@ class SourcePolicy:
         self._unknown = Deny("source is no IP address")
 
     def decide(self, facts: Facts) -> Verdict:
-        """Answer at once; about 1 us."""
+        """Answer at once; about 1 us for each list."""
         number = Networks.number(facts.source.host)
         if number is None:
             return self._unknown
-        if self._deny.holds(number):
-            return self._listed
-        if self._allow is None or self._allow.holds(number):
+        for networks in self._deny:
+            if networks.holds(number):
+                return self._listed
+        if self._allow is None:
             return ALLOW
+        for networks in self._allow:
+            if networks.holds(number):
+                return ALLOW
         return self._unlisted
-
-
-def _networks(entries: Sequence[str], option: str, problems: list[str]) -> Networks:
-    """Read one list; its problems are noted, not raised, so that those of both lists are told."""
-    try:
-        return Networks.parse(entries)
-    except ConfigError as error:
-        problems += [f"{option}: {problem}" for problem in error.problems]
-        return Networks.parse(())
 
 
 def build(options: SourceOptions) -> SourcePolicy:
     """Build the policy.
 
-    Raises: ConfigError with each entry that is no network, or when there are no lists at all.
+    Raises: ConfigError with each entry and line that is no network, or when there are no lists at all.
     """
-    if options.allow is None and not options.deny:
-        raise ConfigError('it needs "allow", "deny" or both')
+    lists: tuple[tuple[str, Any, Callable[[Any], Networks]], ...] = (
+        ("allow", options.allow, Networks.parse),
+        ("allow_file", options.allow_file, Networks.read),
+        ("deny", options.deny or None, Networks.parse),
+        ("deny_file", options.deny_file, Networks.read),
+    )
     problems: list[str] = []
-    allow = None if options.allow is None else _networks(options.allow, "allow", problems)
-    deny = _networks(options.deny, "deny", problems)
+    read = {
+        option: _networks(partial(parse, given), option, problems)
+        for option, given, parse in lists
+        if given is not None
+    }
+    if not read:
+        raise ConfigError('it needs "allow", "deny", "allow_file" or "deny_file"')
     if problems:
         raise ConfigError(*problems)
-    return SourcePolicy(allow, deny)
+    allow = tuple(read[option] for option in ("allow", "allow_file") if option in read)
+    deny = tuple(read[option] for option in ("deny", "deny_file") if option in read)
+    return SourcePolicy(allow or None, deny)
+
+
+def _networks(parse: Callable[[], Networks], option: str, problems: list[str]) -> Networks:
+    """Read one list; its problems are noted, not raised, so that those of every list are told."""
+    try:
+        return parse()
+    except ConfigError as error:
+        problems += [f"{option}: {problem}" for problem in error.problems]
+        return Networks.parse(())
 
 
 @hookimpl

@@ -1,6 +1,9 @@
 """A set of networks says what the standard library's networks say, and nothing of what is no address."""
 
 from ipaddress import ip_address, ip_network
+from pathlib import Path
+from random import Random
+from time import thread_time
 from typing import Any
 
 import pytest
@@ -76,3 +79,92 @@ def test_one_number_may_be_asked_of_several_sets() -> None:
     assert number is not None
     assert Networks.parse(["2001:db8::/32"]).holds(number)
     assert not Networks.parse(["2001:db9::/32"]).holds(number)
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 5)), max_size=30), st.booleans())
+def test_neighbours_and_overlaps_are_one(entries: list[tuple[int, int]], v6: bool) -> None:
+    # Few addresses, at a seam of the 64 bits that the halves of an IPv6 address have, so that everything meets.
+    seam, width = ((0x20010DB8 << 96) + (1 << 64) - 20, 128) if v6 else ((10 << 24) + 236, 32)
+    networks = [ip_network((ip_address(seam + at), width - free), strict=False) for at, free in entries]
+    ours = Networks.parse(map(str, networks))
+    for number in range(seam - 40, seam + 90):
+        address = ip_address(number)
+        assert ours.contains(str(address)) is any(address in network for network in networks), address
+
+
+@pytest.mark.parametrize("entry", ["0.0.0.0/0", "::/0", "128.0.0.0/1", "8000::/1", "255.255.255.255", "ffff::/16"])
+def test_what_ends_where_addresses_end_holds_the_last_one(entry: str) -> None:
+    last = "255.255.255.255" if "." in entry else "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"
+    assert Networks.parse([entry]).contains(last)
+
+
+@pytest.mark.parametrize("entry", ["10.0.0.0/255.0.0.0", "10.0.0.0/08", "::ffff:10.0.0.0/104", "0::10.0.0.0/104"])
+def test_unusual_spellings_are_understood_as_the_standard_library_does(entry: str) -> None:
+    network = ip_network(entry)
+    address = getattr(network[7], "ipv4_mapped", None) or network[7]
+    assert Networks.parse([entry]).contains(str(address)) is True
+
+
+@pytest.mark.parametrize(
+    "entry",
+    ["10.0.0.0/ 8", "10.0.0.0/+8", "10.0.0.0/-8", "10.0.0.0/", "10.0.0.0/8/8", "::/129", "10.0.0.0/\u0668", "/", ""],
+)
+def test_what_the_standard_library_refuses_is_refused(entry: str) -> None:
+    with pytest.raises(ConfigError, match="is no network"):
+        Networks.parse([entry])
+
+
+def test_a_file_has_one_entry_a_line_and_comments(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_text("# ours\n10.0.0.0/8   # all of it\r\n\n192.0.2.0/24 ; SBL1\n  2001:db8::/32\nunix")
+    ours = Networks.read(str(path))
+    assert all(ours.contains(host) for host in ("10.1.2.3", "192.0.2.9", "2001:db8::1", "unix:"))
+    assert not ours.contains("192.0.3.1")
+
+
+def test_bad_lines_of_a_file_are_named_by_number_and_not_without_end(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_bytes(b"10.0.0.0/8\n10.0.0.1/8\n\xff\n" + b"x\n" * 100)
+    with pytest.raises(ConfigError) as caught:
+        Networks.read(str(path))
+    first, second, *_, last = caught.value.problems
+    assert first.startswith(f'{path}:2: "10.0.0.1/8" is no network: ')
+    assert second.startswith(f'{path}:3: "\\xff" is no network')
+    assert last == f"{path}: and 82 more lines are no networks"
+    assert len(caught.value.problems) == 21
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="nowhere: cannot be read: No such file"):
+        Networks.read(str(tmp_path / "nowhere"))
+
+
+def _many(v6: bool) -> list[str]:
+    """500,000 networks, of every size that is usual."""
+    chance = Random(6)
+    made = []
+    for _ in range(500_000):
+        size = chance.choice((32, 40, 48, 56, 64, 128) if v6 else (16, 20, 22, 24, 24, 24, 28, 32))
+        width = 128 if v6 else 32
+        number = chance.getrandbits(width) >> (width - size) << (width - size)
+        made.append(f"{ip_address(number.to_bytes(width // 8))}/{size}")
+    return made
+
+
+@pytest.mark.parametrize(("v6", "bytes_per_entry"), [(False, 8), (True, 40)])
+def test_half_a_million_networks_are_asked_in_less_than_two_microseconds(v6: bool, bytes_per_entry: int) -> None:
+    entries = _many(v6)
+    ours = Networks.parse(entries)
+    assert ours.size_bytes <= bytes_per_entry * len(entries)
+    chance = Random(7)
+    inside = [Networks.number(entry.partition("/")[0]) for entry in chance.sample(entries, 1000)]
+    anywhere = [chance.getrandbits(128 if v6 else 32) + ((1 << 128) if v6 else 0) for _ in range(1000)]
+    numbers = [number for number in inside if number is not None] + anywhere
+    assert all(map(ours.holds, numbers[:1000]))
+    took = []
+    for _ in range(10):  # the least: the machine has other things to do too
+        before = thread_time()
+        for number in numbers:
+            ours.holds(number)
+        took.append((thread_time() - before) / len(numbers))
+    assert min(took) < 2e-6

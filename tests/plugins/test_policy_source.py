@@ -1,6 +1,7 @@
 """``source`` allows and denies by the client's address."""
 
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -141,3 +142,41 @@ def test_each_entry_that_is_no_network_is_named_with_its_list() -> None:
 def test_two_missing_lists_are_an_error_not_a_policy_without_effect() -> None:
     with pytest.raises(ConfigError, match='"allow", "deny"'):
         policy()
+
+
+def written(path: Path, *lines: str) -> str:
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return str(path)
+
+
+def test_lists_may_be_in_files(tmp_path: Path) -> None:
+    file = written(tmp_path / "list", "# bad ones", "10.1.0.0/16", "192.0.2.0/24 ; SBL1")
+    judge = policy(deny_file=file)
+    assert not allowed(judge, "10.1.2.3")
+    assert allowed(judge, "10.2.0.1")
+    judge = policy(allow_file=file)
+    assert allowed(judge, "192.0.2.77")
+    assert not allowed(judge, "10.2.0.1")
+
+
+def test_a_file_adds_to_the_list_beside_it(tmp_path: Path) -> None:
+    file = written(tmp_path / "list", "10.1.0.0/16")
+    judge = policy(allow=("10.2.0.0/16",), allow_file=file, deny=("10.1.9.0/24",))
+    assert [allowed(judge, f"10.{host}") for host in ("1.0.1", "2.0.1", "3.0.1", "1.9.1")] == [True, True, False, False]
+    judge = policy(deny=("10.2.0.0/16",), deny_file=file)
+    assert [allowed(judge, f"10.{host}") for host in ("1.0.1", "2.0.1", "3.0.1")] == [False, False, True]
+
+
+def test_an_empty_file_of_those_allowed_denies_everybody(tmp_path: Path) -> None:
+    assert not allowed(policy(allow_file=written(tmp_path / "list")), "10.0.0.1")
+
+
+def test_bad_lines_are_named_with_option_file_and_number(tmp_path: Path) -> None:
+    file = written(tmp_path / "list", "10.1.0.0/16", "10.1.0.0/8", "nobody")
+    with pytest.raises(ConfigError) as caught:
+        policy(deny=("x",), deny_file=file, allow_file=str(tmp_path / "none"))
+    missing, entry, bits, word = caught.value.problems
+    assert missing == f"allow_file: {tmp_path}/none: cannot be read: No such file or directory"
+    assert entry.startswith('deny: "x"')
+    assert bits.startswith(f'deny_file: {file}:2: "10.1.0.0/8" is no network')
+    assert word.startswith(f'deny_file: {file}:3: "nobody"')
