@@ -13,6 +13,7 @@ the same between any two Twisted transports. One contract suite runs on both; ``
 import contextlib
 import errno
 import os
+from collections.abc import Callable
 from socket import AF_UNIX, SHUT_WR, SO_ERROR, SO_LINGER, SOL_SOCKET
 
 from twisted_lb.endings import Cause
@@ -49,6 +50,7 @@ class StreamSide:
         "writable_watched",
     )
     other: "StreamSide"
+    send: Callable[[bytes | memoryview], int]
 
     def __init__(self, relay: "StreamRelay", stream: Stream, cause: Cause) -> None:
         sock = stream.detach()

@@ -7,6 +7,7 @@ Never: lets a side's timer run while it is we who do not read from it.
 Source: HAProxy configuration.txt, "timeout client", "timeout server", "timeout client-fin", "timeout tunnel".
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Protocol
@@ -36,6 +37,16 @@ class Side(Protocol):
     """When it stopped taking what it was sent; 0 while it takes everything."""
 
 
+class Delay(Protocol):
+    """What holds the bytes of one direction up."""
+
+    def excuse(self, now: float) -> None:
+        """Let no timer run for what is held up."""
+
+    def stop(self) -> None:
+        """The relay is over."""
+
+
 @dataclass(frozen=True, slots=True)
 class IdleTimers:
     """How long each side may be idle during the relay, in seconds; ``inf`` for ever.
@@ -63,10 +74,11 @@ class IdleTimers:
 class Relay:
     """What both kinds have in common: the two sides, and when which timer is due.
 
-    ``last``: when a byte last moved, in the clock's seconds. ``half_closed``: a side has sent all.
+    ``last``: when a byte last moved, in the clock's seconds. ``half_closed``: a side has sent all. ``throttles``: what
+    holds bytes up where bandwidth is limited, see ``stages.throttle``.
     """
 
-    __slots__ = ("half_closed", "last", "owner")
+    __slots__ = ("half_closed", "last", "owner", "throttles")
     client: Side
     server: Side
 
@@ -74,6 +86,7 @@ class Relay:
         self.owner: RelayOwner | None = owner
         self.last = now
         self.half_closed = False
+        self.throttles: Sequence[Delay] = ()
 
     def next_deadline(self, timers: IdleTimers) -> tuple[float, Cause] | None:
         """When which side times out if nothing moves until then; ``None`` for never.
@@ -103,6 +116,8 @@ class Relay:
         Returns: in how many seconds to look again, ``None`` when there is nothing more to look at. Never later than the
             shortest timer: what keeps one from running can end at any moment without anybody being told.
         """
+        for throttle in self.throttles:
+            throttle.excuse(now)
         due = self.next_deadline(timers)
         if due is not None and due[0] <= now:
             self.end(due[1], "idle for too long")
@@ -120,6 +135,8 @@ class Relay:
         """Close both sides, with a RST unless ``reset`` is false, and tell the owner; once."""
         owner, self.owner = self.owner, None
         if owner is not None:
+            for throttle in self.throttles:
+                throttle.stop()
             self._close(reset)
             owner.relay_ended(cause, reason)
 
