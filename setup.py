@@ -28,6 +28,7 @@ setup(
         "twisted_lb.endpoints",
         "twisted_lb.net",
         "twisted_lb.stages",
+        "twisted_lb.tables",
         "twisted_lb.testing",
         "twisted_lb.wire",
         "twisted_lb_plugins",

@@ -14,6 +14,7 @@ The map of this package; imports only ever point up this list, and a connection 
 - ``patterns``     regular expressions that take linear time
 - ``routing``      where a request or a connection goes: the first route that takes it
 - ``config``       one TOML file read into frozen structs
+- ``tables``       counters by key: how often, how much, how fast
 - ``api``          the front desk: all that a plugin may import
 - ``hookspecs``    every hook
 - ``plugin_host``  finds, checks and merges plugins
@@ -31,6 +32,7 @@ The map of this package; imports only ever point up this list, and a connection 
 - ``http_endings`` HTTP mode: requests that no server answers
 - ``http_bodies``  HTTP mode: bodies that matter before a server is chosen
 - ``http_session`` what HTTP mode does in them, request by request
+- ``http_express`` HTTP mode: plain exchanges, with as little as they need
 - ``endpoint_session`` sessions whose clients came through Twisted endpoints
 - ``http_assembly`` what the settings of HTTP mode become
 - ``bind_check``   what can be found out about a ``bind`` entry before it listens
