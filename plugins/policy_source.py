@@ -28,7 +28,9 @@ from twisted_lb.api import (
 class SourceOptions(Options, frozen=True):
     """``allow`` and ``deny``: networks (``10.0.0.0/8``), addresses, or ``unix``.
 
-    ``allow_file`` and ``deny_file``: files with more of them, one a line, read at start-up and at reload. ``deny`` wins. With either ``allow`` given, even empty, all that it does not contain is denied.
+    ``allow_file`` and ``deny_file``: files with more of them, one a line, read at start-up and at reload.
+
+    ``deny`` wins. With either ``allow`` given, even empty, all that it does not contain is denied.
     """
 
     allow: tuple[str, ...] | None = None

@@ -4,9 +4,10 @@ import pytest
 
 from twisted_lb.declared import OWN_FACTS, FactType
 from twisted_lb.endings import Stage
-from twisted_lb.facts import Facts, SocketAddress
+from twisted_lb.facts import Credentials, Facts, SocketAddress
 
 FACTS = Facts(SocketAddress("192.0.2.1", 1234), SocketAddress("198.51.100.2", 443), "web", "*:443", "blue")
+FACTS.credentials = Credentials(1, 2, 3)
 TYPES = {FactType.STRING: str, FactType.ADDRESS: str, FactType.INTEGER: int}
 
 
@@ -25,3 +26,4 @@ def test_the_client_the_proxy_before_us_and_we_are_told_apart() -> None:
     assert (got["source"], got["peer"], got["destination"]) == ("203.0.113.9", "192.0.2.1", "198.51.100.2")
     assert (got["source.port"], got["peer.port"], got["destination.port"]) == (9, 1234, 443)
     assert got["namespace"] is None
+    assert got["unix.uid"] is None

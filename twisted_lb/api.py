@@ -20,7 +20,7 @@ from twisted_lb.config.units import Duration, Size
 from twisted_lb.declared import Fact, FactType
 from twisted_lb.endings import NORMAL, Cause, Ending, Stage
 from twisted_lb.errors import ConfigError, PluginError, WireError
-from twisted_lb.facts import Facts, SocketAddress
+from twisted_lb.facts import Credentials, Facts, SocketAddress
 from twisted_lb.networks import Networks
 from twisted_lb.token_bucket import TokenBucket
 from twisted_lb.turns import Turns
@@ -38,7 +38,16 @@ from twisted_lb.verdicts import (
     Tarpit,
     Verdict,
 )
+from twisted_lb.wire.client_hello import ClientHello, read_client_hello
+from twisted_lb.wire.client_hello_fingerprints import ja3, ja4
+from twisted_lb.wire.client_hello_names import (
+    cipher_suite_names,
+    group_names,
+    signature_algorithm_names,
+    version_names,
+)
 from twisted_lb.wire.crc32c import crc32c
+from twisted_lb.wire.host_name import is_host_name
 from twisted_lb.wire.http1_headers import Headers
 from twisted_lb.wire.http1_path import path_readings
 from twisted_lb.wire.http1_refused import RefusedMessage
@@ -46,16 +55,22 @@ from twisted_lb.wire.http1_request import RequestHead
 from twisted_lb.wire.lines import LineSplitter
 from twisted_lb.wire.proxy_header import ProxyHeader, Tlv, TlvType
 from twisted_lb.wire.proxy_tlvs import check_tlv, join_tlvs, split_tlvs
+from twisted_lb.wire.server_hello import TlsServerStart
+from twisted_lb.wire.tls_rules import RULES as TLS_RULES
+from twisted_lb.wire.tls_rules import tls_alert
 
 __all__ = [
     "ALLOW",
     "ALLOW_FINALLY",
     "NEED_MORE",
     "NORMAL",
+    "TLS_RULES",
     "Allow",
     "Answer",
     "Cause",
+    "ClientHello",
     "ConfigError",
+    "Credentials",
     "DecideAnswer",
     "Decision",
     "Deny",
@@ -95,6 +110,7 @@ __all__ = [
     "Stage",
     "Supply",
     "Tarpit",
+    "TlsServerStart",
     "Tlv",
     "TlvType",
     "TokenBucket",
@@ -102,11 +118,20 @@ __all__ = [
     "Verdict",
     "WireError",
     "check_tlv",
+    "cipher_suite_names",
     "crc32c",
+    "group_names",
     "hookimpl",
+    "is_host_name",
+    "ja3",
+    "ja4",
     "join_tlvs",
     "path_readings",
+    "read_client_hello",
+    "signature_algorithm_names",
     "split_tlvs",
+    "tls_alert",
+    "version_names",
 ]
 
 hookimpl = pluggy.HookimplMarker("twisted_lb")
@@ -165,7 +190,11 @@ class IServer(Interface):
 
 
 class IBalancer(Interface):
-    """Chooses a server; one object per backend."""
+    """Chooses a server; one object per backend.
+
+    An object whose attribute ``blind`` is true promises that ``choose`` does not look at ``facts``: in HTTP mode the
+    request's need not be made up for it then.
+    """
 
     def choose(candidates: Any, facts: Any) -> Any:
         """Return one member of ``candidates``: a non-empty sequence of ``IServer`` in the configuration's order,

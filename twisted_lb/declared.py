@@ -56,6 +56,13 @@ def _port(about: str, get: Callable[[Facts], Any]) -> Fact:
     return Fact(FactType.INTEGER, about, Stage.ADMISSION, None, get, least=0, most=65535)
 
 
+def _credential(what: str, name: str) -> Fact:
+    def get(facts: Facts) -> Any:
+        return getattr(facts.credentials, name, None)
+
+    return _of_connection(FactType.INTEGER, f"the {what} of who connected to us over a Unix socket", get)
+
+
 OWN_FACTS: Mapping[str, Fact] = {
     "source": _of_connection(FactType.ADDRESS, "the client's address", lambda facts: facts.source.host),
     "source.host": _of_connection(FactType.STRING, "the client's address as text", lambda facts: facts.source.host),
@@ -75,5 +82,8 @@ OWN_FACTS: Mapping[str, Fact] = {
     "namespace": _of_connection(
         FactType.STRING, "the network namespace that the client came in by", lambda facts: facts.namespace
     ),
+    "unix.uid": _credential("user's number", "uid"),
+    "unix.gid": _credential("group's number", "gid"),
+    "unix.pid": _credential("process's number", "pid"),
 }
 """What is known of every connection."""

@@ -10,6 +10,7 @@ from twisted_lb.endings import Stage
 from twisted_lb.facts import Facts, SocketAddress
 from twisted_lb.frontend import Frontend
 from twisted_lb.http_session import HttpSession
+from twisted_lb.net.credentials import transport_credentials
 from twisted_lb.process import Process
 from twisted_lb.session import Session
 from twisted_lb.stages.admission import Limit
@@ -43,6 +44,7 @@ class EndpointSession(Session):
         super().makeConnection(transport)
         self.facts.destination = SocketAddress.from_address(transport.getHost())
         self.facts.secure = ISSLTransport.providedBy(transport)
+        self.facts.credentials = transport_credentials(transport)
         self._arrived(self)
 
     def readConnectionLost(self) -> None:

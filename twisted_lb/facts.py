@@ -52,6 +52,18 @@ class SocketAddress(NamedTuple):
         return cls(f"unknown:{type(address).__name__}")
 
 
+class Credentials(NamedTuple):
+    """Who connected over a Unix socket. ``groups``: the supplementary ones, as far as the kernel tells them.
+
+    ``pid``: 0 for a process that our namespace does not have. It may be another process's by the time it is read.
+    """
+
+    pid: int
+    uid: int
+    gid: int
+    groups: tuple[int, ...] = ()
+
+
 class Facts:
     """The facts about one connection, read by policies, validators, balancers and logs.
 
@@ -66,6 +78,7 @@ class Facts:
         "_priority",
         "backend",
         "bind",
+        "credentials",
         "destination",
         "frontend",
         "http",
@@ -92,6 +105,9 @@ class Facts:
         self.destination = destination
         """accept: the address that the client connected to, also one that is not ours. proxy header: the one that the
         header claims."""
+        self.credentials: Credentials | None = None
+        """accept: who connected to us over a Unix socket, ``None`` over anything else. That is ``peer``, also behind a
+        PROXY header."""
         self.proxy_header: Any = None
         """proxy header: the ``ProxyHeader`` that was received, ``None`` without one."""
         self.frontend = frontend

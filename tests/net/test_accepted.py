@@ -1,5 +1,6 @@
 """What is done with accepted sockets beyond what they inherit, seen where it does not go well."""
 
+import os
 import socket
 import struct
 from typing import Any
@@ -57,8 +58,16 @@ def test_the_original_destination_is_the_kernels_answer_and_without_one_where_it
     assert facts.destination == (expected or ARRIVED)
 
 
-def test_a_unix_socket_has_no_original_destination() -> None:
-    assert arrangement(None, socket.AF_UNIX, True, pytest.fail) is None
+def test_of_a_unix_socket_it_is_learnt_who_connected_and_no_original_destination() -> None:
+    arrange = arrangement(None, socket.AF_UNIX, True, pytest.fail)
+    assert arrange is not None
+    facts = Facts(SocketAddress("unix:"), ARRIVED, "web", "unix:/run/web.sock")
+    ours, theirs = socket.socketpair(socket.AF_UNIX)
+    with ours, theirs:
+        arrange(ours, facts)
+    assert facts.credentials is not None
+    assert (facts.credentials.pid, facts.credentials.uid) == (os.getpid(), os.getuid())
+    assert facts.destination == ARRIVED
 
 
 def test_what_the_kernel_refuses_is_complained_of_and_the_connection_goes_on() -> None:

@@ -1,6 +1,6 @@
 """What is done with each accepted socket beyond what it inherits: options, and what only the kernel knows of it.
 
-Nothing is done for the usual listener, and nothing is called for it.
+Nothing is done for the usual TCP listener, and nothing is called for it.
 
 Source: iptables-extensions(8), "REDIRECT"; Linux include/uapi/linux/netfilter_ipv4.h; tcp(7).
 """
@@ -8,9 +8,10 @@ Source: iptables-extensions(8), "REDIRECT"; Linux include/uapi/linux/netfilter_i
 import socket
 import struct
 from collections.abc import Callable
-from socket import AF_INET, AF_INET6, IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP
+from socket import AF_INET, AF_INET6, AF_UNIX, IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP
 
 from twisted_lb.facts import Facts, SocketAddress
+from twisted_lb.net.credentials import peer_credentials
 from twisted_lb.net.sockopts import SAVED_SYN_LIMIT, TCP_SAVED_SYN, ListenOptions
 
 SAVED_SYN = "tcp.saved_syn"
@@ -53,6 +54,11 @@ def _tracked_ipv6(sock: socket.SocketType) -> SocketAddress | None:
     return SocketAddress(socket.inet_ntop(AF_INET6, host), port)
 
 
+def _learn_credentials(sock: socket.SocketType, facts: Facts) -> None:
+    """Note who connected: two system calls, so rules may ask without a setting that says so."""
+    facts.credentials = peer_credentials(sock)
+
+
 def arrangement(
     options: ListenOptions | None, family: int, original_dst: bool, complain: Callable[[str], None]
 ) -> Arrange | None:
@@ -60,6 +66,8 @@ def arrangement(
 
     ``complain``: told which option the kernel refused; the connection is served without it.
     """
+    if family == AF_UNIX:
+        return _learn_credentials
     settings = options.per_connection if options is not None else ()
     save_syn = options is not None and options.save_syn
     original_dst = original_dst and family in (AF_INET, AF_INET6)
