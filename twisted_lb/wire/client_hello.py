@@ -1,0 +1,200 @@
+"""The ClientHello: what a client of TLS says first.
+
+Everything whose meaning does not depend on what the server answers is checked: lengths, doubled extensions, and the
+contents of the extensions that decide about where a connection goes. Source: RFC 8446, section 4.1.2 (TLS 1.3); RFC
+5246, section 7.4.1.2 (TLS 1.2); RFC 8701 (GREASE: values that mean nothing and may stand anywhere).
+"""
+
+from struct import Struct, error, unpack
+from typing import Final, NamedTuple
+
+from twisted_lb.errors import WireError
+from twisted_lb.verdicts import NeedMore
+from twisted_lb.wire.client_hello_extensions import (
+    ALPN,
+    ECH,
+    ESNI,
+    GROUPS,
+    POINT_FORMATS,
+    SIGNATURE_ALGORITHMS,
+    SNI,
+    VERSIONS,
+    ExtensionError,
+    check_extensions,
+    check_tls_1_3,
+    protocols_of,
+    server_name_of,
+)
+from twisted_lb.wire.tls_records import CLIENT, place_in_stream, read_message
+
+TLS_1_0, TLS_1_2, TLS_1_3 = 0x0301, 0x0303, 0x0304
+VERSION_NAMES: Final = {0x0300: "ssl3", TLS_1_0: "1.0", 0x0302: "1.1", TLS_1_2: "1.2", TLS_1_3: "1.3"}
+_U16: Final = Struct(">H")
+_EXTENSION: Final = Struct(">HH")
+_RANDOM_ENDS: Final = 38
+"""Behind the message's type and length, the version and the random."""
+
+
+class ClientHello(NamedTuple):
+    """A ClientHello as far as anyone may want to know; lists of numbers stay as they came, GREASE included.
+
+    ``legacy_version``: what TLS 1.2 and earlier knew for the version. ``versions``: all that are offered, or the one
+    that stands for itself and all before it. ``version``: the highest known one. ``server_name``: in small letters.
+    ``protocols``: of ALPN. ``cipher_suites``, ``groups``, ``signature_algorithms``: two bytes each.
+    ``point_formats``: a byte each. ``ech``: whether it has the outer shape of Encrypted ClientHello, also by its draft
+    name ESNI.
+    """
+
+    legacy_version: int
+    versions: tuple[int, ...]
+    version: int
+    server_name: str | None
+    protocols: tuple[bytes, ...]
+    extensions: tuple[int, ...]
+    cipher_suites: bytes
+    groups: bytes
+    signature_algorithms: bytes
+    point_formats: bytes
+    ech: bool
+
+
+def read_client_hello(data: bytes) -> ClientHello | NeedMore:
+    """Read the ClientHello at the front of a client's stream; what follows its last record does not matter.
+
+    Returns: ``NeedMore`` while it is incomplete; ``at_least`` never exceeds the number of bytes that it takes.
+    Raises: WireError with a name out of ``tls_rules.RULES``; no other exception, whatever the bytes.
+    Cost: O(bytes). Keeps no state, so cuts cannot matter.
+    """
+    if data[:1] != b"\x16" and data:
+        return _read_no_record(data)
+    message = read_message(data, CLIENT)
+    if isinstance(message, NeedMore):
+        return message
+    try:
+        return _parse(message)
+    except WireError as wrong:
+        raise WireError(wrong.reason, place_in_stream(data, wrong.offset)) from None
+
+
+def _read_no_record(data: bytes) -> NeedMore:
+    """Tell SSLv2 from what is no TLS at all: two bytes of length with the highest bit set, type 1, a version."""
+    if not data[0] & 0x80 or data[2:3] not in (b"", b"\x01") or data[3:4] not in (b"", b"\x00", b"\x03"):
+        raise WireError("tls-no-tls")
+    if len(data) < 5:
+        return NeedMore(5)
+    raise WireError("tls-sslv2" if data[3] == 3 or data[4] == 2 else "tls-no-tls")
+
+
+def _parse(message: bytes) -> ClientHello:
+    """Take the message apart; offsets of errors count from its first byte."""
+    end, position = len(message), _RANDOM_ENDS
+    try:
+        legacy_version = message[4] << 8 | message[5]
+        session_id_length = message[position]
+        if legacy_version >> 8 != 3 or legacy_version == 0x0300:
+            raise WireError("tls-sslv3" if legacy_version == 0x0300 else "tls-version", 4)
+        if session_id_length > 32:
+            raise WireError("tls-session-id", position)
+        position += 1 + session_id_length
+        (suites_length,) = _U16.unpack_from(message, position)
+        suites_start = position + 2
+        position = suites_start + suites_length
+        compression_start = position + 1
+        position = compression_start + message[position]
+        if not suites_length or suites_length & 1:
+            raise WireError("tls-ciphers", suites_start - 2)
+        compression = message[compression_start:position]
+        if position > end:
+            raise WireError("tls-length", compression_start - 1)
+        if 0 not in compression:
+            raise WireError("tls-compression", compression_start)
+        bodies = _extensions(message, position)
+    except (IndexError, error):
+        raise WireError("tls-length", min(position, end)) from None
+    try:
+        check_extensions(bodies)
+        versions, version = _versions(legacy_version, bodies.get(VERSIONS))
+        if version == TLS_1_3:
+            check_tls_1_3(bodies)
+        sni = bodies.get(SNI)
+        server_name = None if sni is None else server_name_of(sni)
+    except ExtensionError as wrong:
+        raise WireError(wrong.rule, _place_of(message, wrong.kind, position)) from None
+    if version == TLS_1_3 and compression != b"\x00":
+        raise WireError("tls-compression", compression_start)
+    alpn = bodies.get(ALPN)
+    return ClientHello(
+        legacy_version,
+        versions,
+        version,
+        server_name,
+        () if alpn is None else protocols_of(alpn) or (),
+        tuple(bodies),
+        message[suites_start : suites_start + suites_length],
+        bodies.get(GROUPS, b"")[2:],
+        bodies.get(SIGNATURE_ALGORITHMS, b"")[2:],
+        bodies.get(POINT_FORMATS, b"")[1:],
+        ECH in bodies or ESNI in bodies,
+    )
+
+
+def _extensions(message: bytes, position: int) -> dict[int, bytes]:
+    """Return the contents of all extensions by type, in their order; before TLS 1.2 there may be none at all.
+
+    Raises: WireError; struct.error if a header does not fit.
+    """
+    bodies: dict[int, bytes] = {}
+    end = len(message)
+    if position == end:
+        return bodies
+    (length,) = _U16.unpack_from(message, position)
+    if position + 2 + length != end:
+        raise WireError("tls-length", position)
+    position += 2
+    while position < end:
+        kind, length = _EXTENSION.unpack_from(message, position)
+        start = position + 4
+        if start + length > end:
+            raise WireError("tls-length", position + 2)
+        if kind in bodies:
+            raise WireError("tls-extension-twice", position)
+        position = start + length
+        bodies[kind] = message[start:position]
+    return bodies
+
+
+def _place_of(message: bytes, wanted: int, position: int) -> int:
+    """Return where the extension of type ``wanted`` begins, among those whose list begins at ``position``."""
+    position += 2
+    while position < len(message):
+        kind, length = _EXTENSION.unpack_from(message, position)
+        if kind == wanted:
+            return position
+        position += 4 + length
+    return position
+
+
+def _versions(legacy_version: int, body: bytes | None) -> tuple[tuple[int, ...], int]:
+    """Return the versions offered and the highest that is known.
+
+    Raises: ExtensionError if none is. Source: RFC 8446, sections 4.1.2 and 4.2.1.
+    """
+    if body is None:
+        # Before supported_versions a client names the highest that it can; a server answers with what it knows.
+        version = min(legacy_version, TLS_1_2)
+        return (version,), version
+    versions = unpack(f">{len(body) // 2}H", body[1:])
+    version = max((one for one in versions if TLS_1_0 <= one <= TLS_1_3), default=0)
+    if not version:
+        raise ExtensionError("tls-version", VERSIONS)
+    return versions, version
+
+
+def is_grease(number: int) -> bool:
+    """Tell whether a number of two bytes is one of those that RFC 8701 reserves to mean nothing."""
+    return number & 0x0F0F == 0x0A0A and number >> 8 == number & 0xFF
+
+
+def numbers_of(pairs: bytes) -> list[int]:
+    """Return the numbers of two bytes each in ``pairs``, without GREASE."""
+    return [number for number in unpack(f">{len(pairs) // 2}H", pairs) if not is_grease(number)]

@@ -1,0 +1,126 @@
+"""What a server of TLS says first: a ServerHello, or an alert that says why not.
+
+Source: RFC 8446, sections 4.1.3, 5.1 and 6; RFC 5246, section 7.4.1.3. A HelloRetryRequest is a ServerHello too.
+"""
+
+from struct import Struct, error
+from typing import Final
+
+from twisted_lb.errors import WireError
+from twisted_lb.verdicts import NeedMore
+from twisted_lb.wire.client_hello_extensions import VERSIONS
+from twisted_lb.wire.tls_records import RECORD_HEADER, SERVER, place_in_stream, read_message
+
+ALERT: Final = 21
+WARNING, FATAL = 1, 2
+MOST_WARNINGS: Final = 4
+"""Alerts that are no more than warnings, such as of a name that the server does not know, before its ServerHello."""
+_U16: Final = Struct(">H")
+_EXTENSION: Final = Struct(">HH")
+
+
+class TlsServerStart:
+    """Follows what one server says until its ServerHello is whole; keeps 64 KiB at most."""
+
+    def __init__(self, min_version: int = 0x0301) -> None:
+        self._min_version = min_version
+        self._said = b""
+        self._at_least = 0
+
+    def feed(self, data: bytes) -> bool:
+        """Take what came next; tell whether that was enough: a sound ServerHello, or a fatal alert.
+
+        Raises: WireError with a name out of ``tls_rules.RULES``, as soon as it can be neither of them.
+        """
+        said = self._said = self._said + data
+        if len(said) < self._at_least:
+            return False
+        answer = read_server_start(said, self._min_version)
+        if answer is None:
+            return True
+        self._at_least = answer.at_least
+        return False
+
+
+def read_server_start(data: bytes, min_version: int = 0x0301) -> NeedMore | None:
+    """Check the beginning of a server's stream; ``None`` if it is a sound ServerHello or a fatal alert.
+
+    ``min_version``: the lowest that the server may choose. Raises: WireError. Cost: O(bytes).
+    """
+    position = 0
+    for _ in range(MOST_WARNINGS + 1):
+        if data[position : position + 1] != b"\x15":
+            break
+        level = _alert_level(data, position)
+        if level is None:
+            return NeedMore(position + RECORD_HEADER + 2)
+        if level == FATAL:
+            return None
+        position += RECORD_HEADER + 2
+    else:
+        raise WireError("tls-server-alert", position)
+    message = read_message(data, SERVER, position)
+    if isinstance(message, NeedMore):
+        return message
+    try:
+        version = _chosen_version(message)
+    except WireError as wrong:
+        raise WireError(wrong.reason, place_in_stream(data, wrong.offset, position)) from None
+    if version < min_version:
+        raise WireError("tls-server-version", position + RECORD_HEADER + 4)
+    return None
+
+
+def _alert_level(data: bytes, position: int) -> int | None:
+    """Return the level of the alert whose record begins at ``position``, ``None`` while it is not there yet."""
+    for offset, allowed in enumerate((b"\x15", b"\x03", None, b"\x00", b"\x02", b"\x01\x02")):
+        byte = data[position + offset : position + offset + 1]
+        if allowed is not None and byte not in allowed:
+            reason = "tls-server-no-tls" if offset < 2 else "tls-server-alert"
+            raise WireError(reason, position + offset)
+    return data[position + 5] if len(data) >= position + RECORD_HEADER + 2 else None
+
+
+def _chosen_version(message: bytes) -> int:
+    """Check a ServerHello, header included, and return the version that it chooses.
+
+    Raises: WireError; its offset counts from the message's first byte.
+    """
+    end = len(message)
+    position = 4
+    try:
+        (version,) = _U16.unpack_from(message, position)
+        if not 0x0301 <= version <= 0x0303:
+            raise WireError("tls-server-version", position)
+        position = 38
+        position += 1 + message[position]
+        if message[38] > 32 or message[position + 2]:
+            raise WireError("tls-server-hello", 38)
+        position += 3
+        if position == end:
+            return int(version)
+        chosen = _extensions(message, position).get(VERSIONS)
+    except (IndexError, error):
+        raise WireError("tls-server-hello", min(position, end)) from None
+    if chosen is None:
+        return int(version)
+    if len(chosen) != 2 or version != 0x0303 or chosen != b"\x03\x04":
+        raise WireError("tls-server-version", position)
+    return 0x0304
+
+
+def _extensions(message: bytes, position: int) -> dict[int, bytes]:
+    """Return the contents of all extensions by type. Raises: WireError; struct.error if a header does not fit."""
+    bodies: dict[int, bytes] = {}
+    (length,) = _U16.unpack_from(message, position)
+    end = position + 2 + length
+    if end != len(message):
+        raise WireError("tls-server-hello", position)
+    position += 2
+    while position < end:
+        kind, length = _EXTENSION.unpack_from(message, position)
+        position += 4 + length
+        if position > end or kind in bodies:
+            raise WireError("tls-server-hello", position - 4 - length)
+        bodies[kind] = message[position - length : position]
+    return bodies
