@@ -15,6 +15,7 @@ The map of this package; imports only ever point up this list, and a connection 
 - ``routing``      where a request or a connection goes: the first route that takes it
 - ``config``       one TOML file read into frozen structs
 - ``tables``       counters by key: how often, how much, how fast
+- ``greeted``      what validators of protocols have in common in which the server speaks first
 - ``api``          the front desk: all that a plugin may import
 - ``hookspecs``    every hook
 - ``plugin_host``  finds, checks and merges plugins
@@ -25,6 +26,7 @@ The map of this package; imports only ever point up this list, and a connection 
 - ``endpoints``    Twisted endpoints for any application
 - ``frontend``     what a frontend's connections are asked, and where they go
 - ``process``      what all sessions of the process share
+- ``parting``      how clients that are refused are parted from
 - ``session``      the order of the rooms
 - ``tcp_session``  what TCP mode does in them
 - ``http_client``  HTTP mode: the client's side of a session

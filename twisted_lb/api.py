@@ -13,7 +13,7 @@ from typing import Any, Generic, Literal, TypeVar
 import msgspec
 import pluggy
 from twisted.internet import interfaces
-from zope.interface import Attribute, Interface
+from zope.interface import Attribute, Interface, classImplements
 
 from twisted_lb.config.model import FilePath
 from twisted_lb.config.units import Duration, Size
@@ -21,6 +21,7 @@ from twisted_lb.declared import Fact, FactType
 from twisted_lb.endings import NORMAL, Cause, Ending, Stage
 from twisted_lb.errors import ConfigError, PluginError, WireError
 from twisted_lb.facts import Credentials, Facts, SocketAddress
+from twisted_lb.greeted import GreetedValidator, GreetedWatch, facts_of_greeted
 from twisted_lb.networks import Networks
 from twisted_lb.token_bucket import TokenBucket
 from twisted_lb.turns import Turns
@@ -47,21 +48,30 @@ from twisted_lb.wire.client_hello_names import (
     version_names,
 )
 from twisted_lb.wire.crc32c import crc32c
+from twisted_lb.wire.dns_messages import DnsMessages, read_dns_head
+from twisted_lb.wire.dns_query import OPCODES as DNS_OPCODES
+from twisted_lb.wire.dns_query import read_dns_query
+from twisted_lb.wire.first_lines import LineProtocol
 from twisted_lb.wire.host_name import is_host_name
+from twisted_lb.wire.http1_errors import Http1Error
 from twisted_lb.wire.http1_headers import Headers
 from twisted_lb.wire.http1_path import path_readings
 from twisted_lb.wire.http1_refused import RefusedMessage
-from twisted_lb.wire.http1_request import RequestHead
+from twisted_lb.wire.http1_request import RequestHead, parse_request
+from twisted_lb.wire.http1_settings import Http1Settings
+from twisted_lb.wire.http2_preface import http2_refusal, read_http2_preface
 from twisted_lb.wire.lines import LineSplitter
 from twisted_lb.wire.proxy_header import ProxyHeader, Tlv, TlvType
 from twisted_lb.wire.proxy_tlvs import check_tlv, join_tlvs, split_tlvs
 from twisted_lb.wire.server_hello import TlsServerStart
+from twisted_lb.wire.ssh_identification import SshServerIdentification, read_ssh_client
 from twisted_lb.wire.tls_rules import RULES as TLS_RULES
 from twisted_lb.wire.tls_rules import tls_alert
 
 __all__ = [
     "ALLOW",
     "ALLOW_FINALLY",
+    "DNS_OPCODES",
     "NEED_MORE",
     "NORMAL",
     "TLS_RULES",
@@ -74,13 +84,17 @@ __all__ = [
     "DecideAnswer",
     "Decision",
     "Deny",
+    "DnsMessages",
     "Duration",
     "Ending",
     "Fact",
     "FactType",
     "Facts",
     "FilePath",
+    "GreetedValidator",
     "Headers",
+    "Http1Error",
+    "Http1Settings",
     "HttpRecord",
     "HttpVerdict",
     "IAccessLog",
@@ -94,6 +108,7 @@ __all__ = [
     "IStreamValidator",
     "IStreamWatch",
     "IValidator",
+    "LineProtocol",
     "LineSplitter",
     "NeedMore",
     "Networks",
@@ -107,6 +122,7 @@ __all__ = [
     "SessionRecord",
     "Size",
     "SocketAddress",
+    "SshServerIdentification",
     "Stage",
     "Supply",
     "Tarpit",
@@ -120,14 +136,21 @@ __all__ = [
     "check_tlv",
     "cipher_suite_names",
     "crc32c",
+    "facts_of_greeted",
     "group_names",
     "hookimpl",
+    "http2_refusal",
     "is_host_name",
     "ja3",
     "ja4",
     "join_tlvs",
+    "parse_request",
     "path_readings",
     "read_client_hello",
+    "read_dns_head",
+    "read_dns_query",
+    "read_http2_preface",
+    "read_ssh_client",
     "signature_algorithm_names",
     "split_tlvs",
     "tls_alert",
@@ -265,6 +288,10 @@ class IStreamWatch(Interface):
 
     def server_said(data: bytes) -> Any:
         """Judge what the server sent."""
+
+
+classImplements(GreetedValidator, IStreamValidator)
+classImplements(GreetedWatch, IStreamWatch)
 
 
 class IProxyCodec(Interface):
