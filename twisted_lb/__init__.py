@@ -11,6 +11,7 @@ The map of this package; imports only ever point up this list, and a connection 
 - ``wire``         bytes to values and back, without Twisted and without a clock
 - ``networks``     sets of networks and addresses
 - ``turns``        taking turns according to weights
+- ``lookups``      questions that somebody else answers, remembered for a while
 - ``patterns``     regular expressions that take linear time
 - ``routing``      where a request or a connection goes: the first route that takes it
 - ``config``       one TOML file read into frozen structs

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
+from msgspec import UnsetType
 from twisted.internet.endpoints import clientFromString
 
 from twisted_lb.api import Runtime
@@ -41,6 +42,8 @@ from twisted_lb.routing import Routes, Rule
 from twisted_lb.stages.access_log import AccessLog
 from twisted_lb.stages.admission import Limit
 from twisted_lb.stages.proxy_header import Reception, Sender, Trust
+from twisted_lb.stages.recognition import AnyOf
+from twisted_lb.stages.validation import Entry as ValidatorEntry
 from twisted_lb.wire.proxy_header import TlvType
 
 _ABOUT_TLS = {"ssl", "cert-cn", "ssl-cipher", "cert-sig", "cert-key"}
@@ -286,7 +289,7 @@ class _Assembler:
     def frontend(self, host: PluginHost, name: str) -> None:
         config, settings = self.config, self.config.frontends[name]
         before = self.before.frontends.get(name)
-        validators = self.build(host, "validators", settings.validators, settings.mode)
+        validators = self.validators(host, settings)
         policies = self.build(host, "policies", settings.policies, settings.mode)
         observers = self.build(host, "observers", settings.observers, settings.mode)
         filters = self.build(host, "body_filters", settings.body_filters, settings.mode)
@@ -305,6 +308,7 @@ class _Assembler:
                     http.refused = before.http.refused
         routing = self.routing(settings, backend)
         frontend = Frontend(name, backend, timers, limit, validators, policies, observers, access_log, http, routing)
+        frontend.lets_undecided = settings.inspect_expired == "pass"
         self.made.frontends[name] = frontend
         for index, bind in enumerate(settings.bind):
             bind_limit = self.bind_limit(name, bind.address)
@@ -314,6 +318,17 @@ class _Assembler:
                 bind = whole_bind(settings, bind)
                 namespace = check_bind(bind, self.process)
             self.made.binds.append(Entry(bind, frontend, bind_limit, self.reception(host, name, bind), namespace))
+
+    def validators(self, host: PluginHost, settings: model.Frontend) -> list[ValidatorEntry]:
+        """Build a frontend's validators; those of an ``any_of`` become one."""
+        made: list[ValidatorEntry] = []
+        for entry in settings.validators:
+            if isinstance(entry.any_of, UnsetType):
+                made += self.build(host, "validators", [entry], settings.mode)
+            else:
+                with self.collected(f"{entry.where}.any_of"):
+                    made.append(AnyOf(self.build(host, "validators", entry.any_of, settings.mode)))
+        return made
 
     def routing(self, settings: model.Frontend, default: Backend) -> Routing | None:
         backends = self.made.backends

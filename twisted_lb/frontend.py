@@ -4,10 +4,9 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from twisted_lb.api import IObserver, IPolicy, IValidator
+from twisted_lb.api import IObserver, IPolicy
 from twisted_lb.backends.pool import Backend
 from twisted_lb.config.inherit import FrontendTimers
-from twisted_lb.endings import Stage
 from twisted_lb.facts import Facts
 from twisted_lb.networks import Networks
 from twisted_lb.plugin_host import Built
@@ -17,7 +16,9 @@ from twisted_lb.stages.admission import Limit
 from twisted_lb.stages.answers import Answers
 from twisted_lb.stages.body_exchange import Bodies
 from twisted_lb.stages.body_rate import LeastRate
+from twisted_lb.stages.policy import in_asking_order
 from twisted_lb.stages.relay_timers import IdleTimers
+from twisted_lb.stages.validation import Entry, can_watch, waits
 from twisted_lb.wire.http1 import Forwarder, ForwardPlan, Http1Settings
 from twisted_lb.wire.http1_refused import RefusedMessage
 
@@ -102,9 +103,9 @@ class HttpFrontend:
 class Frontend:
     """One frontend. Sessions keep the one that they began with; a reload makes new ones.
 
-    ``policies``: in the configuration's order; the first ``at_admission`` of them need nothing but the addresses and
-    are asked before a byte is looked at. ``http``: ``None`` in TCP mode. ``routing``: ``None`` if all goes to
-    ``backend``.
+    ``policies``: in the order in which they are asked; the first ``at_admission`` of them need nothing but the
+    addresses and are asked before a byte is looked at. ``http``: ``None`` in TCP mode. ``routing``: ``None`` if all goes to
+    ``backend``. ``lets_undecided``: who says too little for its validators within ``timeouts.inspect`` is let on.
     """
 
     def __init__(
@@ -113,7 +114,7 @@ class Frontend:
         backend: Backend,
         timers: FrontendTimers,
         limit: Limit,
-        validators: Sequence[Built[IValidator]] = (),
+        validators: Sequence[Entry] = (),
         policies: Sequence[Built[IPolicy]] = (),
         observers: Sequence[Built[IObserver]] = (),
         access_log: AccessLog | None = None,
@@ -128,14 +129,14 @@ class Frontend:
         self.idle = IdleTimers.of(timers, backend.timers)
         self.limit = limit
         self.validators = tuple(validators)
-        self.policies = tuple(policies)
+        self.waits = waits(self.validators)
+        """Whether a validator has to see bytes of the client before a server does."""
+        self.can_watch = can_watch(self.validators)
+        """Whether a validator may stay on a connection."""
+        self.lets_undecided = False
+        self.policies, self.at_admission = in_asking_order(policies)
         self.observers = tuple(observers)
         self.access_log = access_log
-        self.at_admission = 0
-        while (
-            self.at_admission < len(self.policies) and self.policies[self.at_admission].object.stage is Stage.ADMISSION
-        ):
-            self.at_admission += 1
         self.recorded = access_log is not None or bool(self.observers)
         """Whether anybody wants a record of each connection."""
 

@@ -1,6 +1,7 @@
 """The client's side of HTTP mode: what it sends and takes, when it is waited for, and how its connection is closed."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from math import inf
 from typing import Any, ClassVar
 
@@ -27,7 +28,7 @@ from twisted_lb.stages.lingering import LOOK_S, Lingering, undelivered
 from twisted_lb.stages.proxy_header import Reception
 from twisted_lb.stages.relay_transports import can_half_close
 from twisted_lb.stages.tunnel import Tunnel
-from twisted_lb.verdicts import Deny, HttpVerdict, Tarpit
+from twisted_lb.verdicts import Deny, HttpVerdict
 from twisted_lb.wire.http1 import Forwarder
 
 PIPELINED_LIMIT = 64 * 1024
@@ -64,13 +65,13 @@ class HttpClient(Session):
         "_known",
         "_last_ending",
         "_leaving",
+        "_let_in",
         "_next",
         "_of_connection",
         "_opened",
         "_own",
         "_producing",
         "_rate",
-        "_sentence",
         "_shortest_s",
         "_total_in",
         "_total_out",
@@ -109,7 +110,7 @@ class HttpClient(Session):
         self._own: Own | None = None
         self._home: Idle | None = None
         self._of_connection: tuple[int, str | None] = (0, None)
-        self._sentence: Tarpit | None = None
+        self._let_in = False
         self._deadline = self._due = inf
         self._blocked_since = 0.0
         self._blocked_left = 0
@@ -410,8 +411,10 @@ class HttpClient(Session):
         status: int | None = None,
         verdict: Deny | HttpVerdict | None = None,
     ) -> Event | None:
-        """End the current request; before there can be one, the connection."""
-        return super()._end(cause, reason, plugin, reset)
+        """End the current request; before there can be one, the connection, and then without a farewell."""
+        if not isinstance(verdict, Deny) or self.stage is Stage.TARPIT:
+            return super()._end(cause, reason, plugin, reset)
+        return super()._end(cause, reason, plugin, reset, replace(verdict, farewell=b""))
 
     def _head_data(self, data: bytes) -> None:
         """Take a part of a request's head, or all of it, with whatever follows."""

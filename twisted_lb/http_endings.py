@@ -5,13 +5,14 @@ import time
 from twisted_lb.endings import Cause, Ending, Stage
 from twisted_lb.frontend import Refusal
 from twisted_lb.http_upstream import HttpUpstream
+from twisted_lb.net.silence import silence
 from twisted_lb.session import AGAIN, Event
 from twisted_lb.verdicts import Deny, HttpVerdict
 from twisted_lb.wire.http1 import Framing, Http1Error
 from twisted_lb.wire.http1_refused import RefusedMessage, excerpt
 
 # Looking a member up on its Enum is a call of a Python function on 3.11.
-_VALIDATION, _ACCESS_LOG = Stage.VALIDATION, Stage.ACCESS_LOG
+_VALIDATION, _TARPIT, _ACCESS_LOG = Stage.VALIDATION, Stage.TARPIT, Stage.ACCESS_LOG
 
 STATUS: dict[tuple[Stage, Cause], int] = {
     (Stage.VALIDATION, Cause.CLIENT_TIMEOUT): 408,
@@ -86,9 +87,9 @@ class HttpEndings(HttpUpstream):
         stage = self.stage
         if stage is _ACCESS_LOG or self._closing:
             return None
-        if stage < _VALIDATION:
-            return super()._end(cause, reason, plugin, reset)
         exchange = self.exchange
+        if stage < _VALIDATION or (stage is _TARPIT and exchange is None):
+            return super()._end(cause, reason, plugin, reset, verdict=verdict)
         if exchange is None and self.requests and not self._begun:
             self._drop_client(reset)  # between two requests
             return None
@@ -100,6 +101,11 @@ class HttpEndings(HttpUpstream):
                 self._close_client(linger=not exchange.request_done)
             else:
                 self._drop_client(reset=True)
+        elif isinstance(verdict, Deny) and verdict.how in ("reset", "drop"):
+            self._exchange_over(ending)
+            if verdict.how == "drop":
+                silence(self.client)
+            self._drop_client(reset=True)
         elif cause in _UNANSWERED and status is None:
             self._exchange_over(ending)
             self._drop_client(reset)

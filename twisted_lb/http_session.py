@@ -9,19 +9,19 @@ from twisted_lb.endings import NORMAL, Cause, Ending, Stage
 from twisted_lb.errors import PluginError
 from twisted_lb.http_bodies import HttpBodies
 from twisted_lb.http_client import BLANK
-from twisted_lb.session import AGAIN, HTTP_TRANSITIONS, LATER, PASSED, RETRY, Event, Steps, steps_of
+from twisted_lb.session import AGAIN, HTTP_TRANSITIONS, PASSED, RETRY, Event, Steps, steps_of
 from twisted_lb.stages.body_exchange import BodyExchange
 from twisted_lb.stages.body_rate import BodyRate
 from twisted_lb.stages.http_exchange import Exchange
 from twisted_lb.stages.relay_timers import IdleTimers
 from twisted_lb.stages.tunnel import Tunnel
 from twisted_lb.stages.validation import validate
-from twisted_lb.verdicts import Allow, Answer, Decision, Deny, NeedMore, Redirect, Tarpit
+from twisted_lb.verdicts import Answer, Decision, Deny, NeedMore, Redirect
 from twisted_lb.wire.http1 import Framing, Http1Error, RequestHead, parse_request
 from twisted_lb.wire.http1_authentication import authenticates_connection, challenges_connection
 
 # Looking a member up on its Enum is a call of a Python function on 3.11.
-_VALIDATION, _POLICY, _BODY = Stage.VALIDATION, Stage.POLICY, Stage.BODY
+_VALIDATION, _BODY = Stage.VALIDATION, Stage.BODY
 _RESPONSE, _RELAY, _NONE = Stage.RESPONSE, Stage.RELAY, Framing.NONE
 
 
@@ -37,6 +37,7 @@ class HttpSession(HttpBodies):
         if not self._producing:
             self._producing = True
             self._of_connection = self.facts.priority, self.facts.backend
+            self._let_in = self._questions is not None and self._questions.all_passed
             self.client.registerProducer(self, True)
             self.client.resumeProducing()
             self._arm(timers.http_request)
@@ -156,24 +157,21 @@ class HttpSession(HttpBodies):
         frontend = self.frontend
         if frontend.routing is None:
             return PASSED
-        if frontend.at_admission == len(frontend.policies):
+        if self._let_in or frontend.at_admission == len(frontend.policies):
             return self._route()
         self.facts.priority, self.facts.backend = self._of_connection  # not what was set for the request before
         self._questions = self._ask_from(frontend.at_admission)
         return self._ask_policies(len(frontend.policies))
 
     def _judge(self, outcome: Decision) -> Event | None:
-        if type(outcome) is Allow or self.stage is not _POLICY:
-            return super()._judge(outcome)
-        if isinstance(outcome, Tarpit):
-            self._sentence = outcome
-            return LATER
         if isinstance(outcome, Answer | Redirect):
-            return self._end(Cause.LOCAL, outcome.reason, verdict=outcome)
-        assert isinstance(outcome, Deny)
-        return self._end(Cause.PROXY, outcome.reason, verdict=outcome)
+            assert self._questions is not None
+            return self._end(Cause.LOCAL, self._questions.refusal(outcome), verdict=outcome)
+        return super()._judge(outcome)
 
     def _enter_tarpit(self) -> Event | None:
+        if self.exchange is None:
+            return super()._enter_tarpit()
         self._arm(self.frontend.timers.tarpit)
         self.client.resumeProducing()  # else nobody would know that it has left
         return None
@@ -329,8 +327,7 @@ class HttpSession(HttpBodies):
                 self._arm(delay_s)
         elif stage is _RESPONSE or stage is _RELAY:
             self._look(now)
-        elif stage is Stage.TARPIT:
-            assert self._sentence is not None
+        elif stage is Stage.TARPIT and self.exchange is not None:
             self._end(Cause.PROXY, self._sentence.reason, verdict=self._sentence)
         elif stage is _BODY:
             self._deadline = inf

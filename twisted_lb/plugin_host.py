@@ -25,6 +25,7 @@ from twisted_lb.api import (
     IObserver,
     IPolicy,
     IProxyCodec,
+    IStreamValidator,
     IValidator,
     Options,
     Runtime,
@@ -287,6 +288,8 @@ def _merge(kind: KindName, found: Sequence[Supplied], problems: list[str]) -> di
 def _faults(interface: InterfaceClass, built: object) -> Iterator[str]:
     """Say what keeps ``built`` from satisfying ``interface``, in a plugin author's words."""
     invalid: Sequence[Exception] = ()
+    if interface is IValidator and IStreamValidator.providedBy(built):
+        interface = IStreamValidator
     try:
         verifyObject(interface, built)
     except exceptions.Invalid as error:

@@ -6,6 +6,7 @@ protocol stands in ``tcp_session``.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -21,6 +22,7 @@ from twisted_lb.facts import Facts
 from twisted_lb.frontend import Frontend, Refusal
 from twisted_lb.net.hang_up import hang_up
 from twisted_lb.net.stream import Stream
+from twisted_lb.parting import Farewell, part
 from twisted_lb.process import Process
 from twisted_lb.stages.access_log import record_of
 from twisted_lb.stages.admission import Limit
@@ -29,7 +31,7 @@ from twisted_lb.stages.policy import Questions
 from twisted_lb.stages.proxy_header import Reception, Trust
 from twisted_lb.stages.relay import StreamRelay
 from twisted_lb.stages.relay_transports import TransportRelay
-from twisted_lb.verdicts import Allow, Decision, Deny, NeedMore
+from twisted_lb.verdicts import Allow, Decision, Deny, NeedMore, Tarpit
 
 if TYPE_CHECKING:
     from twisted_lb.net.timers import Timed
@@ -45,7 +47,7 @@ class Event(IntEnum):
     AGAIN = 3
     """HTTP: this request has been answered, and another one may follow."""
     LATER = 4
-    """HTTP: there is an answer, but the client has to wait for it."""
+    """It is refused, but the client has to wait for that."""
     RETRY = 5
     """HTTP: a connection that was used before turned out to be gone, and another one may serve."""
 
@@ -58,13 +60,17 @@ _DIRECT, _REFUSED = Trust.DIRECT, Trust.REFUSED
 TRANSITIONS: Final[dict[tuple[Stage, Event], Stage]] = {
     (Stage.ACCEPT, Event.PASSED): Stage.ADMISSION,
     (Stage.ADMISSION, Event.PASSED): Stage.PROXY_HEADER,
+    (Stage.ADMISSION, Event.LATER): Stage.TARPIT,
     (Stage.ADMISSION, Event.ENDED): Stage.ACCESS_LOG,
     (Stage.PROXY_HEADER, Event.PASSED): Stage.VALIDATION,
+    (Stage.PROXY_HEADER, Event.LATER): Stage.TARPIT,
     (Stage.PROXY_HEADER, Event.ENDED): Stage.ACCESS_LOG,
     (Stage.VALIDATION, Event.PASSED): Stage.POLICY,
     (Stage.VALIDATION, Event.ENDED): Stage.ACCESS_LOG,
     (Stage.POLICY, Event.PASSED): Stage.BALANCE,
+    (Stage.POLICY, Event.LATER): Stage.TARPIT,
     (Stage.POLICY, Event.ENDED): Stage.ACCESS_LOG,
+    (Stage.TARPIT, Event.ENDED): Stage.ACCESS_LOG,
     (Stage.BALANCE, Event.PASSED): Stage.CONNECT,
     (Stage.BALANCE, Event.FULL): Stage.QUEUE,
     (Stage.BALANCE, Event.ENDED): Stage.ACCESS_LOG,
@@ -80,9 +86,7 @@ HTTP_TRANSITIONS: Final[dict[tuple[Stage, Event], Stage]] = {
     **TRANSITIONS,
     (Stage.VALIDATION, Event.AGAIN): Stage.VALIDATION,
     (Stage.POLICY, Event.AGAIN): Stage.VALIDATION,
-    (Stage.POLICY, Event.LATER): Stage.TARPIT,
     (Stage.TARPIT, Event.AGAIN): Stage.VALIDATION,
-    (Stage.TARPIT, Event.ENDED): Stage.ACCESS_LOG,
     (Stage.POLICY, Event.PASSED): Stage.BODY,
     (Stage.BODY, Event.PASSED): Stage.BALANCE,
     (Stage.BODY, Event.AGAIN): Stage.VALIDATION,
@@ -120,6 +124,7 @@ class Session:
         "_questions",
         "_reception",
         "_relay",
+        "_sentence",
         "_server_transport",
         "_stage_since",
         "_started",
@@ -276,9 +281,22 @@ class Session:
         return Questions(self, frontend.policies, self.facts, first, frontend.routing.backends)
 
     def _judge(self, outcome: Decision) -> Event | None:
-        if not isinstance(outcome, Allow):
-            return self._end(Cause.PROXY, outcome.reason, reset=self.stage <= Stage.PROXY_HEADER)
-        return self._route() if self.stage is _POLICY else PASSED
+        if isinstance(outcome, Allow):
+            return self._route() if self.stage is _POLICY else PASSED
+        assert self._questions is not None
+        reason = self._questions.refusal(outcome)
+        if isinstance(outcome, Tarpit):
+            self._sentence = replace(outcome, reason=reason)
+            return LATER
+        assert isinstance(outcome, Deny)
+        return self._end(Cause.PROXY, reason, reset=self.stage <= Stage.PROXY_HEADER, verdict=outcome)
+
+    def _enter_tarpit(self) -> Event | None:
+        """Hold the connection. A stream of ours tells of a client that leaves also while nothing is read from it."""
+        self._arm(self.frontend.timers.tarpit)
+        if type(self.client) is not Stream:
+            self.client.resumeProducing()
+        return None
 
     def policies_answered(self, outcome: Decision | PluginError | None) -> None:
         """See ``PolicyOwner``."""
@@ -389,6 +407,8 @@ class Session:
 
     def dataReceived(self, data: bytes) -> None:
         """See ``IProtocol``."""
+        if self.stage is Stage.TARPIT:
+            return  # nobody wants it
         self._peeked += data
         if self._reading_header():
             self._look_for_header()
@@ -421,6 +441,8 @@ class Session:
                 self._connecting.due()
             case Stage.QUEUE:
                 self._end(Cause.SERVER_TIMEOUT, "no slot within timeouts.queue")
+            case Stage.TARPIT:
+                self._end(Cause.PROXY, self._sentence.reason)
             case Stage.PROXY_HEADER if self._questions is None:
                 self._end(Cause.CLIENT_TIMEOUT, "no whole PROXY header within accept_proxy.timeout")
             case _:
@@ -446,8 +468,13 @@ class Session:
         self.process.blame(error, f"frontend {self.frontend.name}")
         return self._end(Cause.INTERNAL, error.what, plugin=error.plugin, reset=self.stage is Stage.ADMISSION)
 
-    def _end(self, cause: Cause, reason: str, plugin: str = "", reset: bool = False) -> Event | None:
-        """End before the relay: drop what is under way towards the server and close the client's connection."""
+    def _end(
+        self, cause: Cause, reason: str, plugin: str = "", reset: bool = False, verdict: Deny | None = None
+    ) -> Event | None:
+        """End before the relay: drop what is under way towards the server and close the client's connection.
+
+        ``verdict``: it may want that done in a way of its own.
+        """
         if self.stage is Stage.ACCESS_LOG:
             return None
         stage = self.stage
@@ -461,15 +488,31 @@ class Session:
         server_transport, self._server_transport = self._server_transport, None
         if server_transport is not None:
             server_transport.drop()
+        ending = Ending(cause, stage, reason, plugin)
         client = self.client
+        if verdict is not None and (verdict.farewell or verdict.how is not None):
+            self._part(ending, verdict)
+            return None
         if type(client) is Stream:
             client.drop(reset)
         elif reset or ISSLTransport.providedBy(client):
             hang_up(client)
         else:
             client.loseConnection()
-        self._finish(Ending(cause, stage, reason, plugin))
+        self._finish(ending)
         return None
+
+    def _part(self, ending: Ending, verdict: Deny) -> None:
+        """End as ``verdict`` wants it: the client may stay for a while to hear the last words, without this session."""
+        client = self.client
+        if not part(client, verdict):
+            self._finish(ending)
+            return
+        limits, self._limits = self._limits, ()
+        farewell = Farewell(self.process, limits, client)
+        self._finish(ending)
+        self.client = farewell
+        farewell.say(verdict.farewell)
 
     def _finish(self, ending: Ending) -> None:
         process = self.process

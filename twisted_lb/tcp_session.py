@@ -3,6 +3,7 @@
 A frontend's validators look at the first of them; then they are relayed, socket to socket where both ends are ours.
 """
 
+from dataclasses import replace
 from math import inf
 from typing import Any
 
@@ -14,26 +15,35 @@ from twisted_lb.net.stream import Stream
 from twisted_lb.session import PASSED, Event, Session, steps_of
 from twisted_lb.stages.connect import ServerProtocol
 from twisted_lb.stages.relay import StreamRelay
+from twisted_lb.stages.relay_timers import RefusedError
 from twisted_lb.stages.relay_transports import TransportRelay
-from twisted_lb.stages.validation import validate
-from twisted_lb.verdicts import Deny, NeedMore
+from twisted_lb.stages.validation import Inspection
+from twisted_lb.stages.watch import Watching
+from twisted_lb.verdicts import Deny, NeedMore, Verdict
 
 # Looking a member up on its Enum is a call of a Python function on 3.11.
-_VALIDATION, _RELAY, _NORMAL = Stage.VALIDATION, Stage.RELAY, Cause.NORMAL
+_VALIDATION, _RELAY, _ACCESS_LOG, _NORMAL = Stage.VALIDATION, Stage.RELAY, Stage.ACCESS_LOG, Cause.NORMAL
+_RESET = Deny("", how="reset")
 
 
 class TcpSession(Session):
     """A session of a frontend in TCP mode."""
 
-    __slots__ = ("_peek_at_least",)
+    __slots__ = ("_inspection", "_peek_at_least", "_watching")
+    _watching: Watching | None
 
     # Validation
 
     def _enter_validation(self) -> Event | None:
-        if not self.frontend.validators:
+        frontend = self.frontend
+        if not frontend.validators:
+            return PASSED
+        self._inspection = Inspection(frontend.validators, self.facts)
+        if not (frontend.waits or self._peeked):
+            self._inspection.skip()
             return PASSED
         self._peek_at_least = 0
-        self._arm(self.frontend.timers.inspect)
+        self._arm(frontend.timers.inspect)
         self.client.resumeProducing()
         if self._peeked:
             self._look()
@@ -42,25 +52,42 @@ class TcpSession(Session):
     def _look(self) -> None:
         """Let the validators look at what the client sent so far."""
         try:
-            verdict = validate(self.frontend.validators, self._peeked, self.facts)
+            verdict = self._inspection.look(self._peeked)
         except PluginError as error:
             self._end_blaming(error)
             return
+        self._inspected(verdict)
+
+    def _inspected(self, verdict: Verdict) -> None:
         match verdict:
             case NeedMore(at_least):
                 self._peek_at_least = at_least
             case Deny(reason):
-                self._end(Cause.PROXY, reason)
+                self._end(Cause.PROXY, reason, verdict=verdict)
             case _:
                 self._peek_at_least = 0
                 self.client.pauseProducing()
                 self.advance(PASSED)
+
+    def _inspect_expired(self) -> None:
+        """The client has said too little, or nothing: who takes that, and who must not be asked any more?"""
+        try:
+            verdict = self._inspection.expire(self._peeked, self.frontend.lets_undecided)
+        except PluginError as error:
+            self._end_blaming(error)
+            return
+        if isinstance(verdict, NeedMore):
+            self._end(Cause.CLIENT_TIMEOUT, "too little said within timeouts.inspect")
+        else:
+            self._inspected(verdict)
 
     # Relay
 
     def _enter_relay(self) -> Event | None:
         process, client, server = self.process, self.client, self.server
         attempt = self._server_transport
+        if self.frontend.can_watch and not self._watch():
+            return None
         for observer in self.frontend.observers:
             self._tell(observer.plugin, observer.object.session_routed, self.facts, self.backend.name, server)
         peeked, self._peeked = self._peeked, b""
@@ -72,6 +99,8 @@ class TcpSession(Session):
         if type(client) is Stream and type(attempt) is Stream:
             client.poller.now = now
             stream_relay = self._relay = StreamRelay(self, client, attempt)
+            if self.frontend.can_watch and self._watching is not None:
+                self._watching.over_streams(stream_relay, self._preface)
             stream_relay.start(self._preface, peeked, client.reported, attempt.reported)
         else:
             self._start_transport_relay(attempt, peeked)
@@ -85,10 +114,22 @@ class TcpSession(Session):
             attempt.attach(protocol, half_close=True)
             protocol.makeConnection(attempt)  # type: ignore[no-untyped-call]
         relay = self._relay = TransportRelay(self, self.process.clock, self.client, protocol.transport)
+        if self.frontend.can_watch and self._watching is not None:
+            self._watching.over_transports(relay)
         protocol.relay_through(relay.server)
         relay.start(self._preface, peeked)
         if self._client_ended and self._relay is relay:
             relay.client.end_of_stream()
+
+    def _watch(self) -> bool:
+        """Ask the validators whether they want to see what passes; returns whether the connection goes on."""
+        try:
+            watching = Watching(self, tuple(self._inspection.watching()), self.facts)
+        except PluginError as error:
+            self._end_blaming(error)
+            return False
+        self._watching = watching if watching.busy else None
+        return True
 
     def _watch_relay(self) -> None:
         """Look again in as long as a side may be idle at least."""
@@ -109,7 +150,30 @@ class TcpSession(Session):
 
     def relay_ended(self, cause: Cause, reason: str) -> None:
         """See ``RelayOwner``."""
-        self._finish(NORMAL if cause is _NORMAL else Ending(cause, Stage.RELAY, reason))
+        if self.frontend.can_watch:
+            self._watch_over()
+        self._finish(NORMAL if cause is _NORMAL else Ending(cause, _RELAY, reason))
+
+    def relay_refused(self, refused: RefusedError, whole: bool) -> None:
+        """See ``WatchOwner``."""
+        self._watch_over()
+        client, relay, verdict = self.client, self._relay, refused.verdict
+        if isinstance(relay, StreamRelay):
+            client.regain(relay.client.writable_watched)
+        if isinstance(verdict, PluginError):
+            self.process.blame(verdict, f"frontend {self.frontend.name}")
+            ending = Ending(Cause.INTERNAL, _RELAY, verdict.what, verdict.plugin)
+            self._part(ending, _RESET)
+            return
+        if not whole or not (verdict.farewell or verdict.how is not None):
+            # Who has a part of what it was to get must not take that for all.
+            verdict = replace(verdict, how="drop" if verdict.how == "drop" else "reset")
+        self._part(Ending(Cause.PROXY, _RELAY, verdict.reason), verdict)
+
+    def _watch_over(self) -> None:
+        if self._watching is not None:
+            self._watching.close()
+            self._watching = None
 
     # The client's transport, up to the relay; over other transports than ours also during it.
 
@@ -121,14 +185,19 @@ class TcpSession(Session):
             self._peeked += data
             if len(self._peeked) >= self._peek_at_least:
                 self._look()
-        elif self.stage is not Stage.ACCESS_LOG:
+        elif self.stage is not _ACCESS_LOG:
             super().dataReceived(data)
+        elif self.client is not None:
+            self.client.dataReceived(data)  # its farewell
 
     def readConnectionLost(self) -> None:
         """See ``IHalfCloseableProtocol``. Before the relay, whoever ends without having said a thing has left."""
         if isinstance(self._relay, TransportRelay):
             self._relay.client.end_of_stream()
-        elif self.stage is _VALIDATION or self._reading_header() or not self._peeked:
+        elif self.stage is _ACCESS_LOG:
+            if self.client is not None:
+                self.client.readConnectionLost()
+        elif self.stage is _VALIDATION or self.stage is Stage.TARPIT or self._reading_header() or not self._peeked:
             self._client_left("left")
         else:
             self._client_ended = True
@@ -137,6 +206,9 @@ class TcpSession(Session):
         """See ``IProtocol``."""
         if isinstance(self._relay, TransportRelay):
             self._relay.client.lost(reason)
+        elif self.stage is _ACCESS_LOG:
+            if self.client is not None:
+                self.client.connectionLost(reason)
         else:
             self._client_left(reason.getErrorMessage())
 
@@ -147,7 +219,7 @@ class TcpSession(Session):
         if self.stage is _RELAY:
             self._relay_due(now)
         elif self.stage is _VALIDATION:
-            self._end(Cause.CLIENT_TIMEOUT, "too little said within timeouts.inspect")
+            self._inspect_expired()
         else:
             super().timer_due(now)
 

@@ -17,7 +17,9 @@ from twisted_lb.config.addresses import (
 )
 from twisted_lb.config.checks_bind import CLIENTS, check_bind_network, check_frontend_tcp
 from twisted_lb.config.checks_http import check_http_backend, check_http_backends, check_http_frontend
+from twisted_lb.config.checks_policies import check_policies
 from twisted_lb.config.checks_server import check_server_network, check_source
+from twisted_lb.config.checks_validators import check_validators
 from twisted_lb.config.convert import INVALID, join
 from twisted_lb.config.hints import unknown_name
 from twisted_lb.config.model import AcceptProxy, AccessLogUse, Backend, Bind, Check, Config, Frontend, SendProxy, Server
@@ -47,6 +49,8 @@ def problems_in(config: Config) -> Iterator[str]:
             yield from _check_accept_proxy(f"{bind_where}.accept_proxy", bind.accept_proxy)
         yield from check_frontend_tcp(where, frontend)
         yield from check_http_frontend(where, frontend, config)
+        yield from check_policies(where, frontend)
+        yield from check_validators(where, frontend)
     yield from _check_clashes(listeners)
     for where, backend in _entries(config.backends, "backends"):
         yield from _check_backend(where, backend)

@@ -31,7 +31,7 @@ _OF_FRONTENDS = (
     *("restrict_header_names", "forwarded", "via", "request_headers", "response_headers", "error_files"),
     *("json_errors", "monitor_uri", "reject_unknown_hosts", "min_rate", "buffer_request", "body_filters"),
 )
-_OF_TIMEOUTS = ("http_request", "http_keep_alive", "tarpit")
+_OF_TIMEOUTS = ("http_request", "http_keep_alive")
 _OF_ROUTES = ("host", "path", "path_prefix", "path_regex", "method", "headers")
 _OF_BACKENDS = (
     *("http_reuse", "http_server_close", "pool", "accept_invalid_http_response"),

@@ -80,9 +80,27 @@ class AccessLogUse(Use, frozen=True, kw_only=True):
     path: FilePath | None = None
 
 
+class ValidatorUse(Use, frozen=True, kw_only=True):
+    """As ``Use``, or a table with nothing but ``any_of``: several, of which the first that does not deny decides."""
+
+    use: str = ""
+    any_of: list[Annotated[Use, Meta(extra={"supplies": "validators"})]] | UnsetType = UNSET
+
+
+ListName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9_-]+(?![\s\S])",
+        extra={"expected": "the name of a list, made of letters, digits and _ -"},
+    ),
+]
+Expression = Annotated[
+    str, Meta(min_length=1, extra={"expected": 'an expression as a string, such as "source in @bad"'})
+]
+"""What ``rules.expression`` reads; what it says can only be judged when the frontend's plugins are known."""
+
 Balancer = Annotated[Use, Meta(extra={"supplies": "balancers"})]
-Policy = Annotated[Use, Meta(extra={"supplies": "policies"})]
-Validator = Annotated[Use, Meta(extra={"supplies": "validators"})]
+Validator = Annotated[ValidatorUse, Meta(extra={"supplies": "validators"})]
 Observer = Annotated[Use, Meta(extra={"supplies": "observers"})]
 BodyFilter = Annotated[Use, Meta(extra={"supplies": "body_filters"})]
 AccessLog = Annotated[AccessLogUse, Meta(extra={"supplies": "access_logs"})]
@@ -112,6 +130,51 @@ FieldValue = Annotated[
 
 
 Texts = Annotated[list[str], Meta(extra={"single": True})]
+
+RULE_ACTIONS = ("allow", "deny", "reject", "drop", "tarpit", "redirect", "answer", "limit", "track")
+"""The keys by which an entry of ``policies`` is a rule; each entry has exactly one."""
+
+
+class Rule(Section, frozen=True, kw_only=True):
+    """An entry of ``policies`` that is a rule: one of ``RULE_ACTIONS`` with an expression, and what belongs to it.
+
+    ``status``, ``headers``, ``location``, ``body``, ``content_type``: of the answer in HTTP mode; unset: the action's
+    own. ``action``: what happens to who is beyond a ``limit``.
+    """
+
+    told_by: ClassVar[tuple[str, ...]] = RULE_ACTIONS
+
+    allow: Expression | None = None
+    deny: Expression | None = None
+    reject: Expression | None = None
+    drop: Expression | None = None
+    tarpit: Expression | None = None
+    redirect: Expression | None = None
+    answer: Expression | None = None
+    limit: Expression | None = None
+    track: Expression | None = None
+    action: Literal["deny", "reject", "drop", "tarpit", "redirect", "answer"] | None = None
+    status: Annotated[int, Meta(ge=200, le=599)] | None = None
+    headers: dict[FieldName, FieldValue] = {}
+    location: FieldValue | None = None
+    body: str | None = None
+    content_type: FieldValue | None = None
+
+    @property
+    def actions(self) -> list[str]:
+        """The keys of ``RULE_ACTIONS`` that are given."""
+        return [key for key in RULE_ACTIONS if getattr(self, key) is not None]
+
+
+Policy = Annotated[Use | Rule, Meta(extra={"supplies": "policies"})]
+
+
+class ListFile(Section, frozen=True, kw_only=True):
+    """An entry of ``lists``: a file with one entry a line; a path, or a table with ``file``."""
+
+    short_form: ClassVar[str] = "file"
+
+    file: FilePath
 
 
 class FrontendTimeouts(Section, frozen=True, kw_only=True):
@@ -396,6 +459,7 @@ class Frontend(Section, frozen=True, kw_only=True):
     maxconn: AtLeastOne | None = None
     timeouts: FrontendTimeouts = FrontendTimeouts()
     validators: list[Validator] = []
+    inspect_expired: Literal["refuse", "pass"] = "refuse"
     policies: list[Policy] = []
     observers: list[Observer] = []
     access_log: AccessLog | UnsetType = UNSET
@@ -465,5 +529,6 @@ class Config(Section, frozen=True, kw_only=True):
     backends: Annotated[dict[Name, Backend], Meta(min_length=1)]
     process: Process = Process()
     defaults: Defaults = Defaults()
+    lists: dict[ListName, ListFile] = {}
     plugins: list[str] = []
     disabled_plugins: list[str] = []

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 import msgspec
 
 from twisted_lb.config.model import AccessLogUse, Config, Use
-from twisted_lb.config.shapes import Shape, alternatives, is_table, shape_of
+from twisted_lb.config.shapes import Shape, alternatives, is_table, shape_of, tables_in
 from twisted_lb.config.units import (
     DURATION_PATTERN,
     OFF,
@@ -56,6 +56,8 @@ class _Writer:
             return self.use(core, shape.extra["supplies"])
         if is_table(core):
             return self.table(core)
+        if kinds := tables_in(core):
+            return _one_of([self.schema(Shape(kind, extra=shape.extra)) for kind in kinds])
         if core is dict or origin is dict:
             return self.mapping(shape)
         if core is list or origin is list:
@@ -72,8 +74,7 @@ class _Writer:
 
     def either(self, other: Any, table: Any) -> _Schema:
         """Describe ``Other | Table``, in one list of alternatives."""
-        schemas = [self.schema(shape_of(part)) for part in (other, table)]
-        return {"anyOf": [entry for schema in schemas for entry in schema.get("anyOf", [schema])]}
+        return _one_of([self.schema(shape_of(part)) for part in (other, table)])
 
     def table(self, struct: type[msgspec.Struct]) -> _Schema:
         """Describe a struct under ``$defs``, and its short form beside it."""
@@ -142,19 +143,23 @@ class _Writer:
 
     def use(self, struct: type[Use], kind: str) -> _Schema:
         """Describe an entry that names a supply of ``kind``: one alternative for each."""
-        own = [
-            field for field in msgspec.structs.fields(struct) if field.name not in ("use", "options", "where", "folder")
-        ]
-        beside = {field.encode_name: self.field(field) for field in own}
+        own = {field.name: field for field in msgspec.structs.fields(struct)}
+        other = [_exactly({key: self.field(own[key])}, [key]) for key in ("any_of",) if key in own]
+        beside = {
+            field.encode_name: self.field(field)
+            for name, field in own.items()
+            if name not in ("use", "options", "where", "folder", "any_of")
+        }
         supplied = self.supplies.get(kind, {})
         if not supplied:
             anything = {"type": "object", "properties": {"use": {"type": "string"}, **beside}, "required": ["use"]}
-            return {"anyOf": [{"type": "string"}, anything]}
+            return {"anyOf": [{"type": "string"}, anything, *other]}
         short = [name for name, options in supplied.items() if not _required(options)]
         tables = [self.used(kind, name, options, beside) for name, options in supplied.items()]
         if issubclass(struct, AccessLogUse):
             short.append("none")
             tables.append(_exactly({"use": {"const": "none"}}, ["use"]))
+        tables += other
         return {"anyOf": [{"enum": short}, *tables] if short else tables}
 
     def used(self, kind: str, name: str, options: type[msgspec.Struct], beside: _Schema) -> _Schema:
@@ -164,6 +169,10 @@ class _Writer:
             fields = {field.encode_name: self.field(field) for field in msgspec.structs.fields(options)}
             self.defs[key] = _exactly({"use": {"const": name}, **fields, **beside}, ["use", *_required(options)])
         return {"$ref": f"#/$defs/{key}"}
+
+
+def _one_of(schemas: list[_Schema]) -> _Schema:
+    return {"anyOf": [entry for schema in schemas for entry in schema.get("anyOf", [schema])]}
 
 
 def _exactly(properties: _Schema, required: list[str]) -> _Schema:

@@ -4,9 +4,10 @@ A stream serves an ordinary ``IProtocol`` until a relay takes its socket over (`
 is paused its bytes stay in the kernel, but a reset is told, and so is an end of stream with nothing unread before it.
 """
 
+import contextlib
 import errno
 import os
-from socket import AF_UNIX, MSG_PEEK, SO_ERROR, SOL_SOCKET, SocketType
+from socket import AF_UNIX, MSG_PEEK, SHUT_WR, SO_ERROR, SOL_SOCKET, SocketType
 from typing import Any, Protocol
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
@@ -111,6 +112,18 @@ class Stream(WritingStream):
         self._protocol = None
         self._waiter = None
         return self.sock
+
+    def regain(self, writable_watched: bool) -> None:
+        """Take the socket back from whom it was given to, who has not closed it."""
+        self.poller.watchers[self.fd] = self
+        self.writable_watched = writable_watched
+
+    def finish(self) -> None:
+        """As ``drop``, but with a FIN also if something is unread: without this the kernel sends a RST alone."""
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(SHUT_WR)
+            self.sock.recv(READ_SIZE)
+        self.drop()
 
     def drop(self, reset: bool = False) -> None:
         """Close at once and tell nobody; ``reset`` sends a RST."""

@@ -69,6 +69,10 @@ def fault_in(verdict: Deny | HttpVerdict) -> str:
         return f"{verdict.status!r} is no status for it"
     if isinstance(verdict, Answer) and not isinstance(verdict.body, bytes):
         return "its body is not bytes"
+    if isinstance(verdict, Deny) and (verdict.how is not None or verdict.farewell):
+        fault = fault_in_parting(verdict)
+        if fault:
+            return fault
     if not verdict.fields and not isinstance(verdict, Redirect):
         return ""
     try:
@@ -81,6 +85,21 @@ def fault_in(verdict: Deny | HttpVerdict) -> str:
         return str(error)
     wrong = [name.decode() for name, _ in fields if name.lower() in _NOT_FOR_POLICIES]
     return f"{wrong[0]} is not for it to say" if wrong else ""
+
+
+MOST_FAREWELL = 4096
+"""Bytes that a client may be told at most when it is refused; a TLS alert has seven."""
+
+
+def fault_in_parting(verdict: Deny) -> str:
+    """Say why a client cannot be parted from in that way; empty if it can."""
+    if verdict.how not in (None, "close", "reset", "drop"):
+        return f"{verdict.how!r} is no way to end a connection"
+    if not isinstance(verdict.farewell, bytes):
+        return "its farewell is not bytes"
+    if len(verdict.farewell) > MOST_FAREWELL:
+        return f"its farewell has more than {MOST_FAREWELL} bytes"
+    return ""
 
 
 def _fields(fields: HttpFields) -> list[tuple[bytes, bytes]]:

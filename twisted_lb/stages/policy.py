@@ -9,6 +9,7 @@ Source: ``api.IPolicy``; docs/explanation/robustness.md, on failing closed.
 
 import inspect
 from collections.abc import Container, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -16,11 +17,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_lb.api import IPolicy
+from twisted_lb.endings import Stage
 from twisted_lb.errors import PluginError, shown
 from twisted_lb.facts import Facts
 from twisted_lb.plugin_host import Built
 from twisted_lb.stages.answers import fault_in
-from twisted_lb.verdicts import ALLOW, Allow, Decision, Deny, HttpVerdict
+from twisted_lb.verdicts import ALLOW, Allow, Answer, Decision, Deny, HttpVerdict, Redirect
 
 
 def decide(policy: Built[IPolicy], facts: Facts) -> "Decision | Deferred[Any]":
@@ -54,7 +56,7 @@ def settle(policy: Built[IPolicy], result: Any, facts: Facts) -> Decision:
         return result
     if isinstance(result, Deny | HttpVerdict):
         fault = fault_in(result)
-        if facts.http is None and not isinstance(result, Deny):
+        if facts.http is None and isinstance(result, Answer | Redirect):
             fault = "there is no request to answer: its stage is admission, or the frontend's mode is tcp"
         if not fault:
             return result
@@ -63,9 +65,43 @@ def settle(policy: Built[IPolicy], result: Any, facts: Facts) -> Decision:
         return result
     if isinstance(result, Failure):
         raise PluginError(policy.plugin, f"policy {policy.name!r} raised {shown(result.value)} in decide")
-    raise PluginError(
-        policy.plugin, f"policy {policy.name!r} answered {shown(result)} in decide, which is neither Allow nor Deny"
-    )
+    possible = "neither Allow, Deny nor Tarpit"
+    if facts.http is not None:
+        possible = "none of Allow, Deny, Answer, Redirect and Tarpit"
+    raise PluginError(policy.plugin, f"policy {policy.name!r} answered {shown(result)} in decide, which is {possible}")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry(Built[IPolicy]):
+    """An entry of a frontend's ``policies``. ``number``: its place in the configuration's list, from 1 on."""
+
+    number: int = 0
+
+    def refusal(self, reason: str) -> str:
+        """Say for the record that this entry refused, and why; without a reason the kind of the entry tells it."""
+        return f"policy {self.number}: {reason or getattr(self.object, 'label', self.name)}"
+
+
+def in_asking_order(policies: Sequence[Built[IPolicy]]) -> tuple[tuple[Entry, ...], int]:
+    """Put the entries that need no more than the addresses to the front, as far as nobody could tell the difference.
+
+    Those are the leading ones, and behind them each that can do nothing but refuse, if that also holds for all that it
+    overtakes: then nobody let it past with a final word, and nobody counted what it refuses.
+
+    Returns: all entries in the order in which they are asked, and how many of them are asked at admission.
+    """
+    early: list[Entry] = []
+    late: list[Entry] = []
+    for number, policy in enumerate(policies, 1):
+        entry = Entry(policy.plugin, policy.name, policy.object, number)
+        overtakes = _only_refuses(entry) and all(map(_only_refuses, late))
+        at_admission = entry.object.stage is Stage.ADMISSION and (not late or overtakes)
+        (early if at_admission else late).append(entry)
+    return (*early, *late), len(early)
+
+
+def _only_refuses(policy: Built[IPolicy]) -> bool:
+    return getattr(policy.object, "only_refuses", False) is True
 
 
 class PolicyOwner(Protocol):
@@ -79,7 +115,8 @@ class Questions:
     """One connection's questions to the policies of its frontend, asked in order, in one or two portions.
 
     ``backends``: the names that policies may choose.
-    ``asked``: how many have allowed it so far; the next one is asked now or has not answered yet.
+    ``asked``: how many have allowed it so far; the next one is asked now or has not answered yet. All of them when one
+    has spoken the last word.
     """
 
     __slots__ = ("_backends", "_facts", "_owner", "_policies", "_until", "_waiting_on", "asked")
@@ -88,7 +125,7 @@ class Questions:
     def __init__(
         self,
         owner: PolicyOwner,
-        policies: Sequence[Built[IPolicy]],
+        policies: Sequence[Entry],
         facts: Facts,
         asked: int = 0,
         backends: Container[str] = (),
@@ -115,16 +152,25 @@ class Questions:
                 return None
             if not isinstance(answer, Allow):
                 return answer
-            self._passed()
+            self._passed(answer)
         return ALLOW
 
-    def _passed(self) -> None:
+    @property
+    def all_passed(self) -> bool:
+        """Whether there is nobody left to ask."""
+        return self.asked >= len(self._policies)
+
+    def refusal(self, outcome: Decision) -> str:
+        """Say for the record which entry answered with ``outcome``, and why."""
+        return self._policies[self.asked].refusal(getattr(outcome, "reason", ""))
+
+    def _passed(self, answer: Allow) -> None:
         backend: Any = self._facts.backend
         if backend is not None and not (isinstance(backend, str) and backend in self._backends):
             policy = self._policies[self.asked]
             what = f"policy {policy.name!r} chose the backend {shown(backend)}, which does not exist"
             raise PluginError(policy.plugin, what)
-        self.asked += 1
+        self.asked = len(self._policies) if answer.final else self.asked + 1
 
     def _answered(self, result: Any, deferred: "Deferred[Any]") -> None:
         if self._waiting_on is not deferred:
@@ -134,7 +180,7 @@ class Questions:
         try:
             outcome = settle(self._policies[self.asked], result, self._facts)
             if isinstance(outcome, Allow):
-                self._passed()
+                self._passed(outcome)
                 outcome = self.ask(self._until)
         except PluginError as error:
             outcome = error

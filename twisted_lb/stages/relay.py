@@ -20,7 +20,7 @@ from twisted_lb.endings import Cause
 from twisted_lb.net.poll import ASIDE_BUDGET, EPOLLERR, EPOLLOUT, EPOLLRDHUP, READ_ON, READING_AND_WRITING
 from twisted_lb.net.stream import Stream
 from twisted_lb.net.stream_socket import RESET_ON_CLOSE
-from twisted_lb.stages.relay_timers import Relay, RelayOwner
+from twisted_lb.stages.relay_timers import RefusedError, Relay, RelayOwner
 
 # Looking a member up on its Enum is a call of a Python function on 3.11.
 _CLIENT, _SERVER, _NORMAL = Cause.CLIENT, Cause.SERVER, Cause.NORMAL
@@ -212,6 +212,9 @@ class StreamSide:
     def broken(self, error: OSError) -> None:
         """This side takes no more. What it said before still counts: it is passed on, up to the reset."""
         relay = self.relay
+        if isinstance(error, RefusedError):
+            relay.refuse(error)
+            return
         had_ended = self.eof
         # Told to a send, the reset is not told again: behind the last bytes reading then finds an end like any other.
         # ECONNRESET says that there is none: after a FIN it would be EPIPE.
@@ -281,13 +284,24 @@ class StreamRelay(Relay):
         """Both sides have sent all, and each has taken all."""
         self.end(_NORMAL, reset=False)
 
+    def _give_back_client(self) -> bool:
+        client, server = self.client, self.server
+        whole = client.pending is None
+        client.let_go()
+        self._drop(server, reset=True)
+        del client.other, server.other
+        return whole
+
+    def _drop(self, side: StreamSide, reset: bool) -> None:
+        if reset:
+            with contextlib.suppress(OSError):
+                side.sock.setsockopt(SOL_SOCKET, SO_LINGER, RESET_ON_CLOSE)
+        side.poller.close(side.fd, side.sock)
+        side.let_go()
+
     def _close(self, reset: bool) -> None:
         client, server = self.client, self.server
         for side in (client, server):
-            if reset:
-                with contextlib.suppress(OSError):
-                    side.sock.setsockopt(SOL_SOCKET, SO_LINGER, RESET_ON_CLOSE)
-            side.poller.close(side.fd, side.sock)
-            side.let_go()
+            self._drop(side, reset)
         # The two refer to each other: without this they would live until the garbage collector comes by.
         del client.other, server.other

@@ -7,13 +7,15 @@ Never: lets a side's timer run while it is we who do not read from it.
 Source: HAProxy configuration.txt, "timeout client", "timeout server", "timeout client-fin", "timeout tunnel".
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Protocol
 
 from twisted_lb.config.inherit import BackendTimers, FrontendTimers
 from twisted_lb.endings import Cause
+from twisted_lb.errors import PluginError
+from twisted_lb.verdicts import Deny
 
 
 class RelayOwner(Protocol):
@@ -45,6 +47,19 @@ class Delay(Protocol):
 
     def stop(self) -> None:
         """The relay is over."""
+
+
+class RefusedError(OSError):
+    """What is under way may not pass; raised in place of sending it, and so an error of sending.
+
+    ``verdict``: ``Deny``, or what a plugin did wrong. ``tell``: whom to tell of it, when the relay is over, with
+    whether the client has taken all that it was sent; its transport is still open then.
+    """
+
+    def __init__(self, verdict: Deny | PluginError, tell: "Callable[[RefusedError, bool], None]") -> None:
+        super().__init__("refused")
+        self.verdict = verdict
+        self.tell = tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +154,19 @@ class Relay:
                 throttle.stop()
             self._close(reset)
             owner.relay_ended(cause, reason)
+
+    def refuse(self, refused: "RefusedError") -> None:
+        """Close the server's side with a RST, and leave it to whoever watches how the client is parted from; once."""
+        if self.owner is not None:
+            self.owner = None
+            refused.tell(refused, self._give_back_client())
+
+    def _give_back_client(self) -> bool:
+        """Let the client's transport alone, the server's being closed.
+
+        Returns: whether the client has taken all that it was sent.
+        """
+        raise NotImplementedError
 
     def _close(self, reset: bool) -> None:
         raise NotImplementedError

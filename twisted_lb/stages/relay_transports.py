@@ -7,7 +7,8 @@ Never: lets a transport's buffer grow beyond what its producer interface allows.
 Source: ``twisted.internet.interfaces``: IPushProducer, IConsumer, ITCPTransport.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
@@ -23,14 +24,17 @@ from zope.interface import implementer
 
 from twisted_lb.endings import Cause
 from twisted_lb.net.hang_up import hang_up
-from twisted_lb.stages.relay_timers import Relay, RelayOwner
+from twisted_lb.stages.relay_timers import RefusedError, Relay, RelayOwner
+
+if TYPE_CHECKING:
+    from twisted_lb.stages.throttle_transports import ReadThrottle
 
 
 @implementer(IPushProducer)
 class TransportSide:
     """One side of a ``TransportRelay``; it is registered as the producer of its own transport."""
 
-    __slots__ = ("blocked_since", "bytes_in", "cause", "eof", "gone", "relay", "transport")
+    __slots__ = ("blocked_since", "bytes_in", "cause", "eof", "gone", "relay", "throttle", "transport")
     other: "TransportSide"
 
     def __init__(self, relay: "TransportRelay", transport: Any, cause: Cause) -> None:
@@ -41,6 +45,7 @@ class TransportSide:
         self.gone = False
         self.bytes_in = 0
         self.blocked_since = 0.0
+        self.throttle: ReadThrottle | None = None
 
     # What the transport's protocol passes on.
 
@@ -51,6 +56,8 @@ class TransportSide:
             self.bytes_in += len(data)
             relay.last = relay.clock.seconds()
             relay.other_of(self).transport.write(data)
+            if self.throttle is not None:
+                self.throttle.read(len(data))
 
     def end_of_stream(self) -> None:
         """This side has sent all it will send, and still listens."""
@@ -105,7 +112,7 @@ class TransportSide:
         other = relay.other_of(self)
         if other.eof:
             self.shut_write()
-        else:
+        elif other.throttle is None or not other.throttle.waits:
             other.transport.resumeProducing()
 
     def stopProducing(self) -> None:
@@ -146,6 +153,45 @@ class TransportSide:
             hang_up(self.transport)
 
 
+class WatchedSide(TransportSide):
+    """A side whose bytes are judged before they pass on. ``judge`` raises RefusedError about what may not."""
+
+    __slots__ = ("judge",)
+
+    def __init__(
+        self, relay: "TransportRelay", transport: Any, cause: Cause, judge: Callable[[bytes], bool] | None
+    ) -> None:
+        super().__init__(relay, transport, cause)
+        self.judge = judge
+
+    def data(self, data: bytes) -> None:
+        """See ``TransportSide``."""
+        relay = self.relay
+        if relay.owner is None or relay.closing:
+            return
+        before = self.bytes_in
+        self.bytes_in += len(data)  # also of what is refused
+        if self.passes(data):
+            self.bytes_in = before
+            super().data(data)
+
+    def first(self, preface: bytes, peeked: bytes) -> None:
+        """See ``TransportSide``."""
+        if not peeked or self.passes(peeked):
+            super().first(preface, peeked)
+
+    def passes(self, data: bytes) -> bool:
+        """Whether ``data`` may pass; if not the relay is over."""
+        if self.judge is not None:
+            try:
+                if not self.judge(data):
+                    self.judge = None
+            except RefusedError as refused:
+                self.relay.refuse(refused)
+                return False
+        return True
+
+
 class TransportRelay(Relay):
     """A relay between two Twisted transports, of which any may be a stream of ours.
 
@@ -164,6 +210,11 @@ class TransportRelay(Relay):
         self.client = TransportSide(self, client, Cause.CLIENT)
         self.server = TransportSide(self, server, Cause.SERVER)
 
+    def watch(self, client: Callable[[bytes], bool] | None, server: Callable[[bytes], bool] | None) -> None:
+        """Judge what either side says from now on; before ``start``. Each answers whether it wants to go on."""
+        self.client = WatchedSide(self, self.client.transport, Cause.CLIENT, client)
+        self.server = WatchedSide(self, self.server.transport, Cause.SERVER, server)
+
     def start(self, preface: bytes, peeked: bytes) -> None:
         """Send the server ``preface``, which is ours, and ``peeked``, which is the client's, and go on."""
         if self.closing:
@@ -173,8 +224,11 @@ class TransportRelay(Relay):
         self.client.bytes_in = len(peeked)
         if preface or peeked:
             self.server.transport.write(preface + peeked)
-        self.client.transport.resumeProducing()
-        self.server.transport.resumeProducing()
+        for side in (self.client, self.server):
+            if side.throttle is None:
+                side.transport.resumeProducing()
+            else:
+                side.throttle.begin(side.bytes_in)
 
     def other_of(self, side: TransportSide) -> TransportSide:
         """The side across."""
@@ -195,6 +249,11 @@ class TransportRelay(Relay):
         if self.failure is not None:
             cause, reason = self.failure
         super().end(cause, reason, reset)
+
+    def _give_back_client(self) -> bool:
+        self.server.abort()
+        self.client.transport.unregisterProducer()
+        return not self.client.blocked_since
 
     def _close(self, reset: bool) -> None:
         for side in (self.client, self.server):

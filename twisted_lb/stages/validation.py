@@ -7,42 +7,112 @@ Never: consumes a byte, keeps more than ``PEEK_LIMIT``, or lets a connection on 
 Source: ``api.IValidator``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
-from twisted_lb.api import IValidator
-from twisted_lb.errors import PluginError, shown
+from twisted_lb.api import IStreamValidator, IValidator
 from twisted_lb.facts import Facts
 from twisted_lb.plugin_host import Built
-from twisted_lb.verdicts import ALLOW, Allow, Deny, NeedMore, Verdict
+from twisted_lb.stages.recognition import AnyOf
+from twisted_lb.stages.validator import PEEK_LIMIT, ask, is_server_first, recognised
+from twisted_lb.verdicts import ALLOW, NEED_MORE, Deny, NeedMore, Verdict
 
-PEEK_LIMIT = 64 * 1024
-"""Bytes kept at most while undecided. A post-quantum ClientHello takes a few KiB; HAProxy's buffer holds 16 KiB."""
+Entry: TypeAlias = Built[IValidator] | AnyOf
+"""An entry of a frontend's ``validators``."""
 
 
-def validate(validators: Sequence[Built[IValidator]], data: bytes, facts: Facts) -> Verdict:
+def validate(validators: Sequence[Entry], data: bytes, facts: Facts) -> Verdict:
     """Ask all validators in order about ``data``, which is not empty.
 
     Raises: PluginError.
     """
-    for validator in validators:
-        try:
-            verdict = validator.object.validate(data, facts)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
-            raise PluginError(
-                validator.plugin, f"validator {validator.name!r} raised {shown(error)} in validate"
-            ) from error
-        match verdict:
-            case Allow():
-                continue
-            case NeedMore() if len(data) >= PEEK_LIMIT or verdict.at_least > PEEK_LIMIT:
-                return Deny(f"{validator.name}: undecided after {PEEK_LIMIT} bytes")
-            case Deny() | NeedMore():
+    return Inspection(validators, facts).look(data)
+
+
+def waits(validators: Sequence[Entry]) -> bool:
+    """Whether one of them has to see bytes of the client."""
+    return any(isinstance(entry, AnyOf) or not is_server_first(entry) for entry in validators)
+
+
+def can_watch(validators: Sequence[Entry]) -> bool:
+    """Whether one of them may stay on a connection."""
+    for entry in validators:
+        members = entry.members if isinstance(entry, AnyOf) else (entry,)
+        if any(IStreamValidator.providedBy(member.object) for member in members):
+            return True
+    return False
+
+
+class Inspection:
+    """What validators make of one connection; they keep nothing themselves."""
+
+    __slots__ = ("_chosen", "_facts", "_validators")
+
+    def __init__(self, validators: Sequence[Entry], facts: Facts) -> None:
+        self._validators = validators
+        self._facts = facts
+        self._chosen: dict[AnyOf, Built[IValidator]] | None = None
+
+    def look(self, data: bytes) -> Verdict:
+        """Ask all in order about ``data``, all that has come so far; not empty. Raises: PluginError."""
+        facts = self._facts
+        for entry in self._validators:
+            verdict = self._ask_several(entry, data) if type(entry) is AnyOf else ask(entry, data, facts)  # type: ignore[arg-type]
+            if isinstance(verdict, Deny | NeedMore):
                 return verdict
-            case _:
-                raise PluginError(
-                    validator.plugin,
-                    f"validator {validator.name!r} answered {shown(verdict)} in validate, which is no verdict",
-                )
-    return ALLOW
+        return ALLOW
+
+    def expire(self, data: bytes, passes: bool) -> Verdict:
+        """The client has had its time, and this is all that has come. ``passes``: who is undecided lets it pass.
+
+        Returns: ``NeedMore`` if somebody is undecided and must not be.
+        Raises: PluginError.
+        """
+        for entry in self._validators:
+            if data:
+                verdict = self._ask_several(entry, data) if isinstance(entry, AnyOf) else ask(entry, data, self._facts)
+            else:
+                verdict = ALLOW if self._takes_silence(entry) else NEED_MORE
+            if isinstance(verdict, Deny) or (isinstance(verdict, NeedMore) and not passes):
+                return verdict
+        return ALLOW
+
+    def skip(self) -> None:
+        """The server speaks first: go on without a byte of the client."""
+        for entry in self._validators:
+            self._takes_silence(entry)
+
+    def _takes_silence(self, entry: Entry) -> bool:
+        """Whether a client that says nothing is one of those that it stands for."""
+        if not isinstance(entry, AnyOf):
+            silent = is_server_first(entry)
+            if silent:
+                recognised(entry, self._facts)
+            return silent
+        if entry.server_first is None:
+            return False
+        self._choose(entry, entry.server_first)
+        recognised(entry.server_first, self._facts)
+        return True
+
+    def _ask_several(self, entry: AnyOf, data: bytes) -> Verdict:
+        verdict, member = entry.ask(data, self._facts)
+        if member is not None:
+            self._choose(entry, member)
+        return verdict
+
+    def _choose(self, entry: AnyOf, member: Built[IValidator]) -> None:
+        if self._chosen is None:
+            self._chosen = {}
+        self._chosen[entry] = member
+
+    def watching(self) -> Iterator[Built[IStreamValidator]]:
+        """Yield, in order, those that may stay on this connection; of an ``any_of`` the one that has recognised it."""
+        chosen = self._chosen or {}
+        for entry in self._validators:
+            one = chosen.get(entry) if isinstance(entry, AnyOf) else entry
+            if one is not None and IStreamValidator.providedBy(one.object):
+                yield one  # type: ignore[misc]
+
+
+__all__ = ["PEEK_LIMIT", "AnyOf", "Entry", "Inspection", "can_watch", "validate", "waits"]
