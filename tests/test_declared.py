@@ -2,7 +2,7 @@
 
 import pytest
 
-from twisted_lb.declared import OWN_FACTS, FactType
+from twisted_lb.declared import OWN_FACTS, FactType, value_of
 from twisted_lb.endings import Stage
 from twisted_lb.facts import Credentials, Facts, SocketAddress
 
@@ -27,3 +27,10 @@ def test_the_client_the_proxy_before_us_and_we_are_told_apart() -> None:
     assert (got["source.port"], got["peer.port"], got["destination.port"]) == (9, 1234, 443)
     assert got["namespace"] is None
     assert got["unix.uid"] is None
+
+
+def test_a_fact_s_value_is_looked_up_by_its_name() -> None:
+    facts = Facts(SocketAddress("192.0.2.1", 1234), SocketAddress("198.51.100.2", 443), "web", "*:443")
+    facts.learnt["tls.sni"] = "a.example"
+    names = ("source", "destination.port", "namespace", "tls.sni", "tls.alpn")
+    assert [value_of(facts, name) for name in names] == ["192.0.2.1", 443, None, "a.example", None]

@@ -24,6 +24,7 @@ The map of this package; imports only ever point up this list, and a connection 
 - ``net``          sockets: one epoll, streams, timers, listening and connecting
 - ``backends``     pools of servers and their counters
 - ``stages``       the rooms that a connection walks through
+- ``rules``        conditions on facts, written as text, and what follows from them
 - ``endpoints``    Twisted endpoints for any application
 - ``frontend``     what a frontend's connections are asked, and where they go
 - ``process``      what all sessions of the process share
@@ -38,6 +39,7 @@ The map of this package; imports only ever point up this list, and a connection 
 - ``http_express`` HTTP mode: plain exchanges, with as little as they need
 - ``endpoint_session`` sessions whose clients came through Twisted endpoints
 - ``http_assembly`` what the settings of HTTP mode become
+- ``policy_assembly`` what the entries of ``policies`` become
 - ``bind_check``   what can be found out about a ``bind`` entry before it listens
 - ``descriptors``  how many the configuration takes, and whether there are as many
 - ``assembly``     from the configuration to the objects that serve

@@ -17,11 +17,12 @@ from zope.interface import Attribute, Interface, classImplements
 
 from twisted_lb.config.model import FilePath
 from twisted_lb.config.units import Duration, Size
-from twisted_lb.declared import Fact, FactType
+from twisted_lb.declared import OWN_FACTS, Fact, FactType, value_of
 from twisted_lb.endings import NORMAL, Cause, Ending, Stage
 from twisted_lb.errors import ConfigError, PluginError, WireError
 from twisted_lb.facts import Credentials, Facts, SocketAddress
 from twisted_lb.greeted import GreetedValidator, GreetedWatch, facts_of_greeted
+from twisted_lb.lookups import Lookups, UnansweredError
 from twisted_lb.networks import Networks
 from twisted_lb.token_bucket import TokenBucket
 from twisted_lb.turns import Turns
@@ -74,6 +75,7 @@ __all__ = [
     "DNS_OPCODES",
     "NEED_MORE",
     "NORMAL",
+    "OWN_FACTS",
     "TLS_RULES",
     "Allow",
     "Answer",
@@ -110,6 +112,7 @@ __all__ = [
     "IValidator",
     "LineProtocol",
     "LineSplitter",
+    "Lookups",
     "NeedMore",
     "Networks",
     "Options",
@@ -131,6 +134,7 @@ __all__ = [
     "TlvType",
     "TokenBucket",
     "Turns",
+    "UnansweredError",
     "Verdict",
     "WireError",
     "check_tlv",
@@ -154,6 +158,7 @@ __all__ = [
     "signature_algorithm_names",
     "split_tlvs",
     "tls_alert",
+    "value_of",
     "version_names",
 ]
 

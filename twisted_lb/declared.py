@@ -87,3 +87,9 @@ OWN_FACTS: Mapping[str, Fact] = {
     "unix.pid": _credential("process's number", "pid"),
 }
 """What is known of every connection."""
+
+
+def value_of(facts: Facts, name: str) -> Any:
+    """Return the value of a connection's fact, ``None`` if it has none."""
+    own = OWN_FACTS.get(name)
+    return facts.learnt.get(name) if own is None or own.get is None else own.get(facts)
