@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from msgspec import UnsetType
 from twisted.internet.endpoints import clientFromString
 
-from twisted_lb.api import Runtime
+from twisted_lb.api import IPolicy, Runtime
 from twisted_lb.backends.health import Check, Health, Rhythm
 from twisted_lb.backends.outgoing import Outgoing
 from twisted_lb.backends.pool import Backend, Server
@@ -36,9 +36,11 @@ from twisted_lb.http_assembly import http_backend, http_frontend
 from twisted_lb.logs import LineBuffer, LineFile, standard_output
 from twisted_lb.net.namespace import Namespace
 from twisted_lb.networks import Networks
-from twisted_lb.plugin_host import PluginHost, load_plugins
+from twisted_lb.plugin_host import Built, PluginHost, load_plugins
+from twisted_lb.policy_assembly import PolicyAssembly
 from twisted_lb.process import Process
 from twisted_lb.routing import Routes, Rule
+from twisted_lb.rules.scope import NoLists
 from twisted_lb.stages.access_log import AccessLog
 from twisted_lb.stages.admission import Limit
 from twisted_lb.stages.proxy_header import Reception, Sender, Trust
@@ -290,7 +292,7 @@ class _Assembler:
         config, settings = self.config, self.config.frontends[name]
         before = self.before.frontends.get(name)
         validators = self.validators(host, settings)
-        policies = self.build(host, "policies", settings.policies, settings.mode)
+        policies = self.policies(host, name, settings)
         observers = self.build(host, "observers", settings.observers, settings.mode)
         filters = self.build(host, "body_filters", settings.body_filters, settings.mode)
         access_log = self.access_log(host, name)
@@ -329,6 +331,13 @@ class _Assembler:
                 with self.collected(f"{entry.where}.any_of"):
                     made.append(AnyOf(self.build(host, "validators", entry.any_of, settings.mode)))
         return made
+
+    def policies(self, host: PluginHost, name: str, settings: model.Frontend) -> list[Built[IPolicy]]:
+        """Build a frontend's policies: those of plugins, and rules."""
+        assembly = PolicyAssembly(host, name, settings, NoLists())
+        built = assembly.build(lambda use: self.build(host, "policies", [use], settings.mode))
+        self.problems += assembly.problems
+        return built
 
     def routing(self, settings: model.Frontend, default: Backend) -> Routing | None:
         backends = self.made.backends

@@ -13,7 +13,7 @@ import msgspec
 
 from twisted_lb.config.hints import nearest, quoted, unknown_key
 from twisted_lb.config.model import Section, Use
-from twisted_lb.config.shapes import Shape, alternatives, is_table, is_union, shape_of
+from twisted_lb.config.shapes import Shape, alternatives, is_table, is_union, shape_of, tables_in
 from twisted_lb.config.units import OFF, Duration, Size, parse_duration, parse_size, spell_size
 from twisted_lb.errors import ConfigError
 
@@ -70,6 +70,8 @@ class _Walk:
         core, origin = shape.core, get_origin(shape.core)
         if is_table(core):
             return self.table(data, core, where)
+        if kinds := tables_in(core):
+            return self.one_of(data, kinds, where)
         if core is dict or origin is dict:
             return self.mapping(data, shape, where)
         if core is list or origin is list:
@@ -107,6 +109,20 @@ class _Walk:
         if len(self.problems) > before and not issubclass(struct, Section):
             return INVALID
         return self.build(struct, values, where)
+
+    def one_of(self, data: Any, kinds: Sequence[Any], where: str) -> Any:
+        """Convert one of several kinds of tables; a key that only one of them has tells which is meant."""
+        first, *others = kinds
+        if not isinstance(data, dict) or first.short_form in data:
+            return self.table(data, first, where)
+        known = [first.short_form, *(key for kind in others for key in kind.told_by)]
+        meant = {nearest(str(key), known) for key in data}
+        for kind in others:
+            if any(key in data or key in meant for key in kind.told_by):
+                return self.table(data, kind, where)
+        if first.short_form in meant:
+            return self.table(data, first, where)
+        return self.wrong(where, f"what is it? it takes one of {quoted(known)}")
 
     def build(self, struct: type[msgspec.Struct], values: dict[str, Any], where: str) -> Any:
         """Call the struct; a plugin's may have checks of its own in ``__post_init__``."""

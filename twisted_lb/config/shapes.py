@@ -68,6 +68,12 @@ def alternatives(core: Any) -> tuple[Any, Any] | None:
     return Union[beside], tables[0]  # noqa: UP007  built at run time
 
 
+def tables_in(core: Any) -> tuple[Any, ...]:
+    """Return the tables of a union of nothing else, which their keys tell apart; none for all other types."""
+    members = get_args(core) if is_union(core) else ()
+    return members if len(members) > 1 and all(is_table(member) for member in members) else ()
+
+
 def is_table(core: Any) -> bool:
     """Whether it is a struct that the file writes as a plain table; tagged and array-like ones are msgspec's alone."""
     if not (isinstance(core, type) and issubclass(core, msgspec.Struct)):

@@ -6,6 +6,7 @@ from typing import Any, Literal, Protocol
 
 from twisted_lb.config.hints import nearest, quoted
 from twisted_lb.declared import OWN_FACTS, Fact
+from twisted_lb.endings import Stage
 from twisted_lb.rules.http_facts import FAULTS, HEADERS, HTTP_FACTS, header_use
 from twisted_lb.rules.values import FactUse, use_of
 
@@ -59,6 +60,8 @@ class Scope:
     def fact(self, name: str) -> FactUse:
         """Return the fact of that name. Raises ValueError that says what is wrong, with the nearest name."""
         fact = self._known().get(name)
+        if fact is not None and fact.stage > Stage.POLICY:
+            raise ValueError(f"{name} is known only in the stage {fact.stage.name.lower()}, when all rules were asked")
         if fact is not None and fact.mode in (None, self.mode):
             return use_of(name, fact, FAULTS.get(name))
         raise ValueError(self.missing(name))

@@ -1,0 +1,96 @@
+"""What the entries of ``policies`` become: plugins' policies and rules, each with the facts known before it."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+from msgspec import UnsetType
+
+from twisted_lb.api import IPolicy
+from twisted_lb.config import model
+from twisted_lb.config.hints import quoted
+from twisted_lb.declared import OWN_FACTS, Fact
+from twisted_lb.errors import ConfigError
+from twisted_lb.plugin_host import Built, KindName, PluginHost
+from twisted_lb.rules.rule import build_rule
+from twisted_lb.rules.scope import NamedLists, Scope
+
+RULES = "rules"
+"""Stands for the plugin of a policy that is a rule."""
+Build = Callable[[model.Use], Sequence[Built[IPolicy]]]
+"""Builds the policy of an entry that uses a plugin; none if it cannot be built, which is told then."""
+
+
+class PolicyAssembly:
+    """The policies of one frontend, built in their order. ``problems``: what is wrong with rules, with their keys."""
+
+    def __init__(self, host: PluginHost, name: str, settings: model.Frontend, lists: NamedLists) -> None:
+        self.problems: list[str] = []
+        self._host = host
+        self._where = f"frontends.{name}"
+        self._settings = settings
+        self._lists = lists
+        self._facts: dict[str, Fact] = dict(OWN_FACTS)
+        self._learn_from("validators", validator_uses(settings.validators))
+
+    def build(self, build_use: Build) -> list[Built[IPolicy]]:
+        """Build all entries; a rule may use what the entries before it learn."""
+        built: list[Built[IPolicy]] = []
+        for index, entry in enumerate(self._settings.policies):
+            if isinstance(entry, model.Rule):
+                try:
+                    policy = build_rule(entry, self.scope())
+                except ConfigError as error:
+                    where = f"{self._where}.policies[{index}]"
+                    self.problems.extend(f"{where}.{problem}" for problem in error.problems)
+                else:
+                    built.append(Built(RULES, f"policies[{index}]", policy))
+            else:
+                made = build_use(entry)
+                built += made
+                self._learn_from("policies", [entry], made)
+        return built
+
+    def scope(self) -> Scope:
+        """Return what can be used behind the entries that were built so far; in the end, what routes can use."""
+        return Scope(dict(self._facts), self._settings.mode, self._lists, self._elsewhere())
+
+    def _learn_from(self, kind: KindName, uses: Iterable[model.Use], built: Sequence[Built[IPolicy]] = ()) -> None:
+        known = self._host.supplies(kind)
+        for use in uses:
+            supplied = known.get(use.use)  # a name that is unknown is told where it is built
+            if supplied is None:
+                continue
+            for name, fact in supplied.supply.facts.items():
+                # Nobody knows it before its policy was asked.
+                stage = max([fact.stage, *(one.object.stage for one in built)])
+                other = self._facts.setdefault(name, replace(fact, stage=stage))
+                if other.type is not fact.type:
+                    self.problems.append(
+                        f"{self._where}.{kind}: {name} is {fact.type.value} of {use.use},"
+                        f" and {other.type.value} of another one: they cannot be used together"
+                    )
+
+    def _elsewhere(self) -> Mapping[str, str]:
+        """Say for each fact that nobody here learns so far who would."""
+        found: dict[str, tuple[str, list[str]]] = {}
+        kinds: tuple[tuple[Literal["validators", "policies"], str], ...] = (
+            ("validators", "a validator does: {}"),
+            ("policies", "a policy before this entry would: {}"),
+        )
+        for kind, words in kinds:
+            for name, supplied in self._host.supplies(kind).items():
+                if supplied.supply.mode in (None, self._settings.mode):
+                    for fact in supplied.supply.facts:
+                        found.setdefault(fact, (words, []))[1].append(name)
+        return {fact: words.format(quoted(names)) for fact, (words, names) in found.items() if fact not in self._facts}
+
+
+def validator_uses(entries: Sequence[Any]) -> Iterator[model.Use]:
+    """Yield every validator that is used, those of an ``any_of`` too."""
+    for entry in entries:
+        any_of = getattr(entry, "any_of", UnsetType)
+        if isinstance(any_of, list):
+            yield from any_of
+        else:
+            yield entry
