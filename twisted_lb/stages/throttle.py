@@ -1,4 +1,4 @@
-"""Waiting for tokens: who shares a bucket waits in one line, and a relay between two streams behaves as if it were full.
+"""Waiting for tokens: who shares a bucket waits in one line; a relay between two streams behaves as if it were full.
 
 Stage: relay, of connections that a policy has shaped.
 In: a relay that has not started yet, and the buckets of either direction.
@@ -6,8 +6,8 @@ Out: nothing; bytes pass later than they would.
 Never: passes a byte that a bucket has no token for, keeps one itself, or costs a connection anything that has no limit.
 Source: HAProxy configuration.txt, section 9.7 "Bandwidth limitation"; Linux, tc-tbf(8).
 
-All that wait at a bucket are looked at together, each 50 ms (the slots of the timer wheel), first come first served, and
-each gets an equal part of what is there.
+All that wait at a bucket are looked at together, each 50 ms (the slots of the timer wheel), first come first served,
+and each gets an equal part of what is there.
 """
 
 from collections.abc import Callable, Sequence
