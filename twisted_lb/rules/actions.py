@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from twisted_lb.config.model import Rule
 from twisted_lb.errors import ConfigError
 from twisted_lb.stages.answers import fault_in
-from twisted_lb.verdicts import ALLOW_FINALLY, Answer, Decision, Deny, HttpFields, Redirect, Tarpit
+from twisted_lb.verdicts import ALLOW_FINALLY, Allow, Answer, Decision, Deny, HttpFields, Redirect, Tarpit
 
 ONLY_REFUSE = frozenset(("deny", "reject", "drop"))
 """Actions that end the connection and do nothing else, so that it does not matter if they are asked early."""
