@@ -54,6 +54,8 @@ class HttpBodies(HttpEndings):
         assert isinstance(exchange, BodyExchange)
         assert bodies is not None
         assert bodies.buffering is not None
+        if self._shaped is not None:
+            self._shaped.excuse(now)
         reason = "no whole request within timeouts.http_request"
         due = exchange.deadline
         if not bodies.buffering.absolute:
@@ -102,6 +104,8 @@ class HttpBodies(HttpEndings):
 
     def resume_client(self) -> None:
         """See ``ExchangeOwner``."""
+        if self._shaped is not None and self._shaped.holds_client():
+            return
         self.client.resumeProducing()
         if self._rate is not None:
             self._rate.resume(self.process.moment.now)

@@ -27,7 +27,9 @@ from twisted_lb.stages.http_exchange import Exchange
 from twisted_lb.stages.lingering import LOOK_S, Lingering, undelivered
 from twisted_lb.stages.proxy_header import Reception
 from twisted_lb.stages.relay_transports import can_half_close
+from twisted_lb.stages.throttle_exchange import ShapedExchange
 from twisted_lb.stages.tunnel import Tunnel
+from twisted_lb.token_bucket import Shaping
 from twisted_lb.verdicts import Deny, HttpVerdict
 from twisted_lb.wire.http1 import Forwarder
 
@@ -72,6 +74,7 @@ class HttpClient(Session):
         "_own",
         "_producing",
         "_rate",
+        "_shaped",
         "_shortest_s",
         "_total_in",
         "_total_out",
@@ -109,7 +112,7 @@ class HttpClient(Session):
         self._forwarder: tuple[Backend, Forwarder] | None = None
         self._own: Own | None = None
         self._home: Idle | None = None
-        self._of_connection: tuple[int, str | None] = (0, None)
+        self._of_connection: tuple[int, str | None, Shaping | None] = (0, None, None)
         self._let_in = False
         self._deadline = self._due = inf
         self._blocked_since = 0.0
@@ -120,6 +123,7 @@ class HttpClient(Session):
         self._next: Event | None = None
         self._tunnel: Tunnel | None = None
         self._rate: BodyRate | None = None
+        self._shaped: ShapedExchange | None = None
         self._shortest_s: float | None = None
         """After how many seconds a side of an exchange can be idle for too long at the earliest."""
         self._known: dict[str, Any] | None = None
@@ -166,6 +170,8 @@ class HttpClient(Session):
             elif exchange is not None:
                 if not exchange.request_done and (exchange.connection is not None or self.stage is _BODY):
                     data = exchange.request_data(data)
+                    if self._shaped is not None:
+                        self._shaped.client_said()
                     if self.stage is _BODY and exchange.request_done:
                         self._peeked = data
                         self.advance(PASSED)
@@ -238,12 +244,18 @@ class HttpClient(Session):
         if exchange is not None:
             if exchange.connection is not None:
                 exchange.last_server = self.process.moment.now  # it was us who did not read
-                exchange.connection.transport.resumeProducing()
+                if self._shaped is None or not self._shaped.holds_server:
+                    exchange.connection.transport.resumeProducing()
         elif self.stage is _VALIDATION and not self._closing:
             self.advance_if(self._next_head())
 
     def stopProducing(self) -> None:
         """See ``IPushProducer``; ``connectionLost`` says the same."""
+
+    @property
+    def client_full(self) -> bool:
+        """Whether the client takes no more for now, and the server is not read because of that."""
+        return self._blocked_since > 0
 
     # The end of its connection
 
@@ -306,6 +318,9 @@ class HttpClient(Session):
             self._total_in += exchange.bytes_in
             self._total_out += exchange.bytes_out
             exchange.close()
+        if self._shaped is not None:
+            self._shaped.stop()
+            self._shaped = None
         self.exchange = self.facts.http = None
         self._last_ending = ending
         self._leave_backend(self.stage)

@@ -14,6 +14,7 @@ from twisted_lb.stages.body_exchange import BodyExchange
 from twisted_lb.stages.body_rate import BodyRate
 from twisted_lb.stages.http_exchange import Exchange
 from twisted_lb.stages.relay_timers import IdleTimers
+from twisted_lb.stages.throttle_exchange import ShapedExchange
 from twisted_lb.stages.tunnel import Tunnel
 from twisted_lb.stages.validation import validate
 from twisted_lb.verdicts import Answer, Decision, Deny, NeedMore, Redirect
@@ -36,7 +37,7 @@ class HttpSession(HttpBodies):
         timers = self.frontend.timers
         if not self._producing:
             self._producing = True
-            self._of_connection = self.facts.priority, self.facts.backend
+            self._of_connection = self.facts.priority, self.facts.backend, self.facts.shaping
             self._let_in = self._questions is not None and self._questions.all_passed
             self.client.registerProducer(self, True)
             self.client.resumeProducing()
@@ -159,7 +160,8 @@ class HttpSession(HttpBodies):
             return PASSED
         if self._let_in or frontend.at_admission == len(frontend.policies):
             return self._route()
-        self.facts.priority, self.facts.backend = self._of_connection  # not what was set for the request before
+        facts = self.facts  # not what was set for the request before
+        facts.priority, facts.backend, facts.shaping = self._of_connection
         self._questions = self._ask_from(frontend.at_admission)
         return self._ask_policies(len(frontend.policies))
 
@@ -175,6 +177,11 @@ class HttpSession(HttpBodies):
         self._arm(self.frontend.timers.tarpit)
         self.client.resumeProducing()  # else nobody would know that it has left
         return None
+
+    def _route(self) -> Event | None:
+        if self.facts.shaping is not None and self.exchange is not None:
+            self._shaped = ShapedExchange(self, self.exchange, self.facts.shaping)
+        return super()._route()
 
     # Response and relay
 
@@ -192,6 +199,8 @@ class HttpSession(HttpBodies):
         if not exchange.request.plain and not connection.bound and authenticates_connection(exchange.request):
             connection.private = connection.bound = True
         exchange.start(connection, forwarder, backend.http.parsing)
+        if self._shaped is not None:
+            self._shaped.begin(connection)
         if not exchange.request_done:
             self._send_body(exchange)
         return None
@@ -268,11 +277,18 @@ class HttpSession(HttpBodies):
         assert connection is not None
         connection.asker = None
         exchange.bytes_out += len(head) + len(rest)
+        if self._shaped is not None:
+            self._shaped.stop()  # the tunnel takes from the buckets itself
+            self._shaped = None
         peeked, self._peeked = self._peeked, b""
         self.process.wheel.disarm(self)
         self._due = self._deadline = inf
         tunnel = self._tunnel = Tunnel(
-            self, self.process.clock, self.process.wheel, IdleTimers.of(self.frontend.timers, self.backend.timers)
+            self,
+            self.process.clock,
+            self.process.wheel,
+            IdleTimers.of(self.frontend.timers, self.backend.timers),
+            self.facts.shaping,
         )
         tunnel.start(self.client, connection, head + rest, peeked)
         if self._client_ended and self._tunnel is not None:
@@ -353,6 +369,8 @@ class HttpSession(HttpBodies):
         """
         exchange = self.exchange
         assert exchange is not None
+        if self._shaped is not None:
+            self._shaped.excuse(now)
         client_s, server_s = self.frontend.timers.client, self.backend.timers.server
         since = max(exchange.last_server, exchange.last_client)
         if self._blocked_since:

@@ -17,6 +17,8 @@ from twisted_lb.stages.connect import ServerProtocol
 from twisted_lb.stages.relay import StreamRelay
 from twisted_lb.stages.relay_timers import RefusedError
 from twisted_lb.stages.relay_transports import TransportRelay
+from twisted_lb.stages.throttle import throttle_streams
+from twisted_lb.stages.throttle_transports import throttle_transports
 from twisted_lb.stages.validation import Inspection
 from twisted_lb.stages.watch import Watching
 from twisted_lb.verdicts import Deny, NeedMore, Verdict
@@ -99,6 +101,8 @@ class TcpSession(Session):
         if type(client) is Stream and type(attempt) is Stream:
             client.poller.now = now
             stream_relay = self._relay = StreamRelay(self, client, attempt)
+            if self.facts.shaping is not None:
+                throttle_streams(stream_relay, self.facts.shaping, process.wheel)
             if self.frontend.can_watch and self._watching is not None:
                 self._watching.over_streams(stream_relay, self._preface)
             stream_relay.start(self._preface, peeked, client.reported, attempt.reported)
@@ -116,6 +120,8 @@ class TcpSession(Session):
         relay = self._relay = TransportRelay(self, self.process.clock, self.client, protocol.transport)
         if self.frontend.can_watch and self._watching is not None:
             self._watching.over_transports(relay)
+        if self.facts.shaping is not None:
+            throttle_transports(relay, self.facts.shaping, self.process.wheel)
         protocol.relay_through(relay.server)
         relay.start(self._preface, peeked)
         if self._client_ended and self._relay is relay:

@@ -159,6 +159,8 @@ class Relay:
         """Close the server's side with a RST, and leave it to whoever watches how the client is parted from; once."""
         if self.owner is not None:
             self.owner = None
+            for throttle in self.throttles:
+                throttle.stop()
             refused.tell(refused, self._give_back_client())
 
     def _give_back_client(self) -> bool:

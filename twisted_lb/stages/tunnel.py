@@ -21,6 +21,9 @@ from twisted_lb.stages.connect import ServerProtocol
 from twisted_lb.stages.relay import StreamRelay
 from twisted_lb.stages.relay_timers import IdleTimers
 from twisted_lb.stages.relay_transports import TransportRelay
+from twisted_lb.stages.throttle import throttle_streams
+from twisted_lb.stages.throttle_transports import throttle_transports
+from twisted_lb.token_bucket import Shaping
 
 if TYPE_CHECKING:
     from twisted_lb.net.timers import Timed
@@ -36,15 +39,23 @@ class TunnelOwner(Protocol):
 class Tunnel:
     """A relay with its timers, for a session that has done with HTTP."""
 
-    __slots__ = ("_clock", "_idle", "_owner", "_wheel", "relay", "timer_slot")
+    __slots__ = ("_clock", "_idle", "_owner", "_shaping", "_wheel", "relay", "timer_slot")
 
-    def __init__(self, owner: TunnelOwner, clock: IReactorTime, wheel: TimerWheel, idle: IdleTimers) -> None:
+    def __init__(
+        self,
+        owner: TunnelOwner,
+        clock: IReactorTime,
+        wheel: TimerWheel,
+        idle: IdleTimers,
+        shaping: Shaping | None = None,
+    ) -> None:
         self.relay: StreamRelay | TransportRelay | None = None
         self.timer_slot: set[Timed] | None = None
         self._owner = owner
         self._clock = clock
         self._wheel = wheel
         self._idle = idle
+        self._shaping = shaping
 
     def start(self, client: Any, connection: ServerConnection, to_client: bytes, to_server: bytes) -> None:
         """Send each side what is there for it, and go on with what comes. May end before this returns."""
@@ -59,6 +70,8 @@ class Tunnel:
 
     def _start_streams(self, client: Stream, server: Stream, to_client: bytes, to_server: bytes) -> None:
         relay = self.relay = StreamRelay(self, client, server)
+        if self._shaping is not None:
+            throttle_streams(relay, self._shaping, self._wheel)
         side = relay.client
         try:
             sent = side.send(to_client)
@@ -80,6 +93,8 @@ class Tunnel:
             server.attach(protocol, half_close=True)
             protocol.makeConnection(server)  # type: ignore[no-untyped-call]
         relay = self.relay = TransportRelay(self, self._clock, client, server)
+        if self._shaping is not None:
+            throttle_transports(relay, self._shaping, self._wheel)
         protocol.relay_through(relay.server)
         client.write(to_client)
         relay.start(b"", to_server)
