@@ -24,6 +24,7 @@ from twisted_lb.facts import Credentials, Facts, SocketAddress
 from twisted_lb.greeted import GreetedValidator, GreetedWatch, facts_of_greeted
 from twisted_lb.lookups import Lookups, UnansweredError
 from twisted_lb.networks import Networks
+from twisted_lb.tables.sharing import Shared, TableBatch, TableEntry, TableReply
 from twisted_lb.token_bucket import TokenBucket
 from twisted_lb.turns import Turns
 from twisted_lb.verdicts import (
@@ -62,12 +63,33 @@ from twisted_lb.wire.http1_request import RequestHead, parse_request
 from twisted_lb.wire.http1_settings import Http1Settings
 from twisted_lb.wire.http2_preface import http2_refusal, read_http2_preface
 from twisted_lb.wire.lines import LineSplitter
+from twisted_lb.wire.mqtt import Connect as MqttConnect
+from twisted_lb.wire.mqtt import read_answer as read_mqtt_answer
+from twisted_lb.wire.mqtt import read_connect as read_mqtt_connect
+from twisted_lb.wire.mqtt import refusal as mqtt_refusal
+from twisted_lb.wire.mqtt import version_of as mqtt_version
+from twisted_lb.wire.mysql import ErrorPacket as MysqlError
+from twisted_lb.wire.mysql import Greeting as MysqlGreeting
+from twisted_lb.wire.mysql import error_packet as mysql_error
+from twisted_lb.wire.mysql import read_greeting as read_mysql_greeting
+from twisted_lb.wire.mysql import read_response as read_mysql_response
+from twisted_lb.wire.pieces import Pieces
+from twisted_lb.wire.postgresql import StartupPacket as PostgresqlPacket
+from twisted_lb.wire.postgresql import error_response as postgresql_error
+from twisted_lb.wire.postgresql import read_startup_packet as read_postgresql_startup
 from twisted_lb.wire.proxy_header import ProxyHeader, Tlv, TlvType
 from twisted_lb.wire.proxy_tlvs import check_tlv, join_tlvs, split_tlvs
+from twisted_lb.wire.rdp import Request as RdpRequest
+from twisted_lb.wire.rdp import read_confirmation as read_rdp_confirmation
+from twisted_lb.wire.rdp import read_request as read_rdp_request
+from twisted_lb.wire.rdp import refusal as rdp_refusal
+from twisted_lb.wire.redis_commands import Command as RedisCommand
+from twisted_lb.wire.redis_commands import CommandReader as RedisReader
 from twisted_lb.wire.server_hello import TlsServerStart
 from twisted_lb.wire.ssh_identification import SshServerIdentification, read_ssh_client
 from twisted_lb.wire.tls_rules import RULES as TLS_RULES
 from twisted_lb.wire.tls_rules import tls_alert
+from twisted_lb.wire.tls_start import TlsStart
 
 __all__ = [
     "ALLOW",
@@ -109,27 +131,41 @@ __all__ = [
     "IServer",
     "IStreamValidator",
     "IStreamWatch",
+    "ITableStore",
     "IValidator",
     "LineProtocol",
     "LineSplitter",
     "Lookups",
+    "MqttConnect",
+    "MysqlError",
+    "MysqlGreeting",
     "NeedMore",
     "Networks",
     "Options",
+    "Pieces",
     "PluginError",
+    "PostgresqlPacket",
     "ProxyHeader",
+    "RdpRequest",
     "Redirect",
+    "RedisCommand",
+    "RedisReader",
     "RefusedMessage",
     "RequestHead",
     "Runtime",
     "SessionRecord",
+    "Shared",
     "Size",
     "SocketAddress",
     "SshServerIdentification",
     "Stage",
     "Supply",
+    "TableBatch",
+    "TableEntry",
+    "TableReply",
     "Tarpit",
     "TlsServerStart",
+    "TlsStart",
     "Tlv",
     "TlvType",
     "TokenBucket",
@@ -148,12 +184,24 @@ __all__ = [
     "ja3",
     "ja4",
     "join_tlvs",
+    "mqtt_refusal",
+    "mqtt_version",
+    "mysql_error",
     "parse_request",
     "path_readings",
+    "postgresql_error",
+    "rdp_refusal",
     "read_client_hello",
     "read_dns_head",
     "read_dns_query",
     "read_http2_preface",
+    "read_mqtt_answer",
+    "read_mqtt_connect",
+    "read_mysql_greeting",
+    "read_mysql_response",
+    "read_postgresql_startup",
+    "read_rdp_confirmation",
+    "read_rdp_request",
     "read_ssh_client",
     "signature_algorithm_names",
     "split_tlvs",
@@ -395,6 +443,28 @@ class IBodyStream(Interface):
 
     def end() -> Any:
         """Return what is left; called once when the body has come whole, and not if it never does."""
+
+
+class ITableStore(Interface):
+    """Where machines that share a table tell each other what they have counted; one object per table with a ``store``.
+
+    It connects by itself, and again when the connection is lost, with bounded pauses. It keeps nothing that was not
+    answered: the proxy tells it again.
+    """
+
+    def open() -> None:
+        """Begin to connect; called when the configuration is in force."""
+
+    def close() -> None:
+        """Close everything; called once, and nothing is after that."""
+
+    def exchange(batch: Any) -> Any:
+        """Add what a ``TableBatch`` tells, and answer what all machines together have then, with a ``Deferred`` or
+        coroutine of a ``TableReply``. Its ``entries`` may be none, to ask whether anybody is there.
+
+        Failing, and answering nothing in time, mean that the store is away; then it is cancelled. Without a connection
+        it should fail at once.
+        """
 
 
 class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
