@@ -24,6 +24,7 @@ setup(
         "twisted_lb.backends",
         "twisted_lb.command",
         "twisted_lb.config",
+        "twisted_lb.counting",
         "twisted_lb.doctor",
         "twisted_lb.endpoints",
         "twisted_lb.net",

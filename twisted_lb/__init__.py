@@ -20,6 +20,7 @@ The map of this package; imports only ever point up this list, and a connection 
 - ``api``          the front desk: all that a plugin may import
 - ``hookspecs``    every hook
 - ``plugin_host``  finds, checks and merges plugins
+- ``counting``     what is counted in tables while connections walk
 - ``logs``         where lines go: files that can be reopened
 - ``net``          sockets: one epoll, streams, timers, listening and connecting
 - ``backends``     pools of servers and their counters

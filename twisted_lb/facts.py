@@ -88,6 +88,7 @@ class Facts:
         "secure",
         "shaping",
         "source",
+        "tracking",
     )
 
     def __init__(
@@ -127,6 +128,8 @@ class Facts:
         self.shaping: Shaping | None = None
         """policy: what limits its bandwidth; ``shape`` adds to it. In HTTP mode a request's, which begins with what was
         set for its connection."""
+        self.tracking: Any = None
+        """policy: the ``counting.tracking.Tracking`` of a connection that a rule counts in tables, ``None`` of others."""
         self._learnt: dict[str, Any] | None = None
         self._priority = 0
 

@@ -4,7 +4,17 @@ from collections.abc import Mapping
 
 import pluggy
 
-from twisted_lb.api import IAccessLog, IBalancer, IBodyFilter, IObserver, IPolicy, IProxyCodec, IValidator, Supply
+from twisted_lb.api import (
+    IAccessLog,
+    IBalancer,
+    IBodyFilter,
+    IObserver,
+    IPolicy,
+    IProxyCodec,
+    ITableStore,
+    IValidator,
+    Supply,
+)
 
 hookspec = pluggy.HookspecMarker("twisted_lb")
 
@@ -103,5 +113,20 @@ def lb_body_filters() -> Mapping[str, Supply[IBodyFilter]]:
         returning more than 1 MiB at once ends that exchange: with 500, or cut off once the response has begun.
     Cost: two calls per exchange, and one per piece of a body that it filters, on the reactor's thread; a body that no
         filter wants takes the same path as without filters.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def lb_table_stores() -> Mapping[str, Supply[ITableStore]]:
+    """Supply stores of tables that several machines share, keyed by the name that a table's ``store`` setting uses.
+
+    Called: at start-up and at each reload; never per connection.
+    Combined: all answers merged; a name supplied twice is a ConfigError that names both plugins.
+    Gives: name -> Supply whose ``build(options)`` returns an ITableStore, built once per table that uses it. It connects
+        when ``open`` is called, and not before.
+    Fails: raising here stops the start. An ``exchange`` that fails, answers nonsense or overruns ``store.timeout`` is
+        logged; until one succeeds ``store.when_away`` says what holds.
+    Cost: ``exchange`` runs for each table every ``store.refresh``; with ``mode = "each"`` also once per decision.
     """
     raise NotImplementedError

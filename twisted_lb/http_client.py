@@ -310,6 +310,8 @@ class HttpClient(Session):
                 self._record(ending)
             except Exception:
                 self._log.failure("a record is lost")
+        if self.facts.tracking is not None:
+            self.facts.tracking.request_over(ending, self.status, self.bytes_in, self.bytes_out)
         exchange = self.exchange
         if exchange is None:
             self._total_in += len(self._peeked)
@@ -355,6 +357,8 @@ class HttpClient(Session):
             record = record_of(self, self._last_ending, process.clock.seconds() - self._opened)
             for observer in self.frontend.observers:
                 self._tell(observer.plugin, observer.object.session_closed, self.facts, record)
+        if self.facts.tracking is not None:
+            self.facts.tracking.connection_over()
         process.wheel.disarm(self)
         own, self._own = self._own, None
         if own is not None:

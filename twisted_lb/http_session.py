@@ -138,6 +138,8 @@ class HttpSession(HttpBodies):
         self._questions = None
         self.server = None
         self.facts.http = head
+        if self.facts.tracking is not None:
+            self.facts.tracking.request_begun()
         bodies = self._http.bodies
         if bodies is None:
             exchange = Exchange(self, head, process.moment)

@@ -26,6 +26,7 @@ from twisted_lb.api import (
     IPolicy,
     IProxyCodec,
     IStreamValidator,
+    ITableStore,
     IValidator,
     Options,
     Runtime,
@@ -41,7 +42,14 @@ GROUP = "twisted_lb"
 """The entry point group in which installed distributions announce their plugins."""
 
 KindName: TypeAlias = Literal[
-    "balancers", "policies", "validators", "proxy_codecs", "access_logs", "observers", "body_filters"
+    "balancers",
+    "policies",
+    "validators",
+    "proxy_codecs",
+    "access_logs",
+    "observers",
+    "body_filters",
+    "table_stores",
 ]
 T = TypeVar("T")
 
@@ -63,6 +71,7 @@ KINDS: Mapping[KindName, Kind] = {
     "access_logs": Kind("access log", IAccessLog, frozenset({"none"})),
     "observers": Kind("observer", IObserver),
     "body_filters": Kind("body filter", IBodyFilter),
+    "table_stores": Kind("table store", ITableStore, frozenset({"memory"})),
 }
 
 
@@ -118,6 +127,8 @@ class PluginHost:
     def build(self, kind: Literal["observers"], use: Use, where: str = "") -> Built[IObserver]: ...
     @overload
     def build(self, kind: Literal["body_filters"], use: Use, where: str = "") -> Built[IBodyFilter]: ...
+    @overload
+    def build(self, kind: Literal["table_stores"], use: Use, where: str = "") -> Built[ITableStore]: ...
     @overload
     def build(self, kind: KindName, use: Use, where: str = "") -> Built[Any]: ...
     def build(self, kind: KindName, use: Use, where: str = "") -> Built[Any]:

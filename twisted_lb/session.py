@@ -523,6 +523,8 @@ class Session:
                 self._record(ending)
             except Exception:
                 self._log.failure("a record is lost")
+        if self.facts.tracking is not None:
+            self.facts.tracking.ended(ending, self.bytes_in, self.bytes_out)
         # They refer to this session: without this all would live until the garbage collector comes by.
         self.client = self._questions = None
         self._leave_backend(before)

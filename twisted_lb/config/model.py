@@ -99,10 +99,26 @@ Expression = Annotated[
 ]
 """What ``rules.expression`` reads; what it says can only be judged when the frontend's plugins are known."""
 
+
+class TableStoreUse(Use, frozen=True, kw_only=True):
+    """As ``Use``, with when and how long a table's store is asked; see ``counting.exchange``.
+
+    The name ``memory`` is reserved: the table is this process's alone. ``when_away``: what holds while the store does
+    not answer. ``lease``: after what time without a word the connections of a machine no longer count.
+    """
+
+    mode: Literal["refresh", "each"] = "refresh"
+    refresh: Annotated[Duration, Meta(ge=0.01)] = Duration(0.5)
+    timeout: Duration = Duration(1)
+    when_away: Literal["local", "refuse"] = "local"
+    lease: Duration = Duration(10)
+
+
 Balancer = Annotated[Use, Meta(extra={"supplies": "balancers"})]
 Validator = Annotated[ValidatorUse, Meta(extra={"supplies": "validators"})]
 Observer = Annotated[Use, Meta(extra={"supplies": "observers"})]
 BodyFilter = Annotated[Use, Meta(extra={"supplies": "body_filters"})]
+TableStore = Annotated[TableStoreUse, Meta(extra={"supplies": "table_stores"})]
 AccessLog = Annotated[AccessLogUse, Meta(extra={"supplies": "access_logs"})]
 
 
@@ -522,6 +538,25 @@ class Backend(Section, frozen=True, kw_only=True):
     response_headers: Fields = Fields()
 
 
+TableName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*(?![\s\S])",
+        extra={"expected": "the name of a table, made of letters, digits and _"},
+    ),
+]
+
+
+class Table(Section, frozen=True, kw_only=True):
+    """``[tables.NAME]``: counters by key. ``key``: see ``tables.keys``; ``window``: that of its rates."""
+
+    key: Annotated[str, Meta(min_length=1)]
+    size: Annotated[int, Meta(ge=1, le=100_000_000)] = 100_000
+    expire: Duration = Duration(1800)
+    window: Duration = Duration(10)
+    store: TableStore = TableStoreUse(use="memory")
+
+
 class Config(Section, frozen=True, kw_only=True):
     """The whole file."""
 
@@ -530,5 +565,6 @@ class Config(Section, frozen=True, kw_only=True):
     process: Process = Process()
     defaults: Defaults = Defaults()
     lists: dict[ListName, ListFile] = {}
+    tables: dict[TableName, Table] = {}
     plugins: list[str] = []
     disabled_plugins: list[str] = []

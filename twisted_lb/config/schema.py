@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
-from twisted_lb.config.model import AccessLogUse, Config, Use
+from twisted_lb.config.model import AccessLogUse, Config, TableStoreUse, Use
 from twisted_lb.config.shapes import Shape, alternatives, is_table, shape_of, tables_in
 from twisted_lb.config.units import (
     DURATION_PATTERN,
@@ -159,6 +159,9 @@ class _Writer:
         if issubclass(struct, AccessLogUse):
             short.append("none")
             tables.append(_exactly({"use": {"const": "none"}}, ["use"]))
+        if issubclass(struct, TableStoreUse):
+            short.append("memory")
+            tables.append(_exactly({"use": {"const": "memory"}}, ["use"]))
         tables += other
         return {"anyOf": [{"enum": short}, *tables] if short else tables}
 

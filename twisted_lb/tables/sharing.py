@@ -198,10 +198,9 @@ class SharedTable(Table):
         """How many keys' counts wait to be told."""
         return len(self._queued)
 
-    def to_tell(self) -> list[TableEntry]:
-        """Take what waits, as much as goes at once. What does not arrive is given back with ``untold``."""
-        keys = list(self._queued)[:BATCH] if len(self._queued) > BATCH else list(self._queued)
-        return [self.tell(key) for key in keys]
+    def waiting(self) -> list[bytes]:
+        """Return the keys whose counts wait to be told. What does not arrive is given back with ``untold``."""
+        return list(self._queued)
 
     def tell(self, key: bytes) -> TableEntry:
         """Take what waits of one key; nothing new is a question too."""
