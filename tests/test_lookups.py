@@ -10,7 +10,7 @@ from twisted_lb.lookups import WAITING, Lookups, UnansweredError
 
 
 class Somebody:
-    """Who is asked; ``asked``: questions with the Deferreds of their answers. ``cancelled``: those that are of no use."""
+    """Who is asked; ``asked``: questions and their answers' Deferreds. ``cancelled``: those that are of no use."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, Deferred[tuple[str, float]]]] = []
