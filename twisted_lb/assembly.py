@@ -40,7 +40,8 @@ from twisted_lb.plugin_host import Built, PluginHost, load_plugins
 from twisted_lb.policy_assembly import PolicyAssembly
 from twisted_lb.process import Process
 from twisted_lb.routing import Routes, Rule
-from twisted_lb.rules.scope import NoLists
+from twisted_lb.rules.list_watch import ListWatch, in_thread_of
+from twisted_lb.rules.lists import ListFiles
 from twisted_lb.stages.access_log import AccessLog
 from twisted_lb.stages.admission import Limit
 from twisted_lb.stages.proxy_header import Reception, Sender, Trust
@@ -80,6 +81,8 @@ class Assembly:
         self.binds: list[Entry] = []
         self.log_files: dict[str | None, LineFile] = {}
         self.maxconn: int | None = config.process.maxconn
+        self.lists = ListFiles(config.lists)
+        self._list_watch: ListWatch | None = None
         self._process = process
         self._servers: list[tuple[Server, model.Server, Sender | None, Outgoing | None]] = []
         self._limits: list[tuple[Limit, int | None]] = []
@@ -113,6 +116,18 @@ class Assembly:
         """Check no more; servers stay in the state that they are in."""
         for health in self.health.values():
             health.stop()
+
+    def watch_lists(self) -> None:
+        """Begin to look whether the files of lists change; what has changed is read again at once."""
+        if self._list_watch is None:
+            process = self._process
+            self._list_watch = ListWatch(self.lists, process.clock, in_thread_of(process.reactor))
+        self._list_watch.start()
+
+    def leave_lists(self) -> None:
+        """Keep the lists as they are."""
+        if self._list_watch is not None:
+            self._list_watch.stop()
 
     def close_idle(self) -> None:
         """Close the connections to HTTP servers that wait for a request."""
@@ -165,6 +180,8 @@ class _Assembler:
             for name in self.config.frontends:
                 self.frontend(host, name)
             self.observe_health()
+            self.made.lists.check_unused()
+            self.problems += self.made.lists.problems
         if self.problems:
             self.made.close_logs(besides=self.before)
             raise ConfigError(*self.problems)
@@ -334,7 +351,7 @@ class _Assembler:
 
     def policies(self, host: PluginHost, name: str, settings: model.Frontend) -> list[Built[IPolicy]]:
         """Build a frontend's policies: those of plugins, and rules."""
-        assembly = PolicyAssembly(host, name, settings, NoLists())
+        assembly = PolicyAssembly(host, name, settings, self.made.lists)
         built = assembly.build(lambda use: self.build(host, "policies", [use], settings.mode))
         self.problems += assembly.problems
         return built

@@ -62,6 +62,7 @@ class LoadBalancer(Service):
             self._start(binding)
         assert self.assembly is not None
         self.assembly.start_checks()
+        self.assembly.watch_lists()
         self._log.info("serving on {binds}", binds=", ".join(self._spelt_binds()) or "nothing")
 
     def _spelt_binds(self) -> list[str]:
@@ -128,6 +129,7 @@ class LoadBalancer(Service):
         before, self.assembly = self.assembly, assembly
         if before is not None:
             before.stop_checks()
+            before.leave_lists()
         going = {**self.bindings, **opened}
         if before is not None:
             before.close_idle()
@@ -170,6 +172,7 @@ class LoadBalancer(Service):
         for binding in opened.values():
             self._start(binding, fatal=False)
         assembly.start_checks()
+        assembly.watch_lists()
         self.reopen_logs()
         self._log.info("reloaded; serving on {binds}", binds=", ".join(self._spelt_binds()))
         return True
@@ -194,6 +197,7 @@ class LoadBalancer(Service):
         self.process.stopping = True
         if self.assembly is not None:
             self.assembly.stop_checks()
+            self.assembly.leave_lists()
             self.assembly.close_idle()
         self._wind_down()
         if not self.process.sessions:
