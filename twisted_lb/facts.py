@@ -53,7 +53,7 @@ class SocketAddress(NamedTuple):
 
 
 class Credentials(NamedTuple):
-    """Who connected over a Unix socket. ``groups``: the supplementary ones, as far as the kernel tells them.
+    """Who connected over a Unix socket. ``groups``: the supplementary ones, ``None`` if they are not known.
 
     ``pid``: 0 for a process that our namespace does not have. It may be another process's by the time it is read.
     """
@@ -61,7 +61,7 @@ class Credentials(NamedTuple):
     pid: int
     uid: int
     gid: int
-    groups: tuple[int, ...] = ()
+    groups: tuple[int, ...] | None = ()
 
 
 class Facts:

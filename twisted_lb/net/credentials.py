@@ -34,11 +34,11 @@ def peer_credentials(sock: Any) -> Credentials | None:
     return Credentials(pid, uid, gid, _groups(sock))
 
 
-def _groups(sock: Any) -> tuple[int, ...]:
+def _groups(sock: Any) -> tuple[int, ...] | None:
     try:
         data = sock.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, 4 * MOST_GROUPS)
     except OSError:
-        return ()
+        return None
     return struct.unpack(f"{len(data) // 4}I", data)
 
 
