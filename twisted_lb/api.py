@@ -24,6 +24,7 @@ from twisted_lb.facts import Credentials, Facts, SocketAddress
 from twisted_lb.greeted import GreetedValidator, GreetedWatch, facts_of_greeted
 from twisted_lb.lookups import Lookups, UnansweredError
 from twisted_lb.networks import Networks
+from twisted_lb.tables.keys import Key, parse_key
 from twisted_lb.tables.sharing import Shared, TableBatch, TableEntry, TableReply
 from twisted_lb.token_bucket import TokenBucket
 from twisted_lb.turns import Turns
@@ -125,6 +126,7 @@ __all__ = [
     "IBalancer",
     "IBodyFilter",
     "IBodyStream",
+    "IFactPolicy",
     "IObserver",
     "IPolicy",
     "IProxyCodec",
@@ -133,6 +135,7 @@ __all__ = [
     "IStreamWatch",
     "ITableStore",
     "IValidator",
+    "Key",
     "LineProtocol",
     "LineSplitter",
     "Lookups",
@@ -187,6 +190,7 @@ __all__ = [
     "mqtt_refusal",
     "mqtt_version",
     "mysql_error",
+    "parse_key",
     "parse_request",
     "path_readings",
     "postgresql_error",
@@ -299,6 +303,18 @@ class IPolicy(Interface):
 
         Raising, answering anything else, naming a backend that does not exist, or taking longer than the frontend's
         ``timeouts.policy`` denies.
+        """
+
+
+class IFactPolicy(IPolicy):
+    """A policy whose options name facts; it learns here which there are where its entry stands."""
+
+    def use_facts(find: Any) -> None:
+        """Called once, right after it was built; ``stage`` is read afterwards.
+
+        ``find(name)``: returns the ``Fact`` of that name, and what gets its value out of a connection's ``Facts``,
+            ``None`` where it has none; raises ConfigError that says what is wrong with the name.
+        Raises: ConfigError, each problem of which begins with the option; that is an error at the start.
         """
 
 

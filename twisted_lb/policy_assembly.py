@@ -6,11 +6,12 @@ from typing import Any, Literal
 
 from msgspec import UnsetType
 
-from twisted_lb.api import IPolicy
+from twisted_lb.api import IFactPolicy, IPolicy
 from twisted_lb.config import model
 from twisted_lb.config.hints import quoted
 from twisted_lb.declared import OWN_FACTS, Fact
 from twisted_lb.errors import ConfigError
+from twisted_lb.facts import Facts
 from twisted_lb.plugin_host import Built, KindName, PluginHost
 from twisted_lb.rules.rule import build_rule
 from twisted_lb.rules.scope import NamedLists, Scope
@@ -47,9 +48,30 @@ class PolicyAssembly:
                     built.append(Built(RULES, f"policies[{index}]", policy))
             else:
                 made = build_use(entry)
+                for one in made:
+                    self._find_facts(entry, one)
                 built += made
                 self._learn_from("policies", [entry], made)
         return built
+
+    def _find_facts(self, entry: model.Use, made: Built[IPolicy]) -> None:
+        """Show a policy that asks for it the facts that there are where its entry stands."""
+        policy = made.object
+        if not IFactPolicy.providedBy(policy):
+            return
+        scope = self.scope()
+
+        def find(name: str) -> tuple[Fact, Callable[[Facts], Any]]:
+            try:
+                use = scope.fact(name)
+            except ValueError as error:
+                raise ConfigError(str(error)) from None
+            return use.fact, use.get
+
+        try:
+            policy.use_facts(find)
+        except ConfigError as error:
+            self.problems.extend(f"{entry.where}.{problem}" for problem in error.problems)
 
     def scope(self) -> Scope:
         """Return what can be used behind the entries that were built so far; in the end, what routes can use."""
