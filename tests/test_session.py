@@ -55,7 +55,7 @@ def test_every_stage_can_be_reached(transitions: Transitions) -> None:
     for stage in Stage:
         if stage in reached:
             reached |= {to for (start, _), to in transitions.items() if start is stage}
-    only_http = {Stage.TARPIT, Stage.BODY, Stage.RESPONSE}
+    only_http = {Stage.BODY, Stage.RESPONSE}
     assert reached == (set(Stage) if transitions is HTTP_TRANSITIONS else set(Stage) - only_http)
 
 

@@ -12,10 +12,10 @@ from zope.interface import implementer
 from twisted_lb.api import IPolicy
 from twisted_lb.endings import Stage
 from twisted_lb.errors import PluginError
-from twisted_lb.plugin_host import Built
-from twisted_lb.stages.policy import Questions, decide, settle
+from twisted_lb.facts import Facts
+from twisted_lb.stages.policy import Entry, Questions, decide, in_asking_order, settle
 from twisted_lb.testing import make_facts
-from twisted_lb.verdicts import ALLOW, NEED_MORE, Answer, Deny, Redirect, Tarpit
+from twisted_lb.verdicts import ALLOW, ALLOW_FINALLY, NEED_MORE, Answer, Deny, Redirect, Tarpit
 
 DENY = Deny("no")
 FACTS = make_facts()
@@ -48,8 +48,10 @@ class Owner:
         self.outcomes.append(outcome)
 
 
-def built(answer: Any) -> Built[Any]:
-    return Built("plugin_x", "x", Policy(answer))
+def built(answer: Any, number: int = 1, **attributes: Any) -> Entry:
+    made = Policy(answer)
+    vars(made).update(attributes)
+    return Entry("plugin_x", "x", made, number)
 
 
 async def coroutine(answer: Any) -> Any:
@@ -93,8 +95,31 @@ def test_an_interrupt_is_not_a_policy_s_fault() -> None:
 @pytest.mark.parametrize("nonsense", [None, True, "allow", NEED_MORE, object])
 def test_an_answer_that_is_no_decision_is_to_blame(nonsense: Any) -> None:
     for answer in (lambda: nonsense, lambda: succeed(nonsense), lambda: coroutine(nonsense)):
-        with pytest.raises(PluginError, match="neither Allow nor Deny"):
+        with pytest.raises(PluginError, match="neither Allow, Deny nor Tarpit"):
             decide(built(answer), FACTS)
+
+
+def test_about_a_request_more_is_possible_and_the_message_says_so() -> None:
+    with pytest.raises(PluginError, match="none of Allow, Deny, Answer, Redirect and Tarpit"):
+        decide(built(NEED_MORE), REQUEST)
+
+
+@pytest.mark.parametrize("facts", [FACTS, make_facts(request=b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")])
+def test_whoever_asks_may_be_let_wait(facts: Facts) -> None:
+    assert decide(built(Tarpit("slow down")), facts) == Tarpit("slow down")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "says"),
+    [
+        (Deny("no", how="vanish"), "'vanish' is no way to end a connection"),  # type: ignore[arg-type]
+        (Deny("no", farewell="bye"), "its farewell is not bytes"),  # type: ignore[arg-type]
+        (Deny("no", farewell=bytes(4097)), "its farewell has more than 4096 bytes"),
+    ],
+)
+def test_a_way_to_part_that_there_is_not_is_the_plugin_s_fault(verdict: Any, says: str) -> None:
+    with pytest.raises(PluginError, match=says):
+        decide(built(verdict), FACTS)
 
 
 def test_a_deferred_without_an_answer_is_handed_on() -> None:
@@ -128,7 +153,7 @@ def test_a_request_can_be_answered(verdict: Any) -> None:
     assert decide(built(verdict), REQUEST) is verdict
 
 
-@pytest.mark.parametrize("verdict", [Answer(), Redirect("/x"), Tarpit("slow down")])
+@pytest.mark.parametrize("verdict", [Answer(), Redirect("/x")])
 def test_where_there_is_no_request_there_is_nothing_to_answer(verdict: Any) -> None:
     with pytest.raises(PluginError, match="there is no request to answer"):
         decide(built(verdict), FACTS)
@@ -190,6 +215,32 @@ def test_they_are_asked_in_two_portions_and_none_twice() -> None:
     assert questions.asked == 1
     assert questions.ask(3) is ALLOW
     assert [policy.object.asked for policy in policies] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_who_has_the_last_word_lets_it_past_all_that_follow(late: bool) -> None:
+    answer: Deferred[Any] = Deferred()
+    policies = [built(ALLOW), built(answer if late else ALLOW_FINALLY), built(DENY), built(DENY)]
+    questions = Questions(owner := Owner(), policies, FACTS)
+    outcome = questions.ask(3)
+    if late:
+        answer.callback(ALLOW_FINALLY)
+        outcome = owner.outcomes[-1]
+    assert outcome is ALLOW
+    assert questions.all_passed
+    assert questions.ask(4) is ALLOW
+    assert [policy.object.asked for policy in policies] == [1, 1, 0, 0]
+
+
+def test_the_record_names_the_entry_that_refused_and_its_reason_or_its_kind() -> None:
+    questions = Questions(
+        Owner(), [built(ALLOW, 1), built(DENY, 3), built(Deny(""), 7), built(Deny(""), 9, label="deny")], FACTS
+    )
+    assert questions.refusal(questions.ask(2) or ALLOW) == "policy 3: no"
+    questions.asked = 2
+    assert questions.refusal(Deny("")) == "policy 7: x"
+    questions.asked = 3
+    assert questions.refusal(Deny("")) == "policy 9: deny"
 
 
 def test_a_late_answer_goes_on_with_the_next_policy() -> None:
@@ -279,3 +330,33 @@ def test_a_coroutine_that_waits_is_ended_when_the_connection_is() -> None:
     questions.cancel()
     assert ended == [CancelledError]
     assert owner.outcomes == []
+
+
+# Who is asked when
+
+
+@pytest.mark.parametrize(
+    ("entries", "order", "at_admission"),
+    [
+        ("", "", 0),
+        ("A", "1", 1),
+        ("P", "1", 0),
+        ("AAP", "123", 2),
+        ("PA", "12", 0),
+        ("APA", "123", 1),
+        ("Pa", "12", 0),
+        ("pa", "21", 1),
+        ("ApaPa", "13245", 2),
+        ("papa", "2413", 2),
+        ("pAa", "123", 0),
+        ("apAa", "1234", 1),
+    ],
+)
+def test_what_needs_no_byte_is_asked_first_if_nobody_can_tell_the_difference(
+    entries: str, order: str, at_admission: int
+) -> None:
+    """In small letters those that only refuse."""
+    stages = {"a": Stage.ADMISSION, "p": Stage.POLICY}
+    policies = [built(ALLOW, stage=stages[one.lower()], only_refuses=one.islower()) for one in entries]
+    asked, early = in_asking_order(policies)
+    assert ("".join(str(one.number) for one in asked), early) == (order, at_admission)

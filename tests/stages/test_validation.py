@@ -46,7 +46,8 @@ def test_all_must_allow() -> None:
 @pytest.mark.parametrize("verdict", [DENY, NEED_MORE, NeedMore(100)])
 def test_the_first_that_does_not_allow_decides(verdict: Any) -> None:
     validators = built(ALLOW, verdict, ALLOW)
-    assert validate(validators, b"data", make_facts()) == verdict
+    expected = Deny("validator v1: not ours") if verdict is DENY else verdict
+    assert validate(validators, b"data", make_facts()) == expected
     assert validators[2].object.seen == []
 
 
@@ -55,7 +56,7 @@ def test_one_that_stays_undecided_is_a_denial_at_the_limit() -> None:
         assert isinstance(validate(built(verdict), bytes(PEEK_LIMIT - 1), make_facts()), NeedMore)
         denial = validate(built(verdict), bytes(PEEK_LIMIT), make_facts())
         assert isinstance(denial, Deny)
-        assert "v0: undecided" in denial.reason
+        assert "validator v0: undecided" in denial.reason
 
 
 def test_one_that_asks_for_more_than_the_limit_is_a_denial_at_once() -> None:

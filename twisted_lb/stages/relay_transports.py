@@ -59,6 +59,11 @@ class TransportSide:
             if self.throttle is not None:
                 self.throttle.read(len(data))
 
+    def first(self, preface: bytes, peeked: bytes) -> None:
+        """Pass on what comes before all else: ``preface``, which is ours, and ``peeked``, which came from this side."""
+        if preface or peeked:
+            self.relay.other_of(self).transport.write(preface + peeked)
+
     def end_of_stream(self) -> None:
         """This side has sent all it will send, and still listens."""
         relay = self.relay
@@ -222,8 +227,9 @@ class TransportRelay(Relay):
         for side in (self.client, self.server):
             side.transport.registerProducer(side, True)
         self.client.bytes_in = len(peeked)
-        if preface or peeked:
-            self.server.transport.write(preface + peeked)
+        self.client.first(preface, peeked)
+        if self.owner is None:
+            return  # what came first has been refused
         for side in (self.client, self.server):
             if side.throttle is None:
                 side.transport.resumeProducing()

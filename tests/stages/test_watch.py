@@ -1,0 +1,178 @@
+"""Validators that stay on the stream: each byte is judged once, before it passes, as long as somebody looks."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twisted_lb.errors import PluginError
+from twisted_lb.plugin_host import Built
+from twisted_lb.stages.relay_timers import RefusedError
+from twisted_lb.stages.watch import Direction, Gate, Watching
+from twisted_lb.testing import make_facts
+from twisted_lb.verdicts import ALLOW, ALLOW_FINALLY, NEED_MORE, Deny
+
+
+class Owner:
+    """Nobody asks it anything here."""
+
+    def relay_refused(self, refused: RefusedError, whole: bool) -> None:
+        raise AssertionError
+
+
+class Seen:
+    """Notes what it is shown; answers what it is told to, the last of which counts for all that follows."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = list(answers) or [ALLOW]
+        self.pieces: list[bytes] = []
+
+    def __call__(self, data: bytes) -> Any:
+        self.pieces.append(data)
+        answer = self.answers[0] if len(self.answers) == 1 else self.answers.pop(0)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    @property
+    def data(self) -> bytes:
+        return b"".join(self.pieces)
+
+
+def direction(*seen: Seen) -> Direction:
+    return Direction(Owner(), [(Built(f"plugin_{at}", f"v{at}", None), one) for at, one in enumerate(seen)])  # type: ignore[arg-type]
+
+
+# One direction
+
+
+def test_all_are_asked_in_order_up_to_the_first_that_denies() -> None:
+    first, second, third = Seen(), Seen(ALLOW, Deny("not that", farewell=b"bye")), Seen()
+    judged = direction(first, second, third)
+    assert judged.judge(b"one") is True
+    with pytest.raises(RefusedError) as caught:
+        judged.judge(b"two")
+    assert caught.value.verdict == Deny("validator v1: not that", farewell=b"bye")
+    assert [one.pieces for one in (first, second, third)] == [[b"one", b"two"], [b"one", b"two"], [b"one"]]
+
+
+def test_who_is_content_is_not_asked_again() -> None:
+    first, second = Seen(ALLOW_FINALLY), Seen(ALLOW, ALLOW_FINALLY)
+    judged = direction(first, second)
+    assert [judged.judge(b"x"), judged.judge(b"y")] == [True, False]
+    assert [first.pieces, second.pieces] == [[b"x"], [b"x", b"y"]]
+
+
+@pytest.mark.parametrize(
+    "answer", [None, True, NEED_MORE, "allow", ValueError("boom"), SystemExit("boom"), Deny("x", how=1)]
+)  # type: ignore[arg-type]
+def test_whatever_is_no_answer_denies_and_the_plugin_is_to_blame(answer: Any) -> None:
+    with pytest.raises(RefusedError) as caught:
+        direction(Seen(), Seen(answer)).judge(b"x")
+    assert isinstance(caught.value.verdict, PluginError)
+    assert caught.value.verdict.plugin == "plugin_1"
+    assert "validator 'v1'" in caught.value.verdict.what
+
+
+def test_an_interrupt_is_nobody_s_fault() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        direction(Seen(KeyboardInterrupt())).judge(b"x")
+
+
+# The gate before a side of a relay
+
+
+class Side:
+    """A side of a relay whose socket takes as much as it is told to; ``None``: it would block."""
+
+    def __init__(self, *takes: int | None) -> None:
+        self.takes = list(takes)
+        self.taken = b""
+        self.send: Any = self._send
+
+    def _send(self, data: Any) -> int:
+        takes = self.takes.pop(0) if self.takes else len(data)
+        if takes is None:
+            raise BlockingIOError
+        self.taken += bytes(data[:takes])
+        return min(takes, len(data))
+
+    def pass_on(self, data: bytes) -> None:
+        """Send all of it, as a relay does."""
+        while data:
+            try:
+                data = data[self.send(memoryview(data)) :]
+            except BlockingIOError:
+                continue
+
+
+@given(
+    st.lists(st.binary(min_size=1, max_size=8), min_size=1, max_size=8),
+    st.lists(st.none() | st.integers(0, 8), max_size=20),
+    st.binary(max_size=5),
+)
+def test_each_byte_is_judged_once_whatever_the_socket_takes(
+    pieces: list[bytes], takes: list[int | None], preface: bytes
+) -> None:
+    seen, side = Seen(), Side(*takes)
+    Gate(side, direction(seen).judge, len(preface))  # type: ignore[arg-type]
+    side.pass_on(preface + pieces[0])
+    for piece in pieces[1:]:
+        side.pass_on(piece)
+    assert seen.data == b"".join(pieces)
+    assert side.taken == preface + seen.data
+
+
+def test_what_is_denied_does_not_pass_nor_does_what_comes_with_it() -> None:
+    side = Side(2)
+    Gate(side, direction(Seen(ALLOW, Deny("no"))).judge)  # type: ignore[arg-type]
+    side.pass_on(b"good")
+    with pytest.raises(RefusedError):
+        side.send(memoryview(b"evil"))
+    assert side.taken == b"good"
+
+
+def test_a_direction_that_nobody_watches_any_more_sends_by_itself() -> None:
+    side = Side(1)
+    before = side.send
+    Gate(side, direction(Seen(ALLOW, ALLOW_FINALLY)).judge)  # type: ignore[arg-type]
+    side.pass_on(b"one")
+    assert side.send != before
+    side.pass_on(b"two")
+    assert side.send == before
+    assert side.taken == b"onetwo"
+
+
+def test_who_stands_in_front_of_the_gate_meanwhile_stays_there() -> None:
+    side = Side()
+    gate = Gate(side, direction(Seen(ALLOW_FINALLY)).judge)  # type: ignore[arg-type]
+    in_front = side.send = lambda data: gate.send(data)
+    side.pass_on(b"one")
+    assert side.send is in_front
+    side.pass_on(b"two")
+    assert side.taken == b"onetwo"
+
+
+# All watches of one connection
+
+
+def watching(*watches: Any) -> Watching:
+    validators: list[Any] = [
+        Built(f"plugin_{at}", f"v{at}", SimpleNamespace(watch=lambda facts, watch=watch: watch))
+        for at, watch in enumerate(watches)
+    ]
+    return Watching(Owner(), validators, make_facts())
+
+
+def test_a_connection_that_nobody_wants_to_watch_is_not_watched() -> None:
+    assert not watching().busy
+    assert not watching(None, None).busy
+    assert watching(None, SimpleNamespace(client_said=Seen(), server_said=Seen())).busy
+
+
+def test_a_watch_that_lacks_a_method_is_the_plugin_s_fault() -> None:
+    with pytest.raises(PluginError, match="validator 'v1' raised AttributeError") as caught:
+        watching(None, SimpleNamespace(client_said=Seen()))
+    assert caught.value.plugin == "plugin_1"
