@@ -32,6 +32,7 @@ from twisted_lb.plugin_host import Built
 from twisted_lb.process import Process
 from twisted_lb.stages.admission import Limit
 from twisted_lb.stages.proxy_header import Reception
+from twisted_lb.stages.recognition import AnyOf
 from twisted_lb.tcp_session import TcpSession
 from twisted_lb.testing import MemoryNetwork, MemoryTransport
 
@@ -230,6 +231,8 @@ class Upstream:
 class FirstServer:
     """Chooses the first candidate."""
 
+    blind = True
+
     def choose(self, candidates: Any, facts: Any) -> Any:
         return candidates[0]
 
@@ -283,13 +286,14 @@ class World:
         **timeouts: Any,
     ) -> Frontend:
         """Make a frontend whose plugins are given as objects; unnamed timeouts are off."""
-        timers = FrontendTimers(*(timeouts.get(name) for name in ("client", "client_fin", "inspect", "policy")))
+        names = ("client", "client_fin", "inspect", "policy", "http_request", "http_keep_alive", "tarpit")
+        timers = FrontendTimers(*(timeouts.get(name) for name in names))
         return Frontend(
             "web",
             backend,
             timers,
             self.limits[1],
-            [Built("validation_test", "test", one) for one in validators],
+            [one if isinstance(one, AnyOf) else Built("validation_test", "test", one) for one in validators],
             [Built("policy_test", "test", one) for one in policies],
             [Built("observer_test", "test", one) for one in observers],
             access_log or self._log,

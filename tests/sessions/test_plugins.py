@@ -244,7 +244,12 @@ def test_an_answer_that_waits_for_another_one_is_heard_in_the_end(world: "World"
     else:
         assert client.ended()
         record = world.records[0]
-        assert (record.ending, record.stage, record.reason, record.plugin) == ("PR", "policy", "policy 1: closed today", "")
+        assert (record.ending, record.stage, record.reason, record.plugin) == (
+            "PR",
+            "policy",
+            "policy 1: closed today",
+            "",
+        )
 
 
 # Validators
