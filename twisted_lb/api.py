@@ -87,6 +87,7 @@ from twisted_lb.wire.rdp import refusal as rdp_refusal
 from twisted_lb.wire.redis_commands import Command as RedisCommand
 from twisted_lb.wire.redis_commands import CommandReader as RedisReader
 from twisted_lb.wire.server_hello import TlsServerStart
+from twisted_lb.wire.smtp_commands import SmtpDialogue
 from twisted_lb.wire.ssh_identification import SshServerIdentification, read_ssh_client
 from twisted_lb.wire.tls_rules import RULES as TLS_RULES
 from twisted_lb.wire.tls_rules import tls_alert
@@ -159,6 +160,7 @@ __all__ = [
     "SessionRecord",
     "Shared",
     "Size",
+    "SmtpDialogue",
     "SocketAddress",
     "SshServerIdentification",
     "Stage",

@@ -1,0 +1,134 @@
+"""``use = "smtp_commands"``: which commands clients of a mail server may give, as long as they are connected.
+
+Source: RFC 5321, section 4.1.1; RFC 3207.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+from zope.interface import implementer
+
+from twisted_lb.api import (
+    ALLOW,
+    ALLOW_FINALLY,
+    Allow,
+    ConfigError,
+    Deny,
+    Fact,
+    Facts,
+    FactType,
+    IStreamValidator,
+    IStreamWatch,
+    IValidator,
+    Options,
+    SmtpDialogue,
+    Supply,
+    TlsStart,
+    Verdict,
+    WireError,
+    hookimpl,
+)
+
+FACTS = {"protocol": Fact(FactType.STRING, "the protocol that the client speaks")}
+_VERB = re.compile(r"[A-Za-z][A-Za-z0-9]{0,30}")
+
+
+class SmtpCommandsOptions(Options, frozen=True):
+    """Verbs, such as ``VRFY``. ``deny`` wins over ``allow``; without ``allow`` all are allowed that are not denied.
+
+    ``after_starttls``: behind it nothing can be read any more; ``"refuse"`` does not let it come to that.
+    """
+
+    deny: tuple[str, ...] = ()
+    allow: tuple[str, ...] | None = None
+    after_starttls: Literal["pass", "refuse"] = "pass"
+
+
+def _verbs(entries: Iterable[str], option: str) -> frozenset[str]:
+    wrong = next((entry for entry in entries if _VERB.fullmatch(entry) is None), None)
+    if wrong is not None:
+        raise ConfigError(f'{option}: "{wrong}" is no command such as "VRFY"')
+    return frozenset(entry.upper() for entry in entries)
+
+
+@implementer(IStreamValidator)
+class SmtpCommandsValidator:
+    """Judges every command of a client until it speaks TLS."""
+
+    server_first = True
+
+    def __init__(self, options: SmtpCommandsOptions) -> None:
+        if not options.deny and options.allow is None and options.after_starttls == "pass":
+            raise ConfigError('it needs "deny", "allow" or after_starttls = "refuse"')
+        self._denied = _verbs(options.deny, "deny")
+        self._allowed = None if options.allow is None else _verbs(options.allow, "allow")
+        self.refuses_tls = options.after_starttls == "refuse"
+
+    def validate(self, data: bytes, facts: Facts) -> Verdict:
+        """Judge what comes before the greeting; it is judged again with what follows."""
+        return self.judge(SmtpDialogue(), data)
+
+    def judge(self, dialogue: SmtpDialogue, data: bytes) -> Allow | Deny:
+        """Judge each command that ends in ``data``."""
+        try:
+            for verb in dialogue.client_said(data):
+                if verb in self._denied or (self._allowed is not None and verb not in self._allowed):
+                    return Deny(f"smtp-command-denied {verb}", farewell=f"554 5.7.1 {verb} not allowed\r\n".encode())
+        except WireError as error:
+            return broken(error)
+        return ALLOW
+
+    def watch(self, facts: Facts) -> "SmtpCommandsWatch":
+        """Watch to the end, or until TLS begins."""
+        facts.learnt["protocol"] = "smtp"
+        return SmtpCommandsWatch(self)
+
+
+def broken(error: WireError) -> Deny:
+    """Refuse what cannot be told apart; then it cannot be judged."""
+    return Deny(error.reason, farewell=f"554 5.5.2 protocol error: {error.reason}\r\n".encode())
+
+
+@implementer(IStreamWatch)
+class SmtpCommandsWatch:
+    """One connection."""
+
+    __slots__ = ("_dialogue", "_over", "_tls", "_validator")
+
+    def __init__(self, validator: SmtpCommandsValidator) -> None:
+        self._validator = validator
+        self._dialogue = SmtpDialogue()
+        self._tls: TlsStart | None = None
+        self._over = False
+
+    def client_said(self, data: bytes) -> Allow | Deny:
+        """Let ``data`` pass if no command that ends in it is denied."""
+        if self._tls is None:
+            return self._validator.judge(self._dialogue, data)
+        try:
+            self._over = self._tls.feed(data)
+        except WireError as error:
+            return Deny(error.reason)
+        return ALLOW_FINALLY if self._over else ALLOW
+
+    def server_said(self, data: bytes) -> Allow | Deny:
+        """Read the replies, which say what the client's next bytes are."""
+        if self._over:
+            return ALLOW_FINALLY
+        dialogue = self._dialogue
+        try:
+            dialogue.server_said(data)
+        except WireError as error:
+            return Deny(error.reason, farewell=b"421 4.3.0 service not available\r\n")
+        if dialogue.encrypted:
+            if self._validator.refuses_tls:
+                return Deny("smtp-starttls", farewell=b"454 4.7.0 TLS not available\r\n")
+            self._tls = TlsStart("smtp-no-tls")
+        return ALLOW
+
+
+@hookimpl
+def lb_validators() -> Mapping[str, Supply[IValidator]]:
+    """Supply ``smtp_commands``."""
+    return {"smtp_commands": Supply(SmtpCommandsValidator, SmtpCommandsOptions, mode="tcp", facts=FACTS)}
