@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from twisted_lb.declared import OWN_FACTS
 from twisted_lb.errors import ConfigError, WireError
-from twisted_lb.facts import Facts
-from twisted_lb.routing import FACTS, Routes, Rule
+from twisted_lb.facts import Credentials, Facts
+from twisted_lb.routing import Routes, Rule
 from twisted_lb.testing import make_facts
 from twisted_lb.wire.http1 import RequestHead, parse_request
 
@@ -224,11 +225,14 @@ def test_tcp_mode_goes_by_the_facts(sni: Any, found: str) -> None:
     assert made.find(make_facts(learnt=learnt)) == found
 
 
-@pytest.mark.parametrize("name", FACTS)
+@pytest.mark.parametrize("name", OWN_FACTS)
 def test_what_is_known_without_learning_can_be_asked_for(name: str) -> None:
     facts = make_facts()
     facts.namespace = "blue"
-    wanted = str(FACTS[name](facts))
+    facts.credentials = Credentials(7, 8, 9)
+    get = OWN_FACTS[name].get
+    assert get is not None
+    wanted = str(get(facts))
     made = routes(Rule(facts={name: wanted}), http=False)
     assert made.find(facts) == "0"
     assert routes(Rule(facts={name: "x" + wanted}), http=False).find(facts) == "default"
@@ -257,7 +261,10 @@ def test_in_http_mode_the_name_in_tls_is_a_fact_among_others() -> None:
         (Rule(method=["get"]), 'routes[0].method: methods are written in capitals: "GET"'),
         (Rule(method=["G T"]), 'routes[0].method: no method: "G T"'),
         (Rule(facts={"sni": "x"}), 'routes[0].facts: there is no fact "sni"'),
-        (Rule(facts={"source.prot": "80"}), 'routes[0].facts: there is no fact "source.prot"'),
+        (
+            Rule(facts={"source.prot": "80"}),
+            'routes[0].facts: there is no fact "source.prot"; did you mean "source.port"?',
+        ),
         (Rule(path=["/a"], path_regex="/b"), "routes[0].path_regex: not together with path"),
     ],
 )

@@ -30,6 +30,7 @@ from twisted_lb.config.checks_http import rule_of
 from twisted_lb.config.keys import BindKeys
 from twisted_lb.config.resolve import resolve
 from twisted_lb.config.tlvs import forwarded_types, own_tlvs
+from twisted_lb.counting.tables import Tables
 from twisted_lb.errors import ConfigError, PluginError
 from twisted_lb.frontend import Frontend, Refusal, Routing
 from twisted_lb.http_assembly import http_backend, http_frontend
@@ -42,11 +43,13 @@ from twisted_lb.process import Process
 from twisted_lb.routing import Routes, Rule
 from twisted_lb.rules.list_watch import ListWatch, in_thread_of
 from twisted_lb.rules.lists import ListFiles
+from twisted_lb.rules.scope import Scope
 from twisted_lb.stages.access_log import AccessLog
 from twisted_lb.stages.admission import Limit
 from twisted_lb.stages.proxy_header import Reception, Sender, Trust
 from twisted_lb.stages.recognition import AnyOf
 from twisted_lb.stages.validation import Entry as ValidatorEntry
+from twisted_lb.table_assembly import add_table
 from twisted_lb.wire.proxy_header import TlvType
 
 _ABOUT_TLS = {"ssl", "cert-cn", "ssl-cipher", "cert-sig", "cert-key"}
@@ -80,6 +83,7 @@ class Assembly:
         self.health: dict[str, Health] = {}
         self.binds: list[Entry] = []
         self.log_files: dict[str | None, LineFile] = {}
+        self.tables = Tables(process.clock)
         self.maxconn: int | None = config.process.maxconn
         self.lists = ListFiles(config.lists)
         self._list_watch: ListWatch | None = None
@@ -96,6 +100,7 @@ class Assembly:
             for one in backend.servers:
                 one.pool(self._process.clock, backend.http)
             backend.take_over()
+        self.tables.begin()
         for limit, maximum in ((self._process.limit, self.maxconn), *self._limits):
             limit.maximum = maximum
             limit.wake()
@@ -169,6 +174,7 @@ class _Assembler:
         self.process = process
         self.before = before
         self.made = Assembly(config, process)
+        self.made.tables = Tables(process.clock, before.tables)
         self.problems: list[str] = []
 
     def run(self) -> Assembly:
@@ -177,6 +183,9 @@ class _Assembler:
             host = load_plugins(self.config.plugins, self.config.disabled_plugins, runtime)
             for name in self.config.backends:
                 self.backend(host, name)
+            for name, table in self.config.tables.items():
+                with self.collected(f"tables.{name}"):
+                    add_table(self.made.tables, host, name, table)
             for name in self.config.frontends:
                 self.frontend(host, name)
             self.observe_health()
@@ -309,7 +318,7 @@ class _Assembler:
         config, settings = self.config, self.config.frontends[name]
         before = self.before.frontends.get(name)
         validators = self.validators(host, settings)
-        policies = self.policies(host, name, settings)
+        policies, scope = self.policies(host, name, settings)
         observers = self.build(host, "observers", settings.observers, settings.mode)
         filters = self.build(host, "body_filters", settings.body_filters, settings.mode)
         access_log = self.access_log(host, name)
@@ -325,7 +334,7 @@ class _Assembler:
                 http = http_frontend(config, name, filters)
                 if before is not None and before.http is not None:
                     http.refused = before.http.refused
-        routing = self.routing(settings, backend)
+        routing = self.routing(settings, backend, scope)
         frontend = Frontend(name, backend, timers, limit, validators, policies, observers, access_log, http, routing)
         frontend.lets_undecided = settings.inspect_expired == "pass"
         self.made.frontends[name] = frontend
@@ -349,14 +358,17 @@ class _Assembler:
                     made.append(AnyOf(self.build(host, "validators", entry.any_of, settings.mode)))
         return made
 
-    def policies(self, host: PluginHost, name: str, settings: model.Frontend) -> list[Built[IPolicy]]:
-        """Build a frontend's policies: those of plugins, and rules."""
-        assembly = PolicyAssembly(host, name, settings, self.made.lists)
+    def policies(
+        self, host: PluginHost, name: str, settings: model.Frontend
+    ) -> tuple[Sequence[Built[IPolicy]], Scope]:
+        """Build a frontend's policies, those of plugins and rules; also what is known behind all of them."""
+        assembly = PolicyAssembly(host, name, settings, self.made.lists, self.made.tables)
         built = assembly.build(lambda use: self.build(host, "policies", [use], settings.mode))
+        assembly.check_routes()
         self.problems += assembly.problems
-        return built
+        return built, assembly.scope()
 
-    def routing(self, settings: model.Frontend, default: Backend) -> Routing | None:
+    def routing(self, settings: model.Frontend, default: Backend, scope: Scope) -> Routing | None:
         backends = self.made.backends
         targets: list[tuple[Rule, Backend | Refusal]] = []
         for route in settings.routes:
@@ -367,7 +379,7 @@ class _Assembler:
                 targets.append((rule_of(route), backends[route.backend]))
         if not targets and not settings.policies:
             return None
-        routes = Routes(targets, default, settings.mode == "http") if targets else None
+        routes = Routes(targets, default, settings.mode == "http", scope.facts) if targets else None
         return Routing(backends, routes, settings.reject_unknown_hosts)
 
     def bind_limit(self, frontend: str, address: str) -> Limit:

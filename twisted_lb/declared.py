@@ -89,6 +89,52 @@ OWN_FACTS: Mapping[str, Fact] = {
 """What is known of every connection."""
 
 
+def _of_header(type_: FactType, about: str, name: str = "", host: bool = False) -> Fact:
+    """Declare what a TLV says; bytes become text."""
+
+    def text(facts: Facts) -> Any:
+        value = facts.learnt.get(name)
+        return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
+
+    return Fact(type_, about, Stage.ADMISSION, get=text if name else None, host=host)
+
+
+_STRING, _INTEGER = FactType.STRING, FactType.INTEGER
+
+PROXY_FACTS: Mapping[str, Fact] = {
+    "proxy.authority": _of_header(_STRING, "the name that the client asked the proxy before us for", host=True),
+    "proxy.alpn": _of_header(_STRING, "the protocol that the client and the proxy before us chose"),
+    "proxy.unique_id": _of_header(_STRING, "what the proxy before us calls the connection", "proxy.unique_id"),
+    "proxy.netns": _of_header(_STRING, "the network namespace that the proxy before us names"),
+    "proxy.crc32c": _of_header(_INTEGER, "the header's checksum"),
+    "proxy.noop": _of_header(_STRING, "what fills the header", "proxy.noop"),
+    "proxy.aws.vpce_id": _of_header(_STRING, "Amazon's VPC endpoint"),
+    "proxy.azure.link_id": _of_header(_INTEGER, "Azure's private endpoint"),
+    "proxy.gcp.psc_connection_id": _of_header(_INTEGER, "Google's Private Service Connect connection"),
+    "proxy.ssl.client": _of_header(_INTEGER, "bits: the client spoke TLS (1), gave a certificate (2), earlier (4)"),
+    "proxy.ssl.verify": _of_header(_INTEGER, "0 if the client's certificate was found good"),
+    "proxy.ssl.version": _of_header(_STRING, "the version of TLS between the client and the proxy before us"),
+    "proxy.ssl.cn": _of_header(_STRING, "the name in the client's certificate"),
+    "proxy.ssl.cipher": _of_header(_STRING, "the cipher between the client and the proxy before us"),
+    "proxy.ssl.sig_alg": _of_header(_STRING, "how the proxy's certificate is signed"),
+    "proxy.ssl.key_alg": _of_header(_STRING, "the key of the proxy's certificate"),
+    "proxy.ssl.group": _of_header(_STRING, "the group of their key exchange"),
+    "proxy.ssl.sig_scheme": _of_header(_STRING, "the scheme of the proxy's signature"),
+    "proxy.ssl.client_cert": _of_header(_STRING, "the client's certificate", "proxy.ssl.client_cert"),
+}
+"""What the TLVs of a PROXY header say, where ``accept_proxy`` takes one; see ``wire.proxy_tlvs.fields_of``."""
+
+SYN_FACTS: Mapping[str, Fact] = {
+    "tcp.saved_syn": Fact(
+        _STRING,
+        "the client's SYN, its IP and TCP headers, in hexadecimal digits",
+        Stage.ADMISSION,
+        get=lambda facts: facts.learnt["tcp.saved_syn"].hex() if "tcp.saved_syn" in facts.learnt else None,
+    )
+}
+"""What is known where ``tcp.save_syn`` is set."""
+
+
 def value_of(facts: Facts, name: str) -> Any:
     """Return the value of a connection's fact, ``None`` if it has none."""
     own = OWN_FACTS.get(name)

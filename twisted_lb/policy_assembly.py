@@ -1,21 +1,28 @@
 """What the entries of ``policies`` become: plugins' policies and rules, each with the facts known before it."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from msgspec import UnsetType
+from msgspec import UNSET, UnsetType
 
 from twisted_lb.api import IFactPolicy, IPolicy
 from twisted_lb.config import model
+from twisted_lb.config.convert import join
 from twisted_lb.config.hints import quoted
-from twisted_lb.declared import OWN_FACTS, Fact
+from twisted_lb.counting.tables import Tables
+from twisted_lb.declared import OWN_FACTS, PROXY_FACTS, SYN_FACTS, Fact
 from twisted_lb.errors import ConfigError
 from twisted_lb.facts import Facts
 from twisted_lb.plugin_host import Built, KindName, PluginHost
+from twisted_lb.rules.http_facts import HTTP_FACTS
+from twisted_lb.rules.limits import with_tables
 from twisted_lb.rules.rule import build_rule
 from twisted_lb.rules.scope import NamedLists, Scope
 
+_UNNAMED = re.compile(r"proxy\.(ssl\.)?0x[0-9A-F]{2}")
+"""Facts that the TLVs of unknown types make in a PROXY header."""
 RULES = "rules"
 """Stands for the plugin of a policy that is a rule."""
 Build = Callable[[model.Use], Sequence[Built[IPolicy]]]
@@ -25,13 +32,17 @@ Build = Callable[[model.Use], Sequence[Built[IPolicy]]]
 class PolicyAssembly:
     """The policies of one frontend, built in their order. ``problems``: what is wrong with rules, with their keys."""
 
-    def __init__(self, host: PluginHost, name: str, settings: model.Frontend, lists: NamedLists) -> None:
+    def __init__(
+        self, host: PluginHost, name: str, settings: model.Frontend, lists: NamedLists, tables: Tables
+    ) -> None:
         self.problems: list[str] = []
         self._host = host
+        self._name = name
+        self._tables = tables
         self._where = f"frontends.{name}"
         self._settings = settings
         self._lists = lists
-        self._facts: dict[str, Fact] = dict(OWN_FACTS)
+        self._facts: dict[str, Fact] = {**OWN_FACTS, **_of_settings(settings)}
         self._learn_from("validators", validator_uses(settings.validators))
 
     def build(self, build_use: Build) -> list[Built[IPolicy]]:
@@ -73,9 +84,24 @@ class PolicyAssembly:
         except ConfigError as error:
             self.problems.extend(f"{entry.where}.{problem}" for problem in error.problems)
 
+    def check_routes(self) -> None:
+        """Find routes by facts that nobody learns: they would never be taken."""
+        scope = self.scope()
+        for index, route in enumerate(self._settings.routes):
+            for name in route.facts:
+                where = join(f"{self._where}.routes[{index}].facts", name)
+                if name in HTTP_FACTS:
+                    self.problems.append(f"{where}: a route has settings of its own for what a request says")
+                elif not (_UNNAMED.fullmatch(name) and PROXY_FACTS.keys() <= self._facts.keys()):
+                    try:
+                        scope.fact(name)
+                    except ValueError as error:
+                        self.problems.append(f"{where}: {error}")
+
     def scope(self) -> Scope:
         """Return what can be used behind the entries that were built so far; in the end, what routes can use."""
-        return Scope(dict(self._facts), self._settings.mode, self._lists, self._elsewhere())
+        scope = Scope(dict(self._facts), self._settings.mode, self._lists, self._elsewhere(), frontend=self._name)
+        return with_tables(scope, self._tables)
 
     def _learn_from(self, kind: KindName, uses: Iterable[model.Use], built: Sequence[Built[IPolicy]] = ()) -> None:
         known = self._host.supplies(kind)
@@ -106,6 +132,17 @@ class PolicyAssembly:
                     for fact in supplied.supply.facts:
                         found.setdefault(fact, (words, []))[1].append(name)
         return {fact: words.format(quoted(names)) for fact, (words, names) in found.items() if fact not in self._facts}
+
+
+def _of_settings(settings: model.Frontend) -> Mapping[str, Fact]:
+    """Declare what is known because the frontend, or one of its binds, is set to learn it."""
+    facts: dict[str, Fact] = {}
+    places: list[model.Frontend | model.Bind] = [settings, *settings.bind]
+    if any(one.accept_proxy not in (False, UNSET) for one in places):
+        facts.update(PROXY_FACTS)
+    if any(getattr(one.tcp, "save_syn", UNSET) is True for one in places):
+        facts.update(SYN_FACTS)
+    return facts
 
 
 def validator_uses(entries: Sequence[Any]) -> Iterator[model.Use]:

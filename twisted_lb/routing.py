@@ -8,8 +8,10 @@ Source: RFC 9110, sections 4.2.3 and 7.4; RFC 6066, section 3; ``wire.http1_path
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from twisted_lb.declared import OWN_FACTS, Fact
 from twisted_lb.errors import ConfigError, WireError
 from twisted_lb.facts import Facts
 from twisted_lb.patterns import LinearPattern
@@ -25,17 +27,7 @@ LONGEST_HOST = 255
 
 T = TypeVar("T")
 
-FACTS: Mapping[str, Callable[[Facts], Any]] = {
-    "source.host": lambda facts: facts.source.host,
-    "source.port": lambda facts: facts.source.port,
-    "peer.host": lambda facts: facts.peer.host,
-    "peer.port": lambda facts: facts.peer.port,
-    "destination.host": lambda facts: facts.destination.host,
-    "destination.port": lambda facts: facts.destination.port,
-    "bind": lambda facts: facts.bind,
-    "namespace": lambda facts: facts.namespace,
-}
-"""Facts that nobody has to learn; all others are what validators put into ``facts.learnt``."""
+_FAMILIES = {name.partition(".")[0] for name in OWN_FACTS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +48,7 @@ class _Route(Generic[T]):
 
     __slots__ = ("always", "facts", "headers", "hosts", "methods", "paths", "pattern", "prefixes", "target")
 
-    def __init__(self, rule: Rule, target: T, http: bool) -> None:
+    def __init__(self, rule: Rule, target: T, http: bool, known: Mapping[str, Fact]) -> None:
         self.target = target
         problems: list[str] = []
         facts = dict(rule.facts)
@@ -70,7 +62,7 @@ class _Route(Generic[T]):
         self.pattern = next(iter(_collected(problems, "path_regex", LinearPattern, pattern)), None)
         self.methods = frozenset(_collected(problems, "method", _method, rule.method))
         self.headers = tuple((name.encode(), _any_or(value.encode())) for name, value in rule.headers.items())
-        self.facts = tuple(_collected(problems, "facts", _fact, facts.items()))
+        self.facts = tuple(_collected(problems, "facts", lambda item: _fact(item, known), facts.items()))
         given = [key for key in ("path", "path_prefix", "path_regex") if getattr(rule, key)]
         if len(given) > 1:
             problems.append(f"{given[1]}: not together with {given[0]}: write two routes")
@@ -119,16 +111,24 @@ class _Choice(NamedTuple, Generic[T]):
 class Routes(Generic[T]):
     """All routes of one frontend. ``default``: where what no route takes goes.
 
+    ``known``: the facts of which it is known where they come from; all others are looked for in ``facts.learnt``.
+
     Raises: ConfigError, with keys such as ``routes[0].host``, for everything that is wrong.
     """
 
-    def __init__(self, routes: Iterable[tuple[Rule, T]], default: T, http: bool = True) -> None:
+    def __init__(
+        self,
+        routes: Iterable[tuple[Rule, T]],
+        default: T,
+        http: bool = True,
+        known: Mapping[str, Fact] = OWN_FACTS,
+    ) -> None:
         self._default = default
         compiled: list[_Route[T]] = []
         problems: list[str] = []
         for index, (rule, target) in enumerate(routes):
             try:
-                route = _Route(rule, target, http)
+                route = _Route(rule, target, http, known)
             except ConfigError as error:
                 problems.extend(f"routes[{index}].{problem}" for problem in error.problems)
             else:
@@ -274,11 +274,14 @@ def _method(text: str) -> bytes:
     return text.encode()
 
 
-def _fact(item: tuple[str, str]) -> Callable[[Facts], bool]:
+def _fact(item: tuple[str, str], known: Mapping[str, Fact]) -> Callable[[Facts], bool]:
     name, wanted = item
-    if name not in FACTS and ("." not in name or name.partition(".")[0] in ("source", "peer", "destination")):
-        raise ValueError(f'there is no fact "{name}"; besides what validators learn there are {", ".join(FACTS)}')
-    get = FACTS.get(name) or (lambda facts: facts.learnt.get(name))
+    if name not in known and ("." not in name or name.partition(".")[0] in _FAMILIES):
+        near = get_close_matches(name, known, n=1)
+        hint = f'did you mean "{near[0]}"?' if near else f"there are {', '.join(known)}"
+        raise ValueError(f'there is no fact "{name}"; {hint}')
+    fact = known.get(name)
+    get = (fact and fact.get) or (lambda facts: facts.learnt.get(name))
     suffix = wanted[1:].lower() if name == SNI and wanted.startswith("*.") else ""
     same = wanted.lower() if name == SNI else wanted
 

@@ -166,22 +166,6 @@ def test_a_route_in_tcp_mode_goes_by_facts_and_refuses_without_a_status() -> Non
     assert problems(settings) == ['frontends.web.routes[1].refuse: a status needs mode = "http"; write true']
 
 
-def test_a_route_by_a_fact_that_nobody_learns_is_a_mistake() -> None:
-    """Seen: it was valid, and no connection ever took it."""
-    routes = {"routes": [{"backend": "app", "facts": {"tls.sni": "a.example"}}]}
-    nobody = "nothing in this frontend learns it: it takes a validator that does"
-    assert problems(routes) == [f'frontends.web.routes[0].facts."tls.sni": {nobody}']
-    learners: tuple[dict[str, Any], ...] = (
-        {"validators": ["x"]},
-        {"policies": ["x"]},
-        {"accept_proxy": True},
-        {"bind": {"address": "*:80", "accept_proxy": True}},
-        {"tcp": {"save_syn": True}},
-    )
-    for learner in learners:
-        assert problems({**routes, **learner}) == []
-
-
 def test_where_no_route_names_a_host_every_host_would_be_unknown() -> None:
     settings = {"mode": "http", "reject_unknown_hosts": True, "routes": [{"backend": "app", "path": "/a"}]}
     assert problems(settings) == [

@@ -6,7 +6,6 @@ Each problem starts with its key.
 from collections.abc import Iterable, Iterator
 
 import msgspec
-from msgspec import UNSET
 
 from twisted_lb.config.convert import INVALID, join
 from twisted_lb.config.hints import unknown_name
@@ -23,7 +22,7 @@ from twisted_lb.config.model import (
 from twisted_lb.config.units import spell_size
 from twisted_lb.errors import ConfigError
 from twisted_lb.networks import Networks
-from twisted_lb.routing import FACTS, Routes, Rule
+from twisted_lb.routing import Routes, Rule
 from twisted_lb.wire.http1_target import read_authority
 
 _OF_FRONTENDS = (
@@ -79,7 +78,6 @@ def _check_routes(where: str, frontend: Frontend, config: Config) -> Iterator[st
             return
         at = f"{where}.routes[{index}]"
         yield from _check_target(at, route, frontend, config)
-        yield from _check_facts(f"{at}.facts", route, frontend)
         if frontend.mode == "tcp":
             yield from _only_for_http(at, route, Route, _OF_ROUTES)
         if not _whole(route):
@@ -91,21 +89,6 @@ def _check_routes(where: str, frontend: Frontend, config: Config) -> Iterator[st
         Routes(rules, None, http=frontend.mode == "http")
     except ConfigError as error:
         yield from (f"{where}.{problem}" for problem in error.problems)
-
-
-def _check_facts(where: str, route: Route, frontend: Frontend) -> Iterator[str]:
-    """A fact that nobody learns is never known, so its route is none; what a validator learns only it can say."""
-    learners = (frontend.validators, frontend.policies, frontend.accept_proxy)
-    binds = [] if frontend.bind is INVALID else [bind for bind in frontend.bind if bind is not INVALID]
-    if any(learners) or any(bind.accept_proxy not in (False, UNSET) for bind in binds):
-        return
-    tcps = [frontend.tcp, *(bind.tcp for bind in binds)]
-    if any(tcp is INVALID or getattr(tcp, "save_syn", UNSET) is True for tcp in tcps):
-        return
-    ours = {name.partition(".")[0] for name in FACTS}  # a misspelt one of these is told with the route
-    for name in route.facts:
-        if name is not INVALID and "." in name and name.partition(".")[0] not in ours:
-            yield f"{join(where, name)}: nothing in this frontend learns it: it takes a validator that does"
 
 
 def rule_of(route: Route) -> Rule:
