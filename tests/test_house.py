@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from mmdb_writer import MMDBWriter
 
 import twisted_lb
 from twisted_lb import hookspecs
@@ -206,14 +207,25 @@ def uses_in(value: Any, key: str = "") -> Iterator[tuple[KindName, Use]]:
             yield from uses_in(item, key)
 
 
+@pytest.fixture(scope="module")
+def files_of_the_examples(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of the files that examples name."""
+    folder = tmp_path_factory.mktemp("examples")
+    for name in ("GeoLite2-Country.mmdb", "GeoLite2-ASN.mmdb"):
+        MMDBWriter(6, name).to_db_file(str(folder / name))
+    return str(folder)
+
+
 @pytest.mark.parametrize(("kind", "supplied"), SUPPLIED, ids=lambda one: getattr(one, "name", one))
-def test_every_bundled_supply_has_an_example_that_builds_it(kind: KindName, supplied: Supplied) -> None:
+def test_every_bundled_supply_has_an_example_that_builds_it(
+    kind: KindName, supplied: Supplied, files_of_the_examples: str
+) -> None:
     host = load_plugins(runtime=make_runtime())
     examples = re.findall(r"```toml\n(.*?)```", section("plugins.md", supplied.name), re.DOTALL)
     built = [
         host.build(*one).name
         for example in examples
-        for one in uses_in(load_dict(merge(BASE, tomllib.loads(example)), "plugins.md"))
+        for one in uses_in(load_dict(merge(BASE, tomllib.loads(example)), "plugins.md", files_of_the_examples))
         if one[0] == kind
     ]
     assert supplied.name in built
