@@ -9,37 +9,56 @@ from typing import Final
 from twisted_lb.errors import WireError
 from twisted_lb.verdicts import NeedMore
 from twisted_lb.wire.client_hello_extensions import VERSIONS
-from twisted_lb.wire.tls_records import RECORD_HEADER, SERVER, place_in_stream, read_message
+from twisted_lb.wire.tls_records import RECORD_HEADER, SERVER, check_record_start, place_in_stream, read_message
 
 ALERT: Final = 21
 WARNING, FATAL = 1, 2
 MOST_WARNINGS: Final = 4
 """Alerts that are no more than warnings, such as of a name that the server does not know, before its ServerHello."""
+ALERTS_LIMIT: Final = 64
+"""Bytes within which all warnings are over, and so few that looking at all of them each time costs nothing."""
 _U16: Final = Struct(">H")
 _EXTENSION: Final = Struct(">HH")
 
 
 class TlsServerStart:
-    """Follows what one server says until its ServerHello is whole; keeps 64 KiB at most."""
+    """Follows what one server says until its ServerHello is whole; keeps 64 KiB at most.
+
+    Every record's header is judged when it comes, so that nothing goes on behind one that is wrong.
+    """
 
     def __init__(self, min_version: int = 0x0301) -> None:
         self._min_version = min_version
         self._said = b""
         self._at_least = 0
+        self._header = 0
 
     def feed(self, data: bytes) -> bool:
         """Take what came next; tell whether that was enough: a sound ServerHello, or a fatal alert.
 
         Raises: WireError with a name out of ``tls_rules.RULES``, as soon as it can be neither of them.
+        Cost: linear in all bytes, apart from a logarithmic number of looks at all of them.
         """
         said = self._said = self._said + data
-        if len(said) < self._at_least:
+        if len(said) < self._at_least and len(said) > ALERTS_LIMIT:
+            self._judge_headers()
             return False
         answer = read_server_start(said, self._min_version)
         if answer is None:
             return True
         self._at_least = answer.at_least
         return False
+
+    def _judge_headers(self) -> None:
+        said, position = self._said, self._header
+        while position < ALERTS_LIMIT and said[position] == ALERT:
+            position += RECORD_HEADER + 2
+        while True:
+            check_record_start(said, position, SERVER, False)
+            if len(said) - position < RECORD_HEADER:
+                return
+            position += RECORD_HEADER + (said[position + 3] << 8 | said[position + 4])
+            self._header = position
 
 
 def read_server_start(data: bytes, min_version: int = 0x0301) -> NeedMore | None:
@@ -49,7 +68,7 @@ def read_server_start(data: bytes, min_version: int = 0x0301) -> NeedMore | None
     """
     position = 0
     for _ in range(MOST_WARNINGS + 1):
-        if data[position : position + 1] != b"\x15":
+        if data[position : position + 1] != bytes((ALERT,)):
             break
         level = _alert_level(data, position)
         if level is None:
@@ -57,6 +76,8 @@ def read_server_start(data: bytes, min_version: int = 0x0301) -> NeedMore | None
         if level == FATAL:
             return None
         position += RECORD_HEADER + 2
+        if position == len(data):
+            return NeedMore(position + RECORD_HEADER + 2)
     else:
         raise WireError("tls-server-alert", position)
     message = read_message(data, SERVER, position)

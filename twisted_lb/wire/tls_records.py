@@ -66,13 +66,11 @@ def read_message(data: bytes, side: Side, position: int = 0) -> bytes | NeedMore
     head, pieces, have, wanted, size = b"", [], 0, MESSAGE_HEADER, len(data)
     first = position
     while True:
-        least = position + RECORD_HEADER + wanted - have
-        if least > LONGEST_STREAM:
-            raise WireError(side.long, first + RECORD_HEADER)
+        least = _bounded(position + RECORD_HEADER + wanted - have, side, first)
+        check_record_start(data, position, side, position == first)
         if size - position < RECORD_HEADER:
-            _check_start(data, position, side, position == first)
             return NeedMore(least)
-        length = _record_length(data, position, side, position == first)
+        length = data[position + 3] << 8 | data[position + 4]
         start = position + RECORD_HEADER
         position = start + length
         piece = data[start:position]
@@ -81,33 +79,39 @@ def read_message(data: bytes, side: Side, position: int = 0) -> bytes | NeedMore
             wanted = _message_length(head, side, first)
         known = len(head) == MESSAGE_HEADER
         if known and side.rest and have + length > wanted:
-            raise WireError(side.rest, start + wanted - have)
+            raise WireError(side.rest, start - 2)
         pieces.append(piece)
         have += len(piece)
         if known and have >= wanted:
             return b"".join(pieces) if side.rest else b"".join(pieces)[:wanted]
         if position > size:
             least = size + wanted - have
-            return NeedMore(least if least <= position else least + RECORD_HEADER)
+            return NeedMore(_bounded(least if least <= position else least + RECORD_HEADER, side, first))
 
 
-def _check_start(data: bytes, position: int, side: Side, first: bool) -> None:
-    """Judge the beginning of a record's header."""
-    for offset, wanted in enumerate((HANDSHAKE, 3)):
-        if data[position + offset : position + offset + 1] not in (b"", bytes((wanted,))):
-            raise WireError(side.no_tls if first else side.record_type, position + offset)
+def _bounded(least: int, side: Side, first: int) -> int:
+    if least > LONGEST_STREAM:
+        raise WireError(side.long, first + RECORD_HEADER)
+    return least
 
 
-def _record_length(data: bytes, position: int, side: Side, first: bool) -> int:
-    if data[position] != HANDSHAKE or data[position + 1] != 3:
-        _check_start(data, position, side, first)
+def check_record_start(data: bytes, position: int, side: Side, first: bool) -> None:
+    """Judge as much as there is of the header of the record that begins at ``position``.
+
+    ``first``: whether it is the first of its message. Raises: WireError.
+    """
+    size = len(data) - position
+    if size > 0 and data[position] != HANDSHAKE:
+        raise WireError(side.no_tls if first else side.record_type, position)
     # What the second byte of the version says is to be ignored "for all purposes".
-    length = data[position + 3] << 8 | data[position + 4]
-    if not length:
-        raise WireError(side.record_empty, position + 3)
-    if length > LONGEST_RECORD:
-        raise WireError(side.record_long, position + 3)
-    return length
+    if size > 1 and data[position + 1] != 3:
+        raise WireError(side.no_tls if first else side.record_type, position + 1)
+    if size >= RECORD_HEADER:
+        length = data[position + 3] << 8 | data[position + 4]
+        if not length:
+            raise WireError(side.record_empty, position + 3)
+        if length > LONGEST_RECORD:
+            raise WireError(side.record_long, position + 3)
 
 
 def _message_length(head: bytes, side: Side, first: int) -> int:
