@@ -8,15 +8,9 @@ object, and every promise that its interface asks for becomes a test::
             return Mine()
 """
 
-from twisted_lb.testing.contracts import (
-    AccessLogContract,
-    BalancerContract,
-    BodyFilterContract,
-    ObserverContract,
-    PolicyContract,
-    ProxyCodecContract,
-    ValidatorContract,
-)
+from twisted_lb.testing.contracts import AccessLogContract, BalancerContract, ObserverContract, PolicyContract
+from twisted_lb.testing.contracts_bodies import BodyFilterContract
+from twisted_lb.testing.contracts_bytes import ProxyCodecContract, StreamValidatorContract, ValidatorContract
 from twisted_lb.testing.fakes import (
     SOURCES,
     STRANGE_REQUESTS,
@@ -41,6 +35,7 @@ __all__ = [
     "ObserverContract",
     "PolicyContract",
     "ProxyCodecContract",
+    "StreamValidatorContract",
     "ValidatorContract",
     "make_facts",
     "make_record",
