@@ -1,4 +1,4 @@
-"""Several protocols on one port, on whole connections: who is recognised as what, goes where, and is watched by whom."""
+"""Several protocols on one port, on whole connections: who is recognised as what, and watched by whom."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 @implementer(IStreamWatch)
 class Watch:
+    """Notes what the client says."""
+
     def __init__(self) -> None:
         self.heard = b""
 
