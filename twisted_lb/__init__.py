@@ -41,6 +41,7 @@ The map of this package; imports only ever point up this list, and a connection 
 - ``endpoint_session`` sessions whose clients came through Twisted endpoints
 - ``http_assembly`` what the settings of HTTP mode become
 - ``policy_assembly`` what the entries of ``policies`` become
+- ``table_assembly`` what ``tables`` become
 - ``bind_check``   what can be found out about a ``bind`` entry before it listens
 - ``descriptors``  how many the configuration takes, and whether there are as many
 - ``assembly``     from the configuration to the objects that serve

@@ -129,7 +129,7 @@ class Facts:
         """policy: what limits its bandwidth; ``shape`` adds to it. In HTTP mode a request's, which begins with what was
         set for its connection."""
         self.tracking: Any = None
-        """policy: the ``counting.tracking.Tracking`` of a connection that a rule counts in tables, ``None`` of others."""
+        """policy: the ``counting.tracking.Tracking`` of a connection that is counted in tables, ``None`` of others."""
         self._learnt: dict[str, Any] | None = None
         self._priority = 0
 

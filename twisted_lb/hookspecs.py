@@ -123,8 +123,8 @@ def lb_table_stores() -> Mapping[str, Supply[ITableStore]]:
 
     Called: at start-up and at each reload; never per connection.
     Combined: all answers merged; a name supplied twice is a ConfigError that names both plugins.
-    Gives: name -> Supply whose ``build(options)`` returns an ITableStore, built once per table that uses it. It connects
-        when ``open`` is called, and not before.
+    Gives: name -> Supply whose ``build(options)`` returns an ITableStore, built once per table that uses it. It
+        connects when ``open`` is called, and not before.
     Fails: raising here stops the start. An ``exchange`` that fails, answers nonsense or overruns ``store.timeout`` is
         logged; until one succeeds ``store.when_away`` says what holds.
     Cost: ``exchange`` runs for each table every ``store.refresh``; with ``mode = "each"`` also once per decision.

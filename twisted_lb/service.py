@@ -243,6 +243,7 @@ class LoadBalancer(Service):
 
     def _close_logs(self) -> None:
         if self.assembly is not None:
+            self.assembly.tables.stop()
             self.assembly.close_logs()
 
 

@@ -20,8 +20,9 @@ SETTINGS: Mapping[str, frozenset[str]] = {
     "tarpit": _ANSWER,
     "redirect": _ANSWER | {"location"},
     "answer": _ANSWER | {"body", "content_type"},
-    "limit": frozenset(("action",)),
-    "track": frozenset(),
+    "limit": frozenset(("action", "table", "if")),
+    "track": frozenset(("if",)),
+    "count": frozenset(("if",)),
 }
 """Which settings each action takes; a limit also those of its action."""
 _HTTP = frozenset(("status", "headers", "location", "body", "content_type"))
@@ -43,10 +44,10 @@ def _check_rule(where: str, rule: Rule, mode: object) -> Iterator[str]:
         yield f"{where}: {quoted(actions)} in one entry: write one entry for each, in the order in which they count"
     if len(actions) != 1:
         return  # misspelt, and told already
-    action = rule.action if actions == ["limit"] and rule.action is not None else actions[0]
+    action = rule.action or "deny" if actions == ["limit"] else actions[0]
     allowed = SETTINGS[actions[0]] | SETTINGS[action]
     for field in msgspec.structs.fields(Rule):
-        key = field.name
+        key = field.encode_name
         if key in RULE_ACTIONS or _default(rule, field):
             continue
         if key not in allowed:

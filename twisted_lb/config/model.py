@@ -147,7 +147,7 @@ FieldValue = Annotated[
 
 Texts = Annotated[list[str], Meta(extra={"single": True})]
 
-RULE_ACTIONS = ("allow", "deny", "reject", "drop", "tarpit", "redirect", "answer", "limit", "track")
+RULE_ACTIONS = ("allow", "deny", "reject", "drop", "tarpit", "redirect", "answer", "limit", "track", "count")
 """The keys by which an entry of ``policies`` is a rule; each entry has exactly one."""
 
 
@@ -155,7 +155,8 @@ class Rule(Section, frozen=True, kw_only=True):
     """An entry of ``policies`` that is a rule: one of ``RULE_ACTIONS`` with an expression, and what belongs to it.
 
     ``status``, ``headers``, ``location``, ``body``, ``content_type``: of the answer in HTTP mode; unset: the action's
-    own. ``action``: what happens to who is beyond a ``limit``.
+    own. ``action``: what happens to who is beyond a ``limit``. ``track``, ``count``, ``table``: tables, or a counter of
+    one, by name; ``if_``: in place of the expression that these, and ``limit``, are none of.
     """
 
     told_by: ClassVar[tuple[str, ...]] = RULE_ACTIONS
@@ -168,7 +169,10 @@ class Rule(Section, frozen=True, kw_only=True):
     redirect: Expression | None = None
     answer: Expression | None = None
     limit: Expression | None = None
-    track: Expression | None = None
+    track: str | None = None
+    count: str | None = None
+    if_: Expression | None = msgspec.field(name="if", default=None)
+    table: str | None = None
     action: Literal["deny", "reject", "drop", "tarpit", "redirect", "answer"] | None = None
     status: Annotated[int, Meta(ge=200, le=599)] | None = None
     headers: dict[FieldName, FieldValue] = {}

@@ -6,7 +6,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredList
 from zope.interface import implementer
 
-from twisted_lb.api import ALLOW, DecideAnswer, Decision, Deny, Facts, IPolicy, Stage
+from twisted_lb.api import ALLOW, DecideAnswer, Decision, Deny, Facts, IPolicy, Stage, WireError
 from twisted_lb.counting.named import NamedTable
 from twisted_lb.counting.tracking import track
 from twisted_lb.tables.counters import Counter, Event
@@ -23,48 +23,61 @@ def _away(table: NamedTable) -> Deny:
     return Deny(f"the store of table {table.name} does not answer", 503)
 
 
+class _Conditional:
+    """An entry with a condition; ``label`` names it in the record."""
+
+    label: str
+
+    def __init__(self, table: NamedTable, stage: Stage, condition: Condition | None) -> None:
+        self.stage = stage
+        self._table = table
+        self._if = condition
+
+    def decide(self, facts: Facts) -> DecideAnswer:
+        """See ``IPolicy``. A condition about a path that servers may read both ways refuses, as a rule does."""
+        try:
+            if self._if is not None and not self._if(facts):
+                return ALLOW
+        except WireError as error:
+            return Deny(error.reason, 400)
+        key = self._table.key.of(facts)
+        return ALLOW if key is None else self._decide(facts, key)
+
+    def _decide(self, facts: Facts, key: bytes) -> DecideAnswer:
+        raise NotImplementedError
+
+
 @implementer(IPolicy)
-class Track:
+class Track(_Conditional):
     """Counts the connection, or request, in a table from here on; one without a key is not counted."""
 
-    def __init__(self, table: NamedTable, stage: Stage, condition: Condition | None = None) -> None:
-        self.stage = stage
-        self._table = table
-        self._if = condition
-        self._full = _full(table)
+    label = "track"
+    counts_requests = True
 
-    def decide(self, facts: Facts) -> Decision:
-        """See ``IPolicy``."""
-        if self._if is not None and not self._if(facts):
-            return ALLOW
-        key = self._table.key.of(facts)
-        if key is None or track(facts, self._table.table, key):
-            return ALLOW
-        return self._full
+    def _decide(self, facts: Facts, key: bytes) -> Decision:
+        return ALLOW if track(facts, self._table.table, key) else _full(self._table)
 
 
 @implementer(IPolicy)
-class Count:
+class Count(_Conditional):
     """Increments a general counter of a table."""
 
-    def __init__(self, table: NamedTable, event: Event, stage: Stage, condition: Condition | None = None) -> None:
-        self.stage = stage
-        self._table = table
-        self._event = event
-        self._if = condition
+    label = "count"
 
-    def decide(self, facts: Facts) -> Decision:
-        """See ``IPolicy``."""
-        if self._if is None or self._if(facts):
-            key = self._table.key.of(facts)
-            if key is not None:
-                self._table.table.count(key, self._event)
+    def __init__(self, table: NamedTable, event: Event, stage: Stage, condition: Condition | None) -> None:
+        super().__init__(table, stage, condition)
+        self._event = event
+
+    def _decide(self, facts: Facts, key: bytes) -> Decision:
+        self._table.table.count(key, self._event)
         return ALLOW
 
 
 @implementer(IPolicy)
-class Limit:
-    """Tracks, and refuses whoever is above a limit: ``verdict``, when ``counter`` has more than ``most``."""
+class Limit(_Conditional):
+    """Tracks, and answers with ``verdict`` to whoever has more than ``most`` of ``counter``."""
+
+    label = "limit"
 
     def __init__(
         self,
@@ -73,27 +86,18 @@ class Limit:
         most: int,
         verdict: Decision,
         stage: Stage,
-        condition: Condition | None = None,
+        condition: Condition | None,
     ) -> None:
-        self.stage = stage
-        self._table = table
+        super().__init__(table, stage, condition)
+        self.counts_requests = table.settings is not None or counter.event is not Event.CONNECTION
         self._counter = counter
         self._most = most
         self._verdict = verdict
-        self._if = condition
-        self._full = _full(table)
-        self._away = _away(table)
 
-    def decide(self, facts: Facts) -> DecideAnswer:
-        """See ``IPolicy``."""
-        if self._if is not None and not self._if(facts):
-            return ALLOW
+    def _decide(self, facts: Facts, key: bytes) -> DecideAnswer:
         table = self._table
-        key = table.key.of(facts)
-        if key is None:
-            return ALLOW
         if not track(facts, table.table, key):
-            return self._full
+            return _full(table)
         if table.exchange is None:
             return self._verdict if table.table.value(key, self._counter) > self._most else ALLOW
         asked = table.exchange.ask(key)
@@ -104,7 +108,7 @@ class Limit:
     def _judge(self, key: bytes) -> Decision:
         exchange = self._table.exchange
         if exchange is not None and exchange.refuses:
-            return self._away
+            return _away(self._table)
         return self._verdict if self._table.table.value(key, self._counter) > self._most else ALLOW
 
 
@@ -114,6 +118,8 @@ class AskFirst:
 
     def __init__(self, policy: Any, tables: Sequence[NamedTable]) -> None:
         self.stage = policy.stage
+        self.label = getattr(policy, "label", "")
+        self.counts_requests = getattr(policy, "counts_requests", False)
         self._policy = policy
         self._tables = tables
 
@@ -129,7 +135,8 @@ class AskFirst:
                     waiting.append(asked)
         if not waiting:
             return self._decide(facts)
-        return DeferredList(waiting, fireOnOneErrback=True).addCallback(lambda _: self._decide(facts))  # type: ignore[no-any-return]
+        answer = DeferredList(waiting, fireOnOneErrback=True)
+        return answer.addCallback(lambda _: self._decide(facts))  # type: ignore[no-any-return, arg-type]
 
     def _decide(self, facts: Facts) -> Any:
         for table in self._tables:

@@ -42,7 +42,8 @@ class Exchange:
         self._clock = clock
         self._machine = machine
         self._next: IDelayedCall | None = None
-        self._running = False
+        self.running = False
+        """Whether it is going on."""
         self._reminded = 0.0
         self._lost = 0
 
@@ -50,16 +51,16 @@ class Exchange:
 
     def start(self) -> None:
         """Open the store, and begin with the first round."""
-        self._running = True
+        self.running = True
         self._reminded = self._clock.seconds()
         self._store.object.open()
         self._next = self._clock.callLater(0, self._round)
 
     def stop(self) -> None:
         """End it; what waits is not told any more, and our connections no longer count for the others in a while."""
-        if not self._running:
+        if not self.running:
             return
-        self._running = False
+        self.running = False
         self.table.alone = True
         if self._next is not None and self._next.active():
             self._next.cancel()
@@ -91,9 +92,9 @@ class Exchange:
         # One batch at least, also an empty one: so it is known that we live, and whether the store does.
         for first in range(0, max(len(keys), 1), BATCH):
             heard = yield self._told([self.table.tell(key) for key in keys[first : first + BATCH]])
-            if not (heard and self._running):
+            if not (heard and self.running):
                 break
-        if self._running:
+        if self.running:
             self._next = self._clock.callLater(self.settings.refresh, self._round)
 
     def _remind(self) -> None:
@@ -131,7 +132,7 @@ class Exchange:
             table.untold(entries)
             self._failed(error)
             return False
-        if self._running:
+        if self.running:
             table.told(entries, reply)
             self._answered()
         return True

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from twisted_lb.config import model
 from twisted_lb.counting.exchange import Exchange
 from twisted_lb.declared import Fact, FactType
 from twisted_lb.endings import Stage
@@ -19,40 +20,40 @@ PREFIX = "tables."
 class NamedTable:
     """``[tables.NAME]``, or the table that a ``limit`` has for itself.
 
-    ``exchange``: with the other machines that share it, ``None`` in a table of ours alone. ``wanted``: the counters
-    that rules use; they are kept from ``begin`` on.
+    ``bounds``: its size, and its ``expire`` and ``window`` in seconds. ``settings``: as configured, ``None`` for that
+    of a limit. ``exchange``: with the other machines that share it, ``None`` in a table of ours alone. ``wanted``: the
+    counters that rules use.
     """
 
     name: str
     key: Key
     table: Table
+    bounds: tuple[int, float, float]
+    settings: model.Table | None = None
     exchange: Exchange | None = None
     wanted: set[str] = field(default_factory=set)
 
     def begin(self) -> None:
-        """Keep what is wanted."""
+        """From now on these bounds hold, and what is wanted is kept."""
+        self.table.resize(*self.bounds)
         self.table.keep(self.wanted)
 
-    def facts(self, mode: str) -> Mapping[str, Fact]:
+    def facts(self, mode: str, known_from: Stage) -> Mapping[str, Fact]:
         """Return its counters as facts of connections of that mode, by the name in an expression.
 
-        What changes with each request is known when there is one, so that it is asked for anew each time.
+        ``known_from``: the stage from which on the key's fact is known. What changes with each request is known when
+        there is one, so that it is asked for anew each time.
         """
         return {
             f"{PREFIX}{self.name}.{name}": Fact(
                 FactType.INTEGER,
                 f"{counter.about}, of the key in table {self.name}",
-                self.stage(counter, mode),
+                stage_of(counter, mode, known_from),
                 get=self._reader(counter),
                 least=0,
             )
             for name, counter in COUNTERS.items()
         }
-
-    def stage(self, counter: Counter, mode: str) -> Stage:
-        """Return from when on a counter is of use to rules."""
-        of_connection = counter.event is Event.CONNECTION
-        return self.key.stage if of_connection or mode != "http" else max(self.key.stage, Stage.POLICY)
 
     def _reader(self, counter: Counter) -> Callable[[Facts], int | None]:
         of, value = self.key.of, self.table.value
@@ -66,6 +67,12 @@ class NamedTable:
     def want(self, counters: Iterable[str]) -> None:
         """Note that rules use these counters."""
         self.wanted.update(counters)
+
+
+def stage_of(counter: Counter, mode: str, known_from: Stage) -> Stage:
+    """Return from when on a counter is of use to rules of that mode; ``known_from``: from when on its key is known."""
+    of_connection = counter.event is Event.CONNECTION
+    return known_from if of_connection or mode != "http" else max(known_from, Stage.POLICY)
 
 
 def counters_in(names: Iterable[str]) -> Mapping[str, set[str]]:

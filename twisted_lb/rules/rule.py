@@ -1,18 +1,15 @@
 """A rule as a policy: a condition, and what those who meet it get."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from zope.interface import implementer
 
 from twisted_lb.api import IPolicy
 from twisted_lb.config.model import Rule
 from twisted_lb.endings import Stage
-from twisted_lb.errors import ConfigError, WireError
+from twisted_lb.errors import WireError
 from twisted_lb.facts import Facts
 from twisted_lb.rules.actions import ONLY_REFUSE, answers_request, verdict_of
 from twisted_lb.rules.expression import Compiled, compile_expression
-from twisted_lb.rules.limits import build_limit
+from twisted_lb.rules.limits import asked_first, blamed, build_limit
 from twisted_lb.rules.scope import Scope
 from twisted_lb.verdicts import ALLOW, Decision, Deny
 
@@ -43,17 +40,10 @@ class RulePolicy:
 def build_rule(rule: Rule, scope: Scope) -> IPolicy:
     """Build the policy of an entry that is a rule. Raises: ConfigError, each problem with the key below the entry's."""
     (action,) = rule.actions
-    with _blamed(action):
-        if action in ("limit", "track"):
-            return build_limit(rule, scope)
+    if action in ("limit", "track", "count"):
+        return build_limit(rule, scope)
+    with blamed(action):
         compiled = compile_expression(getattr(rule, action), scope)
         stage = Stage.POLICY if answers_request(action, rule) else compiled.stage
-        return RulePolicy(compiled, verdict_of(action, rule), action, stage)
-
-
-@contextmanager
-def _blamed(key: str) -> Iterator[None]:
-    try:
-        yield
-    except ConfigError as error:
-        raise ConfigError(*(f"{key}: {problem}" for problem in error.problems)) from None
+        policy: IPolicy = RulePolicy(compiled, verdict_of(action, rule), action, stage)
+    return asked_first(policy, compiled, scope)

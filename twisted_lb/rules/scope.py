@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from twisted_lb.config.hints import nearest, quoted
+from twisted_lb.counting.tables import Tables
 from twisted_lb.declared import OWN_FACTS, Fact
 from twisted_lb.endings import Stage
 from twisted_lb.rules.http_facts import FAULTS, HEADERS, HTTP_FACTS, header_use
@@ -49,13 +50,16 @@ class Scope:
     """The facts that are known at one place, by name, and the lists.
 
     ``facts``: what the proxy itself and the frontend's validators and earlier policies know. ``elsewhere``: for facts
-    that nobody here learns, what would, in a few words.
+    that nobody here learns, what would, in a few words. ``tables``: those that rules can count in; their counters are
+    among ``facts``. ``frontend``: whose rules these are.
     """
 
     facts: Mapping[str, Fact] = field(default_factory=lambda: OWN_FACTS)
     mode: Literal["tcp", "http"] = "tcp"
     lists: NamedLists = field(default_factory=NoLists)
     elsewhere: Mapping[str, str] = field(default_factory=dict)
+    tables: Tables | None = None
+    frontend: str = ""
 
     def fact(self, name: str) -> FactUse:
         """Return the fact of that name. Raises ValueError that says what is wrong, with the nearest name."""

@@ -1,7 +1,7 @@
 """What a table is keyed by: a declared fact, or the network that an address belongs to.
 
 A key is spelt ``FACT``, or for an address ``FACT/LENGTH`` or ``FACT/LENGTH/LENGTH``: the lengths of the networks of
-IPv4 and of IPv6.
+IPv4 and of IPv6. Several values, as those of a header's fields, are one key together.
 """
 
 import socket
@@ -49,8 +49,6 @@ def parse_key(text: str, find: Callable[[str], tuple[Fact, Callable[[Facts], Any
         of = _networks(get, *_lengths(text, lengths))
     elif lengths:
         raise ConfigError(f'only an address has a network, and "{name}" is {fact.type.value}')
-    elif fact.type is FactType.STRINGS:
-        raise ConfigError(f'"{name}" is {fact.type.value}, and a key is one value')
     else:
         of = _texts(get)
     return Key(text, name, fact.stage, fact.mode, of)
@@ -70,7 +68,9 @@ def _lengths(text: str, lengths: list[str]) -> tuple[int, int]:
 def _texts(get: Callable[[Facts], Any]) -> Callable[[Facts], bytes | None]:
     def of(facts: Facts) -> bytes | None:
         value = get(facts)
-        return None if value is None else text_key(str(value))
+        if value is None:
+            return None
+        return text_key(", ".join(value) if type(value) is tuple else str(value))
 
     return of
 

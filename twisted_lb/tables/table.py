@@ -177,24 +177,33 @@ class Table:
     # Reading
 
     def value(self, key: bytes, counter: Counter) -> int:
-        """Return what is counted, 0 for a key that is not there; reading does not count as using an entry."""
+        """Return what is counted, 0 for what is not there; reading does not count as using an entry.
+
+        What was not kept so far is from the first time on that it is asked for.
+        """
         slot = self._slots.get(key)
         if slot is None:
             return 0
         if counter.kind is Kind.CURRENT:
-            assert self._connections is not None
+            if self._connections is None:
+                self.keep([counter.name])
+                return 0
             return self._connections[slot]
         if self._expired(slot):
             return 0
         if counter.kind is Kind.TOTAL:
             total = self._totals[counter.event]
-            assert total is not None
+            if total is None:
+                self.keep([counter.name])
+                return 0
             return total[slot]
-        return self._rate(slot, counter.event)
+        return self._rate(slot, counter)
 
-    def _rate(self, slot: int, event: Event) -> int:
-        rate = self._rates[event]
-        assert rate is not None
+    def _rate(self, slot: int, counter: Counter) -> int:
+        rate = self._rates[counter.event]
+        if rate is None:
+            self.keep([counter.name])
+            return 0
         at = self._seconds() / self.window_s
         bucket = int(at)
         behind = (bucket - self._bucket[slot]) & _WRAP
