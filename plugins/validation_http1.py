@@ -52,9 +52,13 @@ class Http1Validator:
     """Lets pass what begins with a request; see the options."""
 
     def __init__(self, options: Http1Options) -> None:
-        limits = {"max_head_bytes": options.max_head_bytes, "max_fields": options.max_fields}
-        self._strict = Http1Settings(**limits)
-        self._lenient = Http1Settings(**limits, accept_invalid=True) if options.accept_invalid else None
+        most_bytes, most_fields = options.max_head_bytes, options.max_fields
+        self._strict = Http1Settings(max_head_bytes=most_bytes, max_fields=most_fields)
+        self._lenient = (
+            Http1Settings(max_head_bytes=most_bytes, max_fields=most_fields, accept_invalid=True)
+            if options.accept_invalid
+            else None
+        )
 
     def validate(self, data: bytes, facts: Facts) -> Verdict:
         """Judge the first request's head, as far as it has come, and learn what it says."""

@@ -61,11 +61,11 @@ class SshValidator:
 
     def judge(self, data: bytes, facts: Facts) -> Verdict:
         """Judge the client's identification, as far as it has come, and learn what it says."""
+        valid = True
         try:
             found = read_ssh_client(data)
-            facts.learnt["ssh.valid"] = True
         except WireError as error:
-            facts.learnt["ssh.valid"] = False
+            valid = facts.learnt["ssh.valid"] = False
             if not self.accept_invalid:
                 return Deny(error.reason)
             try:
@@ -73,11 +73,12 @@ class SshValidator:
             except WireError:
                 return ALLOW
         if isinstance(found, NeedMore):
-            facts.learnt.pop("ssh.valid")
             return found
-        facts.learnt.update(
-            {"protocol": "ssh", "ssh.version": found.version, "ssh.software": found.software},
-        )
+        learnt = facts.learnt
+        learnt["protocol"] = "ssh"
+        learnt["ssh.valid"] = valid
+        learnt["ssh.version"] = found.version
+        learnt["ssh.software"] = found.software
         return ALLOW
 
     def watch(self, facts: Facts) -> "SshWatch":

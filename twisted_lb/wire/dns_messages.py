@@ -40,7 +40,7 @@ class DnsMessages:
             want = self._wanted() - len(self._begun)
             self._begun += data[at : at + want]
             at += want
-            if len(self._begun) > PREFIX_BYTES and len(self._begun) == self._wanted():
+            if len(self._begun) == self._wanted():
                 found.append(bytes(self._begun))
                 self._skip = max(0, self._length() - self._keep_bytes)
                 self._begun.clear()

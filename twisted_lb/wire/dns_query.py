@@ -88,7 +88,7 @@ def read_dns_query(data: bytes, opcodes: Collection[int] = (0,), max_query_bytes
     Cost: linear in the message's length.
     """
     if len(data) < PREFIX_BYTES:
-        return NeedMore(PREFIX_BYTES + HEADER_BYTES)
+        return NeedMore(PREFIX_BYTES)
     length = int.from_bytes(data[:PREFIX_BYTES], "big")
     if length < HEADER_BYTES:
         raise WireError("dns-length")
