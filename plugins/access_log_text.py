@@ -7,6 +7,8 @@ Source: HAProxy configuration.txt, section 8.2.2 "TCP log format":
 ``%ci:%cp [%t] %ft %b/%s %Tw/%Tc/%Tt %B %ts %ac/%fc/%bc/%sc/%rc %sq/%bq``, and section 8.2.3 "HTTP log format":
 ``%ci:%cp [%tr] %ft %b/%s %TR/%Tw/%Tc/%Tr/%Ta %ST %B %CC %CS %tsc %ac/%fc/%bc/%sc/%rc %sq/%bq %{+Q}r``; cookies are
 not looked at, so ``%CC``, ``%CS`` and the last two letters of ``%tsc`` are always ``-``.
+
+What was refused here has one more field, the last, in quotation marks: why, and by which validator or policy.
 """
 
 from collections.abc import Mapping
@@ -50,20 +52,31 @@ class TextLog:
             f" {times} {r.bytes_out} {what}"
             f" {r.process_connections}/{r.frontend_connections}/{r.backend_connections}/{r.server_connections}"
             f"/{'+' if r.redispatched else ''}{r.retries} {r.server_queue}/{r.backend_queue}{request}"
+            f"{_why(r)}"
         ).encode("utf-8", "backslashreplace")
 
 
 def _request_line(record: HttpRecord) -> str:
-    """As HAProxy shows it; what would end the quotation, or the line, is written as ``#`` and two digits."""
+    """As HAProxy shows it."""
     if not record.version:
         return record.method
-    line = f"{record.method} {record.target} HTTP/{record.version}"
+    return _quotable(f"{record.method} {record.target} HTTP/{record.version}")
+
+
+def _why(record: SessionRecord) -> str:
+    return f' "{_quotable(record.reason)}"' if record.reason and record.ending[0] in _BY_US else ""
+
+
+def _quotable(line: str) -> str:
+    """Write what would end the quotation, or the line, as ``#`` and two digits."""
     if line.isascii() and line.isprintable() and not _QUOTED.intersection(line):
         return line
     return "".join(f"#{ord(one):02X}" if one in _QUOTED or not 0x20 <= ord(one) < 0x7F else one for one in line)
 
 
 _QUOTED = frozenset('"#\\')
+_BY_US = "PI"
+"""The first letters of the endings that were our decision, or a defect of ours."""
 
 
 def _date(second: int) -> str:

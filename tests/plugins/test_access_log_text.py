@@ -3,11 +3,12 @@
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 
 import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
-from twisted_lb.api import IAccessLog, Options
+from twisted_lb.api import HttpRecord, IAccessLog, Options
 from twisted_lb.testing import AccessLogContract, make_record
 from twisted_lb_plugins.access_log_text import build
 
@@ -78,3 +79,43 @@ def test_the_date_follows_the_second() -> None:
     log = build(Options())
     lines = [log.format(make_record(time=at)) for at in (1795376895.9994, 1795376895.9996, 1795376895.0)]
     assert [line.split(b"]")[0][-12:] for line in lines] == [b"20:48:15.999", b"20:48:16.000", b"20:48:15.000"]
+
+
+# What was refused
+
+
+def test_the_last_field_says_by_whom_a_connection_was_refused_and_why() -> None:
+    line = build(Options()).format(make_record(ending="PR", stage="policy", reason="policy 3: deny"))
+    assert line.endswith(b' PR 1/1/1/1/0 0/0 "policy 3: deny"')
+    assert HALOG.match(line.decode())
+
+
+def test_a_request_that_was_refused_has_it_behind_the_request() -> None:
+    record = HttpRecord(
+        **asdict(make_record(ending="PR", reason="policy 1: too many")),
+        **{"method": "GET", "target": "/", "version": "1.1", "host": "x", "status": 429},
+        **{"request_ms": 1, "response_ms": -1, "requests": 1},
+    )
+    assert build(Options()).format(record).endswith(b' "GET / HTTP/1.1" "policy 1: too many"')
+
+
+@pytest.mark.parametrize(
+    ("ending", "reason", "shown"),
+    [
+        ("IR", "policy 'x' raised ValueError()", True),
+        ("PT", "policy 1: slow down", True),
+        ("PD", "validator redis: FLUSHALL", True),
+        ("PR", "", False),
+        ("CD", "Connection reset by peer", False),
+        ("cD", "idle for too long", False),
+        ("--", "", False),
+    ],
+)
+def test_only_what_we_refused_has_it(ending: str, reason: str, shown: bool) -> None:
+    line = build(Options()).format(make_record(ending=ending, reason=reason))
+    assert line.endswith(f' "{reason}"'.encode()) is shown
+
+
+def test_a_reason_cannot_end_its_quotation() -> None:
+    line = build(Options()).format(make_record(ending="PR", reason='policy 1: "no"\n'))
+    assert line.endswith(b' "policy 1: #22no#22#0A"')
