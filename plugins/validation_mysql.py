@@ -93,9 +93,11 @@ class MysqlWatch:
         self._over = False
 
     def server_said(self, data: bytes) -> Allow | Deny:
-        """Wait for the greeting; what comes behind it belongs to authentication."""
-        if self._over or self._greeting is not None:
+        """Wait for the greeting; what comes behind it, the client has to ask for."""
+        if self._over:
             return ALLOW_FINALLY
+        if self._greeting is not None:
+            return self._broken("mysql-greeting-rest")
         packet = self._pieces.add(data)
         if packet is None:
             return ALLOW
@@ -109,12 +111,12 @@ class MysqlWatch:
         learnt = self._facts.learnt
         learnt["protocol"] = "mysql"
         if isinstance(greeting, MysqlGreeting):
-            if len(packet) > greeting.length:
-                return self._broken("mysql-greeting-rest")
             learnt["mysql.server_version"] = greeting.version
+        if len(packet) > greeting.length:
+            return self._broken("mysql-greeting-rest")
         self._greeting = greeting
         self._pieces.clear()
-        return ALLOW_FINALLY
+        return ALLOW
 
     def client_said(self, data: bytes) -> Allow | Deny:
         """Wait for the answer to the greeting."""
@@ -125,7 +127,8 @@ class MysqlWatch:
         self._sequence = 2
         try:
             if self._tls is not None:
-                return ALLOW_FINALLY if self._tls.feed(data) else ALLOW
+                self._over = self._tls.feed(data)
+                return ALLOW_FINALLY if self._over else ALLOW
             return self._answered(data, self._greeting)
         except WireError as error:
             return self._broken(error.reason)
@@ -143,13 +146,15 @@ class MysqlWatch:
         learnt["mysql.valid"] = True
         if response.ssl:
             self._tls = TlsStart("mysql-no-tls")
-            return ALLOW_FINALLY if self._tls.feed(packet[response.length :]) else ALLOW
+            self._over = self._tls.feed(packet[response.length :])
+            return ALLOW_FINALLY if self._over else ALLOW
         learnt["mysql.user"] = response.user
         if response.database:
             learnt["mysql.database"] = response.database
         if self._validator.require_ssl:
             message = "Connections using insecure transport are prohibited"
             return Deny("mysql-unencrypted", farewell=mysql_error(self._sequence, NEEDS_TLS, "HY000", message))
+        self._over = True
         return ALLOW_FINALLY
 
     def _broken(self, reason: str) -> Allow | Deny:
