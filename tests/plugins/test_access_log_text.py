@@ -3,9 +3,9 @@
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 
 import pytest
+from msgspec import structs
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_lb.api import HttpRecord, IAccessLog, Options
@@ -92,9 +92,15 @@ def test_the_last_field_says_by_whom_a_connection_was_refused_and_why() -> None:
 
 def test_a_request_that_was_refused_has_it_behind_the_request() -> None:
     record = HttpRecord(
-        **asdict(make_record(ending="PR", reason="policy 1: too many")),
-        **{"method": "GET", "target": "/", "version": "1.1", "host": "x", "status": 429},
-        **{"request_ms": 1, "response_ms": -1, "requests": 1},
+        **structs.asdict(make_record(ending="PR", reason="policy 1: too many")),
+        method="GET",
+        target="/",
+        version="1.1",
+        host="x",
+        status=429,
+        request_ms=1,
+        response_ms=-1,
+        requests=1,
     )
     assert build(Options()).format(record).endswith(b' "GET / HTTP/1.1" "policy 1: too many"')
 
