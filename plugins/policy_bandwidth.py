@@ -34,8 +34,8 @@ from twisted_lb.api import (
 CONNECTION = "connection"
 LEAST_BURST = 4096
 """Bytes of the burst where none is given, at least; else it is what a tenth of a second brings."""
-LOOKS_PER_S = 20
-"""How often those who wait for tokens are looked after."""
+BURSTS_PER_S = 10
+"""A burst is a tenth of a second's worth at least: who waits is looked after each 50 ms, and may just have missed it."""
 KEPT_S = 10.0
 """Seconds for which the buckets of a key that nobody uses are kept at least, and until they are full again."""
 
@@ -154,7 +154,7 @@ class BandwidthPolicy:
 def _maker(rate: int | None, burst: int | None) -> Callable[[], TokenBucket] | None:
     if rate is None:
         return None
-    size = max(rate // 10, LEAST_BURST) if burst is None else burst
+    size = max(-(-rate // BURSTS_PER_S), LEAST_BURST) if burst is None else burst
     return lambda: TokenBucket(rate, size)
 
 
@@ -164,9 +164,9 @@ def build(options: BandwidthOptions, runtime: Runtime) -> BandwidthPolicy:
     if not rates:
         raise ConfigError('it needs "in", "out" or both')
     burst = options.burst
-    if burst is not None and burst * LOOKS_PER_S < max(rates):
-        least = -(-max(rates) // LOOKS_PER_S)
-        raise ConfigError(f'burst: with less than "{least}B", which come in 50ms, the rate could never be had')
+    if burst is not None and burst * BURSTS_PER_S < max(rates):
+        least = -(-max(rates) // BURSTS_PER_S)
+        raise ConfigError(f'burst: with less than "{least}B", which come in 100ms, the rate could never be had')
     return BandwidthPolicy(options, runtime)
 
 

@@ -26,7 +26,7 @@ class TokenBucket:
             raise ValueError("a bucket without a rate or without room would never let anything pass")
         self.rate = rate
         self.burst = burst
-        self.least = min(SMALLEST, burst)
+        self.least = min(SMALLEST, burst // 2 or 1)  # more may come in until whoever waits is looked after
         self.line: Any = None
         self._tokens = float(burst)
         self._filled_at: float | None = None

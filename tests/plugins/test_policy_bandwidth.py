@@ -57,13 +57,13 @@ class TestContractPerHost(PolicyContract, SynchronousTestCase):
 def test_each_direction_that_has_a_rate_gets_a_bucket() -> None:
     one = shaped(policy(in_=Size(MIB), out=Size(2 * MIB)))
     assert [(bucket.rate, bucket.burst) for bucket in (*one.in_, *one.out)] == [
-        (MIB, MIB // 10),
-        (2 * MIB, MIB // 5),
+        (MIB, MIB // 10 + 1),
+        (2 * MIB, MIB // 5 + 1),
     ]
     other = shaped(policy(in_=None, out=Size(1000)))
     assert other.in_ == ()
     assert [(bucket.rate, bucket.burst) for bucket in other.out] == [(1000, 4096)]
-    assert shaped(policy(in_=Size(1000), burst=Size(50))).in_[0].burst == 50
+    assert shaped(policy(in_=Size(1000), burst=Size(500))).in_[0].burst == 500
 
 
 def test_each_connection_has_its_own() -> None:
@@ -119,7 +119,7 @@ def test_it_is_asked_at_admission_if_the_key_is_known_there() -> None:
     ("options", "problem"),
     [
         ({"in_": None}, '"in", "out" or both'),
-        ({"burst": Size(MIB // 20)}, '"52429B", which come in 50ms'),
+        ({"burst": Size(MIB // 10)}, '"104858B", which come in 100ms'),
         ({"per": "sorce"}, 'did you mean "source"'),
         ({"per": "source/33"}, "1 to 32 bits"),
         ({"per": "bind/24"}, "only an address"),

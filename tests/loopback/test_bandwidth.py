@@ -1,0 +1,295 @@
+"""Limits of bandwidth as clients and servers see them, in both modes and over every kind of transport.
+
+All times are those of transfers, and windows are generous: the lower bound is what a limit promises.
+"""
+
+import contextlib
+import http.client
+import random
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from tests.loopback.servers import Server
+
+if TYPE_CHECKING:
+    from tests.loopback.conftest import FreePort, Proxy, StartProxy
+
+TIMEOUT_S = 30
+SIZE = 3_000_000
+RATE = 2_000_000
+LEAST_S, MOST_S = 1.2, 3.0
+"""How long ``SIZE`` at ``RATE`` takes, but for the burst, and for a machine that is busy with other things."""
+NOISE = random.Random(2).randbytes(SIZE)
+
+KINDS = {
+    "tcp": ("tcp", "stream", "stream"),
+    "tcp endpoints": ("tcp", "endpoint", "endpoint"),
+    "tcp to endpoint": ("tcp", "stream", "endpoint"),
+    "http": ("http", "stream", "stream"),
+    "http endpoints": ("http", "endpoint", "endpoint"),
+    "http held": ("http", "stream", "stream"),
+}
+"""The mode, and what there is towards the client and towards the server."""
+Policy = dict[str, Any]
+POLICIES: dict[str, Policy] = {
+    "own": {"in": f"{RATE}B", "out": f"{RATE}B"},
+    "shared": {"in": f"{RATE}B", "out": f"{RATE}B", "per": "source"},
+    "slow": {"in": "20000B", "out": "20000B"},
+    "slowest": {"in": "900B", "out": "900B"},
+}
+IDLE = {"client": "1s", "server": "1s", "client_fin": "1s", "server_fin": "1s", "tunnel": "1s", "http_request": "1s"}
+
+
+def serve(sock: socket.socket) -> None:
+    """Answer requests: ``GET /SIZE`` with so many bytes, ``POST`` with how many came, ``GET /tunnel`` by repeating."""
+    sock.settimeout(TIMEOUT_S)
+    stream = sock.makefile("rb")
+    while line := stream.readline():
+        method, path, _ = line.split()
+        length = 0
+        while field := stream.readline().strip():
+            name, _, value = field.partition(b":")
+            length = int(value) if name.lower() == b"content-length" else length
+        if path == b"/tunnel":
+            sock.sendall(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
+            while data := stream.read1(65536):
+                sock.sendall(data)
+            return
+        body = stream.read(length) if method == b"POST" else NOISE[: int(path[1:])]
+        if method == b"POST":
+            body = b"%d %d" % (len(body), body == NOISE[: len(body)])
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+
+class Site(NamedTuple):
+    """A proxy with a frontend for each kind of transport and each policy; ``ports`` by both, and ``free`` ones."""
+
+    proxy: "Proxy"
+    ports: dict[tuple[str, str], int]
+
+    def ask(self, kind: str, policy: str = "own") -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self.ports[kind, policy], timeout=TIMEOUT_S)
+
+    def dial(self, kind: str, policy: str = "own") -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.ports[kind, policy]), timeout=TIMEOUT_S)
+
+
+@pytest.fixture(scope="module")
+def site(module_proxy: "StartProxy", free_port: "FreePort") -> Iterator[Site]:
+    """A proxy, and the server behind it."""
+    server = Server(serve)
+    ports = {(kind, policy): free_port() for kind in KINDS for policy in (*POLICIES, "free")}
+    frontends: dict[str, Any] = {}
+    for (kind, policy), port in ports.items():
+        mode, near, far = KINDS[kind]
+        frontend: dict[str, Any] = {
+            "mode": mode,
+            "bind": f"127.0.0.1:{port}" if near == "stream" else f"tcp:{port}:interface=127.0.0.1",
+            "backend": far,
+        }
+        if policy != "free":
+            frontend["policies"] = [{"use": "bandwidth", **POLICIES[policy]}]
+        if policy.startswith("slow"):
+            known = ("client", "client_fin", "http_request") if mode == "http" else ("client", "client_fin")
+            frontend["timeouts"] = {name: IDLE[name] for name in known}
+            frontend["backend"] = f"slow_{far}"
+        if kind == "http held":
+            frontend["buffer_request"] = {"memory": "4MiB", "max": "4MiB"}
+        frontends[f"{kind} {policy}".replace(" ", "_")] = frontend
+    addresses = {"stream": f"127.0.0.1:{server.port}", "endpoint": f"tcp:127.0.0.1:{server.port}"}
+    backends: dict[str, Any] = {name: {"servers": {"a": address}} for name, address in addresses.items()}
+    for name in addresses:
+        timeouts = {name: IDLE[name] for name in ("server", "server_fin", "tunnel")}
+        backends[f"slow_{name}"] = {**backends[name], "timeouts": timeouts}
+    yield Site(module_proxy({"frontends": frontends, "backends": backends}), ports)
+    server.close()
+
+
+def get(connection: http.client.HTTPConnection, size: int = SIZE) -> float:
+    """Have ``size`` bytes sent; returns how long they took."""
+    began = time.monotonic()
+    connection.request("GET", f"/{size}")
+    assert connection.getresponse().read() == NOISE[:size]
+    return time.monotonic() - began
+
+
+def post(connection: http.client.HTTPConnection, size: int = SIZE) -> float:
+    """Send ``size`` bytes; returns how long they took."""
+    began = time.monotonic()
+    connection.request("POST", "/", NOISE[:size])
+    assert connection.getresponse().read() == b"%d 1" % size
+    return time.monotonic() - began
+
+
+def at_once(*calls: Callable[[], float]) -> list[float]:
+    """Make all calls at the same time; returns what each answers."""
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(lambda call: call(), calls))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_transfer_takes_as_long_as_its_rate_says_in_either_direction(site: Site, kind: str) -> None:
+    one, other = site.ask(kind), site.ask(kind)
+    took = at_once(lambda: get(one), lambda: post(other))
+    assert all(LEAST_S <= seconds <= MOST_S for seconds in took), took
+    one.close()
+    other.close()
+
+
+@pytest.mark.parametrize("kind", ["tcp", "tcp endpoints", "http", "http endpoints"])
+@pytest.mark.parametrize("way", [get, post])
+def test_two_that_share_a_key_get_about_half_each(
+    site: Site, kind: str, way: Callable[[http.client.HTTPConnection, int], float]
+) -> None:
+    those = [site.ask(kind, "shared") for _ in range(2)]
+    took = at_once(*[lambda one=one: way(one, SIZE // 2) for one in those])
+    assert LEAST_S <= max(took) <= MOST_S, took
+    assert min(took) > 0.7 * max(took), took
+    for one in those:
+        one.close()
+
+
+def test_neighbours_without_a_limit_are_as_fast_as_ever(site: Site) -> None:
+    done = threading.Event()
+
+    def throttled() -> float:
+        connection = site.ask("tcp")
+        took = get(connection)
+        done.set()
+        connection.close()
+        return took
+
+    def free() -> float:
+        moved = 0
+        connections = [site.ask("tcp", "free"), site.ask("http", "free")]
+        while not done.is_set():
+            for connection in connections:
+                get(connection)
+                moved += SIZE
+        for connection in connections:
+            connection.close()
+        return moved
+
+    took, moved = at_once(throttled, free)
+    assert LEAST_S <= took <= MOST_S
+    assert moved > 10 * SIZE, "at the very least ten times as much, in the same time"
+
+
+@pytest.mark.parametrize("kind", ["http", "http endpoints"])
+def test_many_small_answers_on_one_connection_count_together(site: Site, kind: str) -> None:
+    connection = site.ask(kind)
+    began = time.monotonic()
+    for _ in range(75):
+        get(connection, SIZE // 75)
+    assert LEAST_S <= time.monotonic() - began <= 2 * MOST_S
+    connection.close()
+
+
+@pytest.mark.parametrize("kind", ["tcp", "tcp endpoints"])
+def test_an_end_of_stream_comes_behind_what_was_held_up(site: Site, kind: str) -> None:
+    with site.dial(kind) as client:
+        began = time.monotonic()
+        client.sendall(b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % SIZE + NOISE)
+        client.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: client.recv(65536), b""))
+        assert answer.endswith(b"%d 1" % SIZE)
+        assert LEAST_S <= time.monotonic() - began <= MOST_S
+
+
+@pytest.mark.parametrize("kind", ["tcp", "http"])
+def test_a_reset_is_heard_while_a_transfer_is_held_up(site: Site, kind: str) -> None:
+    before = site.proxy.descriptors()
+    with site.dial(kind) as client:
+        client.sendall(b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % SIZE)
+        assert client.recv(1024)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    deadline = time.monotonic() + 1.0
+    while site.proxy.descriptors() > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert site.proxy.descriptors() <= before, "it still holds a connection of one that is gone"
+
+
+@pytest.mark.parametrize("kind", ["tcp", "tcp endpoints", "http", "http endpoints"])
+def test_a_reader_that_is_slow_by_turns_gets_everything_and_no_more_than_the_rate(site: Site, kind: str) -> None:
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+    client.settimeout(TIMEOUT_S)
+    client.connect(("127.0.0.1", site.ports[kind, "own"]))
+    with client:
+        began = time.monotonic()
+        client.sendall(b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % SIZE)
+        got = bytearray()
+        while len(got) < SIZE + len(b"HTTP/1.1 200 OK\r\nContent-Length: 3000000\r\n\r\n"):
+            piece = client.recv(65536)
+            assert piece
+            got += piece
+            if len(got) % 5 == 0 and len(got) < SIZE // 4:
+                time.sleep(0.01)
+        assert got.endswith(NOISE)
+        assert time.monotonic() - began >= LEAST_S
+
+
+@pytest.mark.parametrize("kind", ["http", "http endpoints"])
+def test_a_tunnel_keeps_to_the_rate(site: Site, kind: str) -> None:
+    with site.dial(kind) as client:
+        client.sendall(b"GET /tunnel HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += client.recv(1)
+        assert head.startswith(b"HTTP/1.1 101")
+        began = time.monotonic()
+        sender = threading.Thread(target=client.sendall, args=(NOISE,), daemon=True)
+        sender.start()
+        got = bytearray()
+        while len(got) < SIZE:
+            piece = client.recv(65536)
+            assert piece
+            got += piece
+        assert bytes(got) == NOISE
+        assert LEAST_S <= time.monotonic() - began <= MOST_S
+        sender.join(TIMEOUT_S)
+
+
+@pytest.mark.parametrize(
+    ("kind", "policy", "size"),
+    [
+        ("tcp", "slowest", 7_000),
+        ("tcp endpoints", "slow", 100_000),
+        ("http", "slow", 100_000),
+        ("http endpoints", "slow", 100_000),
+        ("http held", "slow", 100_000),
+    ],
+)
+def test_who_waits_for_tokens_for_longer_than_a_side_may_be_idle_is_not_idle(
+    site: Site, kind: str, policy: str, size: int
+) -> None:
+    """A second is what a side may be idle for. Streams wait as long for a turn, others until what they read is paid."""
+    one, other = site.ask(kind, policy), site.ask(kind, policy)
+    took = at_once(lambda: get(one, size), lambda: post(other, size))
+    assert all(seconds > LEAST_S for seconds in took), took
+    one.close()
+    other.close()
+
+
+def test_who_leaves_while_it_waits_leaves_nothing_open(site: Site) -> None:
+    before = site.proxy.descriptors()
+    those = [site.dial(kind) for kind in KINDS for _ in range(5)]
+    for client in those:
+        client.sendall(b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % SIZE)
+    for client in those:
+        client.recv(100)
+    for client in those:
+        with contextlib.suppress(OSError):
+            client.shutdown(socket.SHUT_RDWR)
+        client.close()
+    deadline = time.monotonic() + TIMEOUT_S
+    while site.proxy.descriptors() > before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert site.proxy.descriptors() <= before
