@@ -120,7 +120,7 @@ class AskFirst:
         self.stage = policy.stage
         self.label = getattr(policy, "label", "")
         self.counts_requests = getattr(policy, "counts_requests", False)
-        self._policy = policy
+        self.policy = policy
         self._tables = tables
 
     def decide(self, facts: Facts) -> DecideAnswer:
@@ -142,4 +142,4 @@ class AskFirst:
         for table in self._tables:
             if table.exchange is not None and table.exchange.refuses and table.key.of(facts) is not None:
                 return _away(table)
-        return self._policy.decide(facts)
+        return self.policy.decide(facts)
