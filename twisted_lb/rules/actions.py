@@ -52,8 +52,10 @@ def verdict_of(action: str, rule: Rule) -> Decision:
     return verdict
 
 
-def answers_request(action: str, rule: Rule) -> bool:
-    """Whether the action needs a request to answer, or bytes to hold back, and so waits for the stage policy."""
+def answers_request(action: str, rule: Rule, mode: str = "http") -> bool:
+    """Whether the action needs a request to answer, and so waits for the stage policy; in that mode."""
+    if mode == "tcp":
+        return False
     return action in ("redirect", "answer", "tarpit") or rule.status is not None or bool(rule.headers)
 
 

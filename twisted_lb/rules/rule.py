@@ -44,6 +44,6 @@ def build_rule(rule: Rule, scope: Scope) -> IPolicy:
         return build_limit(rule, scope)
     with blamed(action):
         compiled = compile_expression(getattr(rule, action), scope)
-        stage = Stage.POLICY if answers_request(action, rule) else compiled.stage
+        stage = Stage.POLICY if answers_request(action, rule, scope.mode) else compiled.stage
         policy: IPolicy = RulePolicy(compiled, verdict_of(action, rule), action, stage)
     return asked_first(policy, compiled, scope)
