@@ -138,7 +138,8 @@ def simple(data: bytes) -> tuple[str, str]:
     new = f"t{version}{'d' if '0000' in kinds else 'i'}{len(suites):02d}{len(kinds):02d}{first[0]}{first[-1]}"
     sorted_kinds = ",".join(sorted(set(kinds) - {"0000", "0010"}))
     third = "_".join(part for part in (sorted_kinds, ",".join(listed("000d", 2))) if part)
-    digests = [hashlib.sha256(text.encode()).hexdigest()[:12] for text in (",".join(sorted(suites)), third)]
+    parts = (",".join(sorted(suites)), third)
+    digests = [hashlib.sha256(part.encode()).hexdigest()[:12] if part else "0" * 12 for part in parts]
     return hashlib.md5(old.encode()).hexdigest(), f"{new}_{digests[0]}_{digests[1]}"
 
 
