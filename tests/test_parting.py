@@ -1,0 +1,76 @@
+"""Parting from a client; on whole connections it is shown in ``tests/sessions/test_refusing.py``."""
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from twisted.internet.task import Clock
+
+from twisted_lb.parting import PATIENCE_S, Farewell, part
+from twisted_lb.process import Process
+from twisted_lb.stages.admission import Limit
+from twisted_lb.stages.lingering import LOOK_S
+from twisted_lb.verdicts import Deny
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Transport:
+    """Notes how it is closed. It is none of ours, so nobody knows what its client has taken."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+
+    def __getattr__(self, name: str) -> "Callable[..., None]":
+        if name.startswith("_") or name in ("getHandle", "transport"):
+            raise AttributeError(name)
+        return lambda *_: self.done.append(name)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "done", "stays"),
+    [
+        (Deny("x", how="reset"), ["abortConnection"], False),
+        (Deny("x", how="reset", farewell=b"bye"), ["abortConnection"], False),
+        (Deny("x", how="drop"), ["abortConnection"], False),
+        (Deny("x", how="close"), ["loseConnection"], False),
+        (Deny("x", how="close", farewell=b"bye"), [], True),
+        (Deny("x", farewell=b"bye"), [], True),
+    ],
+)
+def test_each_verdict_has_its_way(verdict: Deny, done: list[str], stays: bool) -> None:
+    assert part(transport := Transport(), verdict) is stays
+    assert transport.done == done
+
+
+def farewell() -> tuple[Farewell, Transport, Process, Limit]:
+    clock: Any = Clock()
+    process, limit, transport = Process(None, clock, None), Limit(1), Transport()
+    limit.count = 1
+    made = Farewell(process, (limit,), transport)
+    made.say(b"bye")
+    return made, transport, process, limit
+
+
+def test_a_transport_that_cannot_half_close_is_closed_behind_the_words() -> None:
+    _, transport, process, limit = farewell()
+    assert transport.done == ["write", "loseConnection"]
+    assert (len(process.sessions), limit.count) == (1, 1)
+
+
+def test_it_gives_back_its_place_once() -> None:
+    made, _, process, limit = farewell()
+    made.connectionLost()
+    made.connectionLost()
+    made.kill("the process stops")
+    assert (len(process.sessions), limit.count, len(process.wheel)) == (0, 0, 0)
+
+
+def test_a_client_that_takes_nothing_is_cut_off_when_patience_ends() -> None:
+    _, transport, process, limit = farewell()
+    clock: Any = process.clock
+    clock.pump([0.1] * int((PATIENCE_S - 0.5) * 10))
+    assert "abortConnection" not in transport.done
+    clock.pump([0.1] * int((LOOK_S + 0.5) * 10))
+    assert transport.done[-1] == "abortConnection"
+    assert (len(process.sessions), limit.count, len(process.wheel)) == (0, 0, 0)
