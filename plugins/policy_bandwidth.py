@@ -35,7 +35,7 @@ CONNECTION = "connection"
 LEAST_BURST = 4096
 """Bytes of the burst where none is given, at least; else it is what a tenth of a second brings."""
 BURSTS_PER_S = 10
-"""A burst is a tenth of a second's worth at least: who waits is looked after each 50 ms, and may just have missed it."""
+"""A burst is a tenth of a second's worth at least: who waits is looked after each 50 ms, or just misses that."""
 KEPT_S = 10.0
 """Seconds for which the buckets of a key that nobody uses are kept at least, and until they are full again."""
 
