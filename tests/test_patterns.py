@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twisted_lb.errors import ConfigError
-from twisted_lb.patterns import LinearPattern
+from twisted_lb.patterns import LinearPattern, StreamPattern
 
 PATTERNS = [
     "/",
@@ -78,3 +78,51 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     pattern = LinearPattern("[a-z]*1")
     assert pattern.matches(b"abcdefghijklmnopqrstuvwxyz1")
     assert len(pattern._steps) <= 10
+
+
+# In streams
+
+
+@pytest.mark.parametrize(
+    ("text", "data", "found"),
+    [
+        ("abc", b"abc", True),
+        ("abc", b"xxabcxx", True),
+        ("^abc", b"abcxx", True),
+        ("^abc", b"xabc", False),
+        (r"\A(ab|cd)", b"cd", True),
+        ("abc", b"xxab", None),
+        ("^abc", b"ab", None),
+        ("(?i)^GET /[a-z]+ ", b"get /Path HTTP", True),
+        ("a.c", b"a\nc", True),
+        (r"\x00\xff", b"x\0\xff", True),
+        ("[ab]{2}", b"cacbcab", True),
+    ],
+)
+def test_a_stream_is_searched_as_far_as_it_has_come(text: str, data: bytes, found: bool | None) -> None:
+    assert StreamPattern(text).found_in(data) is found
+
+
+@given(st.sampled_from(["ab", "^ab", "a.*b", "^a[^b]+b", "(a|bb)c", "^(ab|ba)+c", "(?i)^AB", "b{2,3}"]), st.binary())
+def test_in_a_stream_it_finds_what_python_finds(text: str, noise: bytes) -> None:
+    data = bytes(b"abc"[byte % 3] for byte in noise)
+    expected = re.search(text.encode(), data, re.DOTALL) is not None
+    pattern = StreamPattern(text)
+    assert (pattern.found_in(data) is True) == expected
+    answers = [pattern.found_in(data[:end]) for end in range(len(data) + 1)]
+    decided = [answer for answer in answers if answer is not None]
+    assert len(set(decided)) <= 1, "what was decided changes with more bytes"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("abc$", "where a stream ends"),
+        ("a*", "finds nothing everywhere"),
+        ("", "finds nothing"),
+        ("(a)\\1", "groupref"),
+    ],
+)
+def test_what_cannot_be_looked_for_in_a_stream_is_refused(text: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        StreamPattern(text)

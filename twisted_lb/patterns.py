@@ -49,9 +49,12 @@ class LinearPattern:
     __slots__ = ("_accepting", "_by_byte", "_folds", "_follow", "_steps", "text")
 
     def __init__(self, text: str) -> None:
+        self._compile(text, stream=False)
+
+    def _compile(self, text: str, *, stream: bool) -> None:
         self.text = text
         if not text.isascii():
-            raise ConfigError(f"only ASCII can stand in a regular expression for a path: {text!r}")
+            raise ConfigError(f"only ASCII can stand in a regular expression: {text!r}")
         try:
             tree = _parser.parse(text.encode())
         except (re.error, OverflowError, RecursionError) as error:
@@ -60,11 +63,18 @@ class LinearPattern:
         self._by_byte = [0] * 256
         self._follow = [0]  # position 0 is the beginning
         items = list(tree)
+        tied = not stream or bool(items and items[0][0] is _constants.AT and items[0][1] in _BEGINNING)
         while items and items[0][0] is _constants.AT and items[0][1] in _BEGINNING:
             del items[0]
-        while items and items[-1][0] is _constants.AT and items[-1][1] in _END:
+        while not stream and items and items[-1][0] is _constants.AT and items[-1][1] in _END:
             del items[-1]
+        if stream and items and items[-1][0] is _constants.AT:
+            raise ConfigError(f"where a stream ends is not known: {text!r}")
         whole = self._sequence(items)
+        if stream and whole.empty:
+            raise ConfigError(f"this finds nothing everywhere: {text!r}")
+        if not tied:
+            whole = self._joined(self._repeat(0, _constants.MAXREPEAT, [(_constants.ANY, None)]), whole)
         self._follow[0] = whole.first
         self._accepting = whole.last | whole.empty
         self._steps: dict[tuple[int, int], int] = {}
@@ -175,3 +185,32 @@ class LinearPattern:
         if not self._folds:
             return allowed
         return frozenset(other for byte in allowed for other in (bytes((byte,)).lower()[0], bytes((byte,)).upper()[0]))
+
+
+class StreamPattern(LinearPattern):
+    """A pattern that is looked for in a stream whose end is not known: anywhere, or only at its beginning with ``^``.
+
+    Raises ConfigError as ``LinearPattern`` does, and for a ``$`` and what matches nothing at all.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, text: str) -> None:
+        self._compile(text, stream=True)
+
+    def found_in(self, data: bytes) -> bool | None:
+        """Whether it is in ``data``, the first bytes of the stream; ``None`` if more of them may have it.
+
+        The answer is the same for every continuation of what got one, so cuts cannot matter.
+        """
+        steps, state = self._steps, 1
+        for byte in data:
+            after = steps.get((state, byte))
+            if after is None:
+                after = self._step(state, byte)
+            if not after:
+                return False
+            if after & self._accepting:
+                return True
+            state = after
+        return None

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from twisted_lb.api import Allow, Deny, IValidator, NeedMore
+from twisted_lb.api import Allow, Deny, NeedMore
 from twisted_lb.testing import make_facts
 
 LONG_BYTES = 600
@@ -21,7 +21,7 @@ class Outcome(NamedTuple):
     farewell: bytes = b""
 
 
-def talk(validator: IValidator, pieces: Iterable[tuple[str, bytes]]) -> Outcome:
+def talk(validator: Any, pieces: Iterable[tuple[str, bytes]]) -> Outcome:
     """Give a conversation to ``validator`` piece by piece: first to ``validate``, then to its watch."""
     facts = make_facts()
     seen = b""
@@ -60,7 +60,7 @@ def cuts(turns: Turns) -> Iterator[list[tuple[str, bytes]]]:
             yield [*turns[:index], (who, text[:at]), (who, text[at:]), *turns[index + 1 :]]
 
 
-def outcome(validator: IValidator, turns: Turns) -> Outcome:
+def outcome(validator: Any, turns: Turns) -> Outcome:
     """Return what comes of a conversation, which must be the same however it is cut."""
     whole = talk(validator, turns)
     for pieces in cuts(turns):

@@ -75,4 +75,4 @@ def test_pointers_to_pointers_are_counted() -> None:
 def test_any_bytes_are_a_name_or_refused(message: bytes, at: int) -> None:
     for read in (skip_name, lambda message, at: read_name(message, at)[1]):
         with suppress(WireError):
-            assert at < read(message, at) <= len(message)  # type: ignore[no-untyped-call]
+            assert at < read(message, at) <= len(message)
