@@ -129,7 +129,7 @@ class AskFirst:
         for table in self._tables:
             key = table.key.of(facts)
             if key is not None and table.exchange is not None:
-                table.table.enter(key)
+                table.exchange.table.watch(key)
                 asked = table.exchange.ask(key)
                 if asked is not None:
                     waiting.append(asked)
@@ -142,5 +142,5 @@ class AskFirst:
         for table in self._tables:
             if table.exchange is not None and table.exchange.refuses and table.key.of(facts) is not None:
                 return _away(table)
-        answer: DecideAnswer = self._policy.decide(facts)
+        answer: DecideAnswer = self.policy.decide(facts)
         return answer

@@ -124,7 +124,7 @@ class SharedTable(Table):
 
     def enter(self, key: bytes) -> bool:
         """See ``Table``."""
-        self._watch(key)
+        self.watch(key)
         return super().enter(key)
 
     def count(self, key: bytes, event: Event, amount: int = 1) -> None:
@@ -158,7 +158,8 @@ class SharedTable(Table):
             waiting = self._queued[key] = (self._seconds(), [0] * len(self._events))
         return waiting[1]
 
-    def _watch(self, key: bytes) -> None:
+    def watch(self, key: bytes) -> None:
+        """Ask in the coming rounds what the others have of ``key``."""
         known = self._watched.pop(key, None)
         self._watched[key] = (self._seconds(), known[1] if known else None)
         if len(self._watched) > WATCHED:
