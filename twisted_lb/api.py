@@ -24,6 +24,7 @@ from twisted_lb.facts import Credentials, Facts, SocketAddress
 from twisted_lb.greeted import GreetedValidator, GreetedWatch, facts_of_greeted
 from twisted_lb.lookups import Lookups, UnansweredError
 from twisted_lb.networks import Networks
+from twisted_lb.patterns import StreamPattern
 from twisted_lb.tables.keys import Key, parse_key
 from twisted_lb.tables.sharing import Shared, TableBatch, TableEntry, TableReply
 from twisted_lb.token_bucket import TokenBucket
@@ -164,6 +165,7 @@ __all__ = [
     "SocketAddress",
     "SshServerIdentification",
     "Stage",
+    "StreamPattern",
     "Supply",
     "TableBatch",
     "TableEntry",

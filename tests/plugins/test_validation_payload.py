@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from twisted_lb.api import ALLOW, ConfigError, Deny, IValidator, NeedMore, Verdict
+from tests.plugins.dialogue import CLIENT, SERVER, Outcome, outcome
+from twisted_lb.api import ALLOW, ConfigError, Deny, IStreamValidator, IValidator, NeedMore, Verdict
 from twisted_lb.testing import ValidatorContract, make_facts
 from twisted_lb_plugins.validation_payload import PayloadOptions, build
 
@@ -62,11 +63,81 @@ def test_every_cut_leads_to_the_same_verdict(expected: bytes, skip: int, data: b
     assert (whole is ALLOW) == (0 <= data.find(expected) <= skip)
 
 
+class TestContractWithExpression(ValidatorContract, SynchronousTestCase):
+    """``payload`` keeps what every validator promises when an expression and a length are asked for as well."""
+
+    accepted = (b"GAME 17 join", b"GAME 1 ......")
+    refused = (b"GAME x", b"game 1 join", b"GAME 1234567890123", b"\x16\x03\x01")
+
+    def make_validator(self) -> IValidator:
+        return build(PayloadOptions(starts_with="GAME", matches="^GAME [0-9]+ ", within_bytes=16, min_length=12))
+
+
+def test_an_expression_is_found_within_so_many_bytes() -> None:
+    options = {"matches": "(?i)join|leave", "within_bytes": 10}
+    assert validate(b"....JOIN", **options) is ALLOW
+    assert validate(b"......Join", **options) is ALLOW
+    assert validate(b"....jo", **options) == NeedMore(7)
+    assert validate(b".......jo", **options) == NeedMore(10)
+    assert validate(b".......joi", **options) == Deny("payload-mismatch")
+    assert validate(b".......join", **options) == Deny("payload-mismatch")
+
+
+def test_fewer_bytes_than_the_least_are_waited_for() -> None:
+    assert validate(b"123", min_length=4) == NeedMore(4)
+    assert validate(b"1234", min_length=4) is ALLOW
+
+
+def test_all_that_is_asked_for_must_hold() -> None:
+    options: dict[str, Any] = {"starts_with": "A", "matches": "z", "within_bytes": 4, "min_length": 3}
+    assert validate(b"Az", **options) == NeedMore(3)
+    assert validate(b"Azx", **options) is ALLOW
+    assert validate(b"Axx", **options) == NeedMore(4)
+    assert validate(b"Axxx", **options) == Deny("payload-mismatch")
+    assert validate(b"z", **options) == Deny("payload-mismatch")
+
+
+def test_what_it_is_called_is_learnt() -> None:
+    assert outcome(build(PayloadOptions(starts_with="A", protocol="games")), [(CLIENT, b"A")]).learnt == {
+        "protocol": "games"
+    }
+
+
+def test_a_client_may_say_so_much_until_it_is_answered() -> None:
+    validator = build(PayloadOptions(starts_with="A", max_length=5))
+    assert IStreamValidator.providedBy(validator)
+    assert outcome(validator, [(CLIENT, b"A2345")]).refused is None
+    assert outcome(validator, [(CLIENT, b"A23456")]).refused == "payload-long"
+    assert outcome(validator, [(CLIENT, b"B23456")]).refused == "payload-mismatch"
+    answered = [(CLIENT, b"A2345"), (SERVER, b"1"), (CLIENT, b"23456789"), (SERVER, b"1")]
+    assert outcome(validator, answered) == Outcome(None, {}, True)
+
+
+def test_without_a_greatest_length_nobody_watches() -> None:
+    assert not IStreamValidator.providedBy(build(PayloadOptions(starts_with="A", min_length=5)))
+
+
+@given(st.lists(st.sampled_from([b"a", b"b", b"cd", b"efg"]), max_size=8).map(b"".join))
+def test_every_cut_leads_to_the_same_outcome(data: bytes) -> None:
+    for options in (
+        PayloadOptions(starts_with="a", max_skip_bytes=2, matches="^[a-d]+e", within_bytes=6, max_length=9),
+        PayloadOptions(matches="dc?e", within_bytes=7, min_length=3),
+        PayloadOptions(min_length=3, max_length=4),
+    ):
+        outcome(build(options), [(CLIENT, data)] if data else [])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({}, '"starts_with" or "starts_with_hex"'),
+        ({"within_bytes": 5}, '"matches", "min_length" or "max_length"'),
         ({"starts_with": "a", "starts_with_hex": "61"}, '"starts_with" or "starts_with_hex"'),
+        ({"matches": "a("}, "no regular expression"),
+        ({"matches": "a$"}, "where a stream ends"),
+        ({"min_length": 6, "max_length": 5}, "max_length: must be 6 at least"),
+        ({"matches": "a", "max_length": 5}, "max_length: must be 1024 at least"),
+        ({"starts_with": "abc", "max_skip_bytes": 3, "max_length": 5}, "max_length: must be 6 at least"),
         ({"starts_with_hex": "xyz"}, 'starts_with_hex: "xyz" is not in hexadecimal digits'),
         ({"starts_with_hex": "caf"}, "not in hexadecimal digits"),
         ({"starts_with": ""}, "1 to 4096 bytes, not for 0"),
