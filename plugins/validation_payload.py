@@ -100,17 +100,17 @@ class PayloadValidator:
 
     def validate(self, data: bytes, facts: Facts) -> Verdict:
         """Refuse what cannot be right any more, whatever follows."""
-        at_least = 0
+        needs: list[int] = []
         for condition in self._conditions:
             verdict = condition.judge(data)
             if isinstance(verdict, Deny):
                 return verdict
             if isinstance(verdict, NeedMore):
-                at_least = max(at_least, verdict.at_least)
+                needs.append(verdict.at_least)
         if len(data) < self._min_length:
-            at_least = max(at_least, self._min_length)
-        if at_least:
-            return NeedMore(at_least)
+            needs.append(self._min_length)
+        if needs:
+            return NeedMore(min(needs))  # so many may be enough to refuse it
         if self._protocol is not None:
             facts.learnt["protocol"] = self._protocol
         return ALLOW
