@@ -51,7 +51,8 @@ The map of this package; imports only ever point up this list, and a connection 
 - ``demo``         two small servers to try the proxy with
 - ``tap``          twistd's options and service maker
 - ``doctor``       what this machine lacks for a configuration, and what puts it right
-- ``command``      the console script: the doctor, and PROXY headers taken apart or put together
+- ``explain``      what a configuration does with a connection that somebody describes
+- ``command``      the console script: the doctor, explanations, and PROXY headers taken apart or put together
 - ``testing``      fakes and contract suites, for us and for plugin authors
 """
 

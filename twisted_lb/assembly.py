@@ -72,7 +72,8 @@ class Entry(NamedTuple):
 class Assembly:
     """What a configuration became.
 
-    ``binds``: every bind entry with its frontend and its limit. ``maxconn``: the process's. Nothing that an earlier
+    ``binds``: every bind entry with its frontend and its limit. ``maxconn``: the process's. ``scopes``: what is known in
+    each frontend behind its policies. Nothing that an earlier
     assembly serves is touched before ``commit``.
     """
 
@@ -86,6 +87,7 @@ class Assembly:
         self.tables = Tables(process.clock)
         self.maxconn: int | None = config.process.maxconn
         self.lists = ListFiles(config.lists)
+        self.scopes: dict[str, Scope] = {}
         self._list_watch: ListWatch | None = None
         self._process = process
         self._servers: list[tuple[Server, model.Server, Sender | None, Outgoing | None]] = []
@@ -319,6 +321,7 @@ class _Assembler:
         before = self.before.frontends.get(name)
         validators = self.validators(host, settings)
         policies, scope = self.policies(host, name, settings)
+        self.made.scopes[name] = scope
         observers = self.build(host, "observers", settings.observers, settings.mode)
         filters = self.build(host, "body_filters", settings.body_filters, settings.mode)
         access_log = self.access_log(host, name)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from twisted_lb import __version__
 from twisted_lb.command.doctor import add_to as add_doctor
+from twisted_lb.command.explain import add_to as add_explain
 from twisted_lb.command.proxy_header import add_to as add_proxy_header
 from twisted_lb.errors import ConfigError
 
@@ -38,4 +39,5 @@ def _parser() -> argparse.ArgumentParser:
     tools = parser.add_subparsers(required=True, metavar="TOOL")
     add_proxy_header(tools)
     add_doctor(tools)
+    add_explain(tools)
     return parser

@@ -1,0 +1,1 @@
+"""What a configuration does with a connection, or a request, that somebody describes."""
