@@ -117,9 +117,10 @@ class CommandReader:
             line, self._begun = self._begun + data[at:end], b""
             return line, end + 1
         self._begun += data[at : at + room]
-        if inline and (b"\0" in data[at : at + room] or _MAY_BE_INLINE.match(self._begun) is None):
-            # Not that more could not come: other protocols are to be told early.
-            raise WireError("redis-inline-nul" if b"\0" in self._begun else "redis-name")
+        if inline:  # more could come, but other protocols are to be told early
+            _check_beginning(self._begun)
+            if b"\0" in data[at : at + room]:
+                raise WireError("redis-inline-nul", at)
         if len(data) - at >= room:
             raise WireError("redis-inline-long" if inline else "redis-length" if self._left else "redis-count", at)
         return None, len(data)
@@ -130,6 +131,7 @@ class CommandReader:
             self._begin_word(_number(line, "redis-length", MAX_WORD_BYTES))
             return []
         if line[:1] != b"*":
+            _check_beginning(line)
             return split_inline(line.removesuffix(b"\r"))
         self._count = self._left = _number(line, "redis-count", MAX_WORDS)
         if not self._left:
@@ -146,6 +148,12 @@ class CommandReader:
         if self._count - self._left < 2:
             words.append(b"")
             self._kept = min(length, MAX_NAME_BYTES + 1)
+
+
+def _check_beginning(line: bytes) -> None:
+    """Refuse a line, or the front of one, that cannot begin with a command's name."""
+    if _MAY_BE_INLINE.match(line) is None:
+        raise WireError("redis-name")
 
 
 def _number(line: bytes, reason: str, most: int) -> int:
