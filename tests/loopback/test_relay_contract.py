@@ -38,8 +38,11 @@ KINDS = {
     "stream to unix": ("stream", "unix"),
     "unix to endpoint": ("unix", "endpoint"),
     "endpoint to unix": ("endpoint", "unix"),
+    "watched streams": ("stream", "stream"),
+    "watched endpoints": ("endpoint", "endpoint"),
 }
-"""What a link has towards the client and towards the server; ``nested``: on a reactor that is not ours."""
+"""What a link has towards the client and towards the server; ``nested``: on a reactor that is not ours; ``watched``: a
+validator stays on the stream."""
 TCP = [kind for kind, sides in KINDS.items() if not {"unix", "abstract"} & set(sides)]
 
 
@@ -156,7 +159,7 @@ class Link:
         self.listener.bind(server.sockaddr)
         self.listener.listen(64)
         self.listener.settimeout(TIMEOUT_S)
-        config = {
+        config: dict[str, Any] = {
             "frontends": {
                 "web": {"bind": client.as_bind(), "backend": "app"},
                 "dead": {"bind": self._dead.as_bind(), "backend": "dead"},
@@ -166,7 +169,14 @@ class Link:
                 "dead": {"servers": {"none": nobody.as_server()}, "retries": 0},
             },
         }
-        self.proxy: Proxy = start(config, reactor="poll" if "nested" in kind else None)
+        before: list[str] = []
+        if "watched" in kind:
+            config["plugins"] = ["lb_watcher"]
+            config["frontends"]["web"]["validators"] = [
+                {"use": "watcher", "server_first": True, "evil": "no such word"}
+            ]
+            before = ["env", f"PYTHONPATH={Path(__file__).parent}"]
+        self.proxy: Proxy = start(config, reactor="poll" if "nested" in kind else None, before=before)
 
     def keep(self, sock: socket.socket) -> socket.socket:
         sock.settimeout(TIMEOUT_S)

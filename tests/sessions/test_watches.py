@@ -232,7 +232,7 @@ def test_the_proxy_header_of_the_server_is_not_the_client_s(world: "World") -> N
             return b"PROXY evil\r\n"
 
     upstream, guard = world.upstream(), Guard()
-    upstream.server.sender = Header()  # type: ignore[assignment]
+    upstream.server.sender = Header()
     client = world.client(world.frontend(world.backend(upstream), validators=[guard]))
     client.send(b"hello")
     assert upstream.peers[0].read() == b"PROXY evil\r\nhello"

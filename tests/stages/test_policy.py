@@ -48,7 +48,7 @@ class Owner:
         self.outcomes.append(outcome)
 
 
-def built(answer: Any, number: int = 1, **attributes: Any) -> Entry:
+def built(answer: Any, number: int = 1, **attributes: Any) -> Any:
     made = Policy(answer)
     vars(made).update(attributes)
     return Entry("plugin_x", "x", made, number)

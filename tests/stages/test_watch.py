@@ -66,8 +66,9 @@ def test_who_is_content_is_not_asked_again() -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [None, True, NEED_MORE, "allow", ValueError("boom"), SystemExit("boom"), Deny("x", how=1)]
-)  # type: ignore[arg-type]
+    "answer",
+    [None, True, NEED_MORE, "allow", ValueError("boom"), SystemExit("boom"), Deny("x", status=0, farewell=bytes(5000))],
+)
 def test_whatever_is_no_answer_denies_and_the_plugin_is_to_blame(answer: Any) -> None:
     with pytest.raises(RefusedError) as caught:
         direction(Seen(), Seen(answer)).judge(b"x")

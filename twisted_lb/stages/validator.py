@@ -63,7 +63,7 @@ def named(validator: Built[IValidator], verdict: Deny) -> Deny:
 def is_server_first(validator: Built[IValidator]) -> bool:
     """Whether it is of a protocol in which the server speaks first."""
     made = validator.object
-    return IStreamValidator.providedBy(made) and bool(made.server_first)  # type: ignore[attr-defined]
+    return IStreamValidator.providedBy(made) and bool(made.server_first)
 
 
 def recognised(validator: Built[IValidator], facts: Facts) -> None:

@@ -95,7 +95,7 @@ class Gate:
         self._judge = judge
         self._ahead = ahead
         self._send = side.send
-        side.send = self.send  # type: ignore[method-assign,assignment]
+        side.send = self.send
 
     def send(self, data: memoryview | bytes) -> int:
         """Send as ``socket.send`` does. What is left over comes again, and first of all.
