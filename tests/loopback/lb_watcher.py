@@ -1,6 +1,7 @@
 """A plugin for tests: a validator that stays on the stream, and a policy that refuses in any way."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 from zope.interface import implementer
@@ -28,6 +29,7 @@ class WatcherOptions(Options, frozen=True):
     server_first: bool = False
     evil: str = "evil"
     farewell: str = ""
+    how: Literal["close", "reset", "drop"] | None = None
 
 
 @implementer(IStreamValidator)
@@ -38,13 +40,13 @@ class Watcher:
         self.server_first = options.server_first
         self.begins = options.begins.encode()
         self.evil = options.evil.encode()
-        self.denial = Deny("evil", farewell=options.farewell.encode())
+        self.denial = Deny("evil", how=options.how, farewell=options.farewell.encode())
 
     def validate(self, data: bytes, facts: Any) -> Any:
         """See ``IValidator``."""
         if data.startswith(self.begins):
             return ALLOW
-        return NEED_MORE if self.begins.startswith(data) else Deny("begins otherwise", farewell=self.denial.farewell)
+        return NEED_MORE if self.begins.startswith(data) else replace(self.denial, reason="begins otherwise")
 
     def watch(self, facts: Any) -> Any:
         """See ``IStreamValidator``."""
