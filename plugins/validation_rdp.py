@@ -99,7 +99,7 @@ def unencrypted(request: RdpRequest) -> Deny:
 class RdpWatch:
     """One connection, until the first byte behind the negotiation."""
 
-    __slots__ = ("_confirmed", "_facts", "_over", "_request", "_said", "_tls", "_validator")
+    __slots__ = ("_confirmed", "_facts", "_over", "_plain", "_request", "_said", "_tls", "_validator")
 
     def __init__(self, validator: RdpValidator, facts: Facts) -> None:
         self._validator = validator
@@ -107,7 +107,8 @@ class RdpWatch:
         self._said = b""
         """What has come of the packet that is being waited for; 259 bytes at most are."""
         self._request: RdpRequest | None = None
-        self._confirmed = False
+        self._confirmed = self._plain = False
+        """Whether the server has confirmed, and that for RDP's own encryption."""
         self._tls: TlsStart | None = None
         self._over = False
 
@@ -116,8 +117,9 @@ class RdpWatch:
         if self._over:
             return ALLOW_FINALLY
         try:
-            if self._tls is not None:
-                return ALLOW_FINALLY if self._tls.feed(data) else ALLOW
+            if self._plain or self._tls is not None:
+                self._over = self._tls is None or self._tls.feed(data)
+                return ALLOW_FINALLY if self._over else ALLOW
             if self._request is not None:
                 raise WireError("rdp-early")
             self._said += data
@@ -137,10 +139,8 @@ class RdpWatch:
         if self._over:
             return ALLOW_FINALLY
         request = self._request
-        if self._confirmed:
-            return ALLOW_FINALLY
         try:
-            if request is None:
+            if request is None or self._confirmed:
                 raise WireError("rdp-server-early")
             self._said += data
             confirmation = read_rdp_confirmation(self._said, request)
@@ -157,7 +157,7 @@ class RdpWatch:
         elif confirmation.selected == 0:
             if self._validator.require_tls:
                 return unencrypted(request)
-            self._over = True
+            self._plain = True
         return ALLOW
 
     def _broken(self, reason: str) -> Allow | Deny:
