@@ -96,7 +96,7 @@ def refused(client: Namespace, running: Proxy, to: tuple[str, int], say: bytes) 
 @pytest.mark.parametrize("stage", PORTS)
 def test_nothing_tells_the_client(network: Network, running: Proxy, stage: str, family: str, endpoint: bool) -> None:
     to = FRONT[family], PORTS[stage] + 2 * FAMILIES.index(family) + endpoint
-    say = {"admission": b"", "http_admission": b"", "http_policy": GET, "relay": b"evil"}.get(stage, b"hello")
+    say = {"validation": b"hello", "relay": b"evil", "http_policy": GET}.get(stage, b"")
     assert refused(network.client, running, to, say) == []
 
 
@@ -107,5 +107,5 @@ def test_without_the_capability_a_reset_goes_no_further_than_the_next_router(
     without = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-all"]
     running = proxy(config(500), before=[*network.proxy.prefix, *without, *WITH_PLUGINS])
     to = FRONT[family], 500 + PORTS["policy"] + 2 * FAMILIES.index(family)
-    packets = refused(network.client, running, to, b"hello")
+    packets = refused(network.client, running, to, b"")
     assert [(one.flags & RST, one.hops) for one in packets] == [(RST, 1)]
