@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.plugins.dialogue import CLIENT, SERVER, Outcome, Turns, outcome
@@ -164,20 +164,20 @@ class Interpreter:
 LINES = st.sampled_from(
     [
         b"NOOP",
-        b"VRFY x",
-        b"vrfy",
         b"DATA",
         b".",
-        b"..",
-        b"BDAT 8",
         b"BDAT 0",
-        b"BDAT 14 LAST",
         b"EHLO x",
-        b"MAIL FROM:<>",
+        b"BDAT 8\r\nVRFY x",
+        b"BDAT 14 LAST\r\nVRFY x\r\nNOOP",
+        b"DATA\r\nVRFY x\r\n.",
+        b"VRFY x\r\n.",
+        b"vrfy",
     ]
 )
 
 
+@settings(max_examples=300)
 @given(
     st.lists(st.lists(LINES, min_size=1, max_size=3), min_size=1, max_size=8),
     st.lists(st.integers(1, 30), max_size=8),
