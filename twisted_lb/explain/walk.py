@@ -20,6 +20,7 @@ from twisted_lb.explain.case import Case, facts_of, read_facts, request_of
 from twisted_lb.explain.steps import Explanation, Step, shown, told, values_of
 from twisted_lb.facts import Facts
 from twisted_lb.frontend import Refusal
+from twisted_lb.policy_assembly import validator_uses
 from twisted_lb.routing import Routes
 from twisted_lb.rules.rule import RulePolicy
 from twisted_lb.stages.policy import Entry, decide, settle
@@ -124,7 +125,7 @@ class Walk:
 
     def _recognise(self) -> bool:
         """Let validators look at the first bytes, in HTTP mode at the request; tell whether the walk goes on."""
-        self.facts.learnt.update(read_facts(self._case.learnt, self._scope.facts))
+        self._learn_what_is_said()
         data = self._case.data
         if self.frontend.http is not None:
             try:
@@ -143,6 +144,16 @@ class Walk:
                 self._note("validators", names, "not asked: no first bytes are given (--hex, --file)", said)
             return True
         return all(self._validated(number, one, data) for number, one in enumerate(self.frontend.validators, 1))
+
+    def _learn_what_is_said(self) -> None:
+        """Take what the case says for what validators would learn; whose fact is known has recognised its protocol."""
+        said = read_facts(self._case.learnt, self._scope.facts)
+        names = {one.use for one in validator_uses(self.settings.validators)}
+        protocols = [name.partition(".")[0] for name in said]
+        recognised = next((name for name in protocols if name in names), None)
+        if recognised is not None and "protocol" in self._scope.facts:
+            said.setdefault("protocol", recognised)
+        self.facts.learnt.update(said)
 
     def _validated(self, number: int, validator: Validator, data: bytes) -> bool:
         what = f"validator {number}"

@@ -138,8 +138,7 @@ class Reader:
     def _method(self, node: ast.Call, func: ast.Attribute) -> Condition:
         name = self.text.attribute(func)
         if name not in ("startswith", "endswith", "matches"):
-            what = f'there is no ".{name}(...)"; there are {", ".join(_METHODS)}'
-            raise Mistake(what, span(func)[1] - len(name), span(func)[1])
+            raise self._no_method(func)
         fact = self.side(func.value)
         if isinstance(fact, Fixed) or fact.type not in _BOTH_TEXTS:
             kind = "fixed" if isinstance(fact, Fixed) else fact.type.value
@@ -148,6 +147,13 @@ class Reader:
         if not isinstance(wanted, Fixed) or not isinstance(wanted.value, str):
             raise mistake_at(f".{name} takes one string", node)
         return _tested(fact, _test(name, fact, wanted))
+
+    def _no_method(self, func: ast.Attribute) -> Mistake:
+        name = self.text.attribute(func)
+        what = f'there is no ".{name}(...)"; there are {", ".join(_METHODS)}'
+        if name in ("startswith", "endswith", "matches"):
+            what = f".{name}(...) is true or false, and cannot be compared"
+        return Mistake(what, span(func)[1] - len(name), span(func)[1])
 
     # Sides
 
@@ -173,6 +179,8 @@ class Reader:
                 return self._fact(self.text.string(index), node, self._scope.header)
             case ast.Call(ast.Attribute(of) as func, [], []) if self.text.attribute(func) == "lower":
                 return self._lowered(of, func)
+            case ast.Call(ast.Attribute() as func):
+                raise self._no_method(func)
             case ast.BinOp():
                 raise mistake_at("nothing is calculated here; a range is written '7000-7099', in quotes", node)
             case ast.List() | ast.Tuple():

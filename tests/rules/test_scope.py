@@ -1,0 +1,53 @@
+"""What is there and what is not, with the nearest name."""
+
+import pytest
+
+from tests.rules.compiled import HTTP, TCP, mistake
+from twisted_lb.declared import Fact, FactType
+from twisted_lb.endings import Stage
+from twisted_lb.rules.scope import NoLists, Scope
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("tls.snl", 'there is no fact "tls.snl"; did you mean "tls.sni"?'),
+        ("smtp.helo", 'nobody here learns smtp.helo: a validator does: "smtp"'),
+        ("http.host", 'http.host is known only in mode = "http"'),
+        ("tls.quite_another", 'there is no fact "tls.quite_another"; there are tls.sni, tls.alpn, tls.ech'),
+    ],
+)
+def test_a_fact_that_is_not_there_is_told_with_what_is(name: str, what: str) -> None:
+    assert TCP.missing(name) == what
+    with pytest.raises(ValueError, match=name):
+        TCP.fact(name)
+
+
+def test_a_fact_that_comes_too_late_is_told() -> None:
+    late = Scope({"smtp.helo": Fact(FactType.STRING, "", Stage.RELAY)})
+    assert mistake("smtp.helo == 'x'", late) == (
+        "smtp.helo is known only in the stage relay, when all rules were asked",
+        "smtp.helo",
+    )
+
+
+def test_a_fact_of_the_other_mode_is_told() -> None:
+    scope = Scope({"a.b": Fact(FactType.STRING, "", mode="tcp")}, "http")
+    assert scope.missing("a.b") == 'a.b is known only in mode = "tcp"'
+    with pytest.raises(ValueError, match="mode"):
+        scope.fact("a.b")
+
+
+def test_facts_and_fields_are_found() -> None:
+    assert TCP.fact("source.port").fact.most == 65535
+    assert HTTP.header("Via").name == "http.headers['via']"
+    with pytest.raises(ValueError, match="mode"):
+        TCP.header("via")
+
+
+def test_without_lists_there_are_none() -> None:
+    assert NoLists().names() == []
+    with pytest.raises(ValueError, match=r"write \[lists\] and"):
+        TCP.list_view("bad", "networks")
+    with pytest.raises(LookupError):
+        NoLists().view("bad", "networks")
