@@ -9,6 +9,7 @@ class Arrangement(Enum):
     ``PLAIN``: TCP, on loopback. ``PROXIED``: with PROXY v2 headers on both of its sides. ``TRANSPARENT``: TCP, between
     network namespaces, and servers see connections come from the client's own address and port. ``HTTP``: HTTP on
     both sides, connections to servers kept alive. ``UPLOADS``: as ``HTTP``, with servers that read whole requests.
+    ``TLS_RULES``: TCP, where a ClientHello and ten rules decide, with servers that say a ServerHello.
     """
 
     PLAIN = auto()
@@ -16,6 +17,7 @@ class Arrangement(Enum):
     TRANSPARENT = auto()
     HTTP = auto()
     UPLOADS = auto()
+    TLS_RULES = auto()
 
     @property
     def http(self) -> bool:

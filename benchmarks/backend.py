@@ -1,6 +1,7 @@
 """The web server behind every proxy: one nginx worker that listens on two ports, as two servers, in two ways.
 
 nginx answers some requests before it has read them whole; uploads go to a small server of our own, also on two ports.
+So do ClientHellos, to another one.
 """
 
 import os
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.arrangement import Arrangement
+from benchmarks.greeting import SERVER_HELLO
+from benchmarks.hello import CLIENT_HELLO
 from benchmarks.network import Place
 from benchmarks.process import HOST, PROXY_HEADER, free_ports, running, wait_until_serving
 from benchmarks.programs import find_program
@@ -50,14 +53,14 @@ http {{
 
 
 class Servers(NamedTuple):
-    """The ports of the two servers: ``plain``; ``proxied``, where connections begin with a PROXY header; ``reading``.
-
-    The last read every request to its end before they answer.
+    """The ports of the two servers: ``plain``; ``proxied``, where connections begin with a PROXY header; ``reading``,
+    which read every request to its end before they answer; ``greeting``, which answer a ClientHello.
     """
 
     plain: tuple[int, int]
     proxied: tuple[int, int]
     reading: tuple[int, int]
+    greeting: tuple[int, int]
 
     def behind(self, arrangement: Arrangement) -> tuple[int, int]:
         """The ports that a proxy in ``arrangement`` connects to."""
@@ -66,11 +69,14 @@ class Servers(NamedTuple):
                 return self.proxied
             case Arrangement.UPLOADS:
                 return self.reading
+            case Arrangement.TLS_RULES:
+                return self.greeting
             case _:
                 return self.plain
 
 
 READING_SERVER = Path(__file__).with_name("reading.py")
+GREETING_SERVER = Path(__file__).with_name("greeting.py")
 TEMPORARY = ("client_body_temp_path", "proxy_temp_path", "fastcgi_temp_path", "uwsgi_temp_path", "scgi_temp_path")
 
 
@@ -91,8 +97,8 @@ def backend(directory: Path, descriptors: int, bulk_bytes: int, place: Place | N
     place = place or Place(HOST)
     nginx = find_program("nginx")
     _fill(directory / BULK_PATH.strip("/"), bulk_bytes)
-    ports = place.call(lambda: free_ports(6, place.address))
-    servers = Servers((ports[0], ports[1]), (ports[2], ports[3]), (ports[4], ports[5]))
+    ports = place.call(lambda: free_ports(8, place.address))
+    servers = Servers((ports[0], ports[1]), (ports[2], ports[3]), (ports[4], ports[5]), (ports[6], ports[7]))
     configuration = directory / "backend.conf"
     configuration.write_text(
         CONFIGURATION.format(
@@ -108,10 +114,15 @@ def backend(directory: Path, descriptors: int, bulk_bytes: int, place: Place | N
             temporary="\n".join(f"{name} {directory}/{name};" for name in TEMPORARY),
         )
     )
-    log, reading_log = directory / "backend.log", directory / "reading.log"
+    log, reading_log, greeting_log = (directory / f"{name}.log" for name in ("backend", "reading", "greeting"))
     command = place.command([nginx, "-p", str(directory), "-c", str(configuration)])
     reading = place.command([sys.executable, str(READING_SERVER), place.address, *map(str, servers.reading)])
-    with running(command, directory, log) as child, running(reading, directory, reading_log) as reader:
+    greeting = place.command([sys.executable, str(GREETING_SERVER), place.address, *map(str, servers.greeting)])
+    with (
+        running(command, directory, log) as child,
+        running(reading, directory, reading_log) as reader,
+        running(greeting, directory, greeting_log) as greeter,
+    ):
 
         def wait() -> None:
             for port in servers.plain:
@@ -120,6 +131,8 @@ def backend(directory: Path, descriptors: int, bulk_bytes: int, place: Place | N
                 wait_until_serving((place.address, port), child, log, PROXY_HEADER)
             for port in servers.reading:
                 wait_until_serving((place.address, port), reader, reading_log)
+            for port in servers.greeting:
+                wait_until_serving((place.address, port), greeter, greeting_log, b"", CLIENT_HELLO, SERVER_HELLO)
 
         place.call(wait)
         yield servers

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from benchmarks.arrangement import Arrangement
 from benchmarks.placement import Placement, connections_within
 from benchmarks.programs import find_program
+from benchmarks.tls_rules import haproxy_lines
 
 
 def haproxy(options: str = "") -> Callable[[Placement], list[str]]:
@@ -15,6 +16,7 @@ def haproxy(options: str = "") -> Callable[[Placement], list[str]]:
         proxied = place.arrangement is Arrangement.PROXIED
         accept, send = ("accept-proxy", "send-proxy-v2") if proxied else ("", "")
         source = "source 0.0.0.0 usesrc client" if place.arrangement is Arrangement.TRANSPARENT else ""
+        rules = haproxy_lines() if place.arrangement is Arrangement.TLS_RULES else ""
         configuration.write_text(
             f"""
 global
@@ -31,6 +33,7 @@ listen benchmark
     bind {place.listen} {accept}
     balance roundrobin
     {source}
+{rules}
     server a {place.servers[0]} {send}
     server b {place.servers[1]} {send}
 """

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from benchmarks.arrangement import Arrangement
 from benchmarks.placement import Placement
 from benchmarks.programs import find_twistd
+from benchmarks.tls_rules import ours_lines
 
 HARMLESS = """{ nodelay = true, keepalive = { idle = "60s", interval = "10s", count = 3 }, user_timeout = "60s", \
 congestion = "cubic", notsent_lowat = "128KiB", tos = 16, priority = 4, fin_wait = "10s", reuse_port = true }"""
@@ -24,6 +25,7 @@ def ours(access_log: str = '"none"', tcp: str = "{}") -> Callable[[Placement], l
         configuration = place.directory / "lb.toml"
         accept, send = ("true", '"v2"') if place.arrangement is Arrangement.PROXIED else ("false", "false")
         source = '"client"' if place.arrangement is Arrangement.TRANSPARENT else "false"
+        rules = ours_lines() if place.arrangement is Arrangement.TLS_RULES else ""
         configuration.write_text(
             f"""
 [process]
@@ -40,6 +42,7 @@ mode = "{"http" if place.arrangement.http else "tcp"}"
 accept_proxy = {accept}
 backend = "benchmark"
 tcp = {tcp}
+{rules}
 [backends.benchmark]
 balance = "round_robin"
 send_proxy = {send}

@@ -96,9 +96,16 @@ def _stop(child: subprocess.Popen[bytes]) -> None:
 
 
 def wait_until_serving(
-    address: tuple[str, int], child: subprocess.Popen[bytes], log: Path, header: bytes = b""
+    address: tuple[str, int],
+    child: subprocess.Popen[bytes],
+    log: Path,
+    header: bytes = b"",
+    request: bytes = REQUEST,
+    answer: bytes = b"HTTP/1.1 200",
 ) -> None:
-    """Return once an HTTP request to ``address``, with ``header`` before it, gets its answer, through ``child``.
+    """Return once ``request`` to ``address``, with ``header`` before it, gets its answer, through ``child``.
+
+    ``answer``: how that begins.
 
     Raises: LoadFailedError with the end of ``log`` when ``child`` ends, or does not serve in time.
     """
@@ -108,8 +115,8 @@ def wait_until_serving(
             raise LoadFailedError(f"ended with status {child.returncode}: {_tail(log)}")
         try:
             with socket.create_connection(address, timeout=1) as sock:
-                sock.sendall(header + REQUEST)
-                return sock.recv(4096).startswith(b"HTTP/1.1 200")
+                sock.sendall(header + request)
+                return sock.recv(4096).startswith(answer)
         except OSError:
             return False
 

@@ -14,7 +14,9 @@ from benchmarks.arrangement import Arrangement
 from benchmarks.backend import CLIENT_PATH, Servers
 from benchmarks.envoy import envoy
 from benchmarks.errors import LoadFailedError
+from benchmarks.greeting import SERVER_HELLO
 from benchmarks.haproxy import haproxy
+from benchmarks.hello import CLIENT_HELLO
 from benchmarks.network import Network
 from benchmarks.nginx import nginx
 from benchmarks.ours import HARMLESS, ours
@@ -122,7 +124,9 @@ def running_peer(
     with running(network.proxy.command(command), directory, log) as child:
         target = Target(peer.name, port, child.pid, network)
         header = PROXY_HEADER if arrangement is Arrangement.PROXIED else b""
-        network.clients.call(lambda: wait_until_serving(target.address, child, log, header))
+        tls = arrangement is Arrangement.TLS_RULES
+        said, answer = (CLIENT_HELLO, SERVER_HELLO) if tls else (REQUEST, b"HTTP/1.1 200")
+        network.clients.call(lambda: wait_until_serving(target.address, child, log, header, said, answer))
         if arrangement is Arrangement.TRANSPARENT:
             network.clients.call(lambda: _check_source(target))
         yield target

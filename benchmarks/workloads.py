@@ -10,6 +10,7 @@ from benchmarks.errors import LoadFailedError
 from benchmarks.loads import BROWSER_FIELDS, Outcome, ab, download, idle_bytes, wrk
 from benchmarks.placement import Target
 from benchmarks.proxied import proxied_connections
+from benchmarks.tls_rules import hello_connections
 from benchmarks.uploads import growth_bytes
 
 PLAIN_PEERS = ("ours", "haproxy", "nginx", "portforward")
@@ -93,6 +94,11 @@ def _proxied_connections(target: Target, scale: Scale) -> Sample:
     return _with_cost(target, lambda: proxied_connections(target.port, CONCURRENCY, count, 3 * scale.seconds + 10))
 
 
+def _hellos(target: Target, scale: Scale) -> Sample:
+    count = CONNECTIONS_PER_S * scale.seconds
+    return _with_cost(target, lambda: hello_connections(target.port, CONCURRENCY, count, 3 * scale.seconds + 10))
+
+
 def _bulk(connections: int) -> Callable[[Target, Scale], Sample]:
     def run(target: Target, scale: Scale) -> Sample:
         bodies_each = max(1, round(BODIES_PER_S * scale.seconds / connections))
@@ -144,6 +150,16 @@ WORKLOADS = {
             WORK,
             _proxied_connections,
             arrangement=Arrangement.PROXIED,
+        ),
+        Workload(
+            "tls-rules",
+            f"one ClientHello on each connection, and ten rules about it, {CONCURRENCY} at a time",
+            "connection",
+            None,
+            ("ours", "haproxy"),
+            WORK,
+            _hellos,
+            arrangement=Arrangement.TLS_RULES,
         ),
         Workload("bulk1", "downloads on 1 connection", "MB", None, BULK_PEERS, WORK, _bulk(1)),
         Workload("bulk4", "downloads on 4 connections", "MB", None, BULK_PEERS, WORK, _bulk(4)),

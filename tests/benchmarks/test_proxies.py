@@ -46,8 +46,9 @@ def test_a_variant_runs_only_where_it_differs_and_an_added_peer_everywhere() -> 
 
 
 def test_a_proxy_connects_to_the_servers_that_its_arrangement_needs() -> None:
-    servers = Servers((1, 2), (3, 4), (5, 6))
-    assert [servers.behind(arrangement) for arrangement in Arrangement] == [(1, 2), (3, 4), (1, 2), (1, 2), (5, 6)]
+    servers = Servers(plain=(1, 2), proxied=(3, 4), reading=(5, 6), greeting=(7, 8))
+    behind = [servers.behind(arrangement) for arrangement in Arrangement]
+    assert behind == [(1, 2), (3, 4), (1, 2), (1, 2), (5, 6), (7, 8)]
 
 
 def test_four_thousand_connections_fit_into_a_limit_of_twenty_thousand_descriptors() -> None:
