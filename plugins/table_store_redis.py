@@ -9,15 +9,16 @@ Source: Redis' documentation of EVALSHA, HGETALL, TIME and PEXPIRE, and of hash 
 
 import re
 from collections.abc import Generator, Mapping
+from random import uniform
 from typing import Annotated, Any
 
 from msgspec import Meta
-from twisted.application.internet import ClientService, backoffPolicy
 from twisted.internet.defer import Deferred, fail, inlineCallbacks
 from twisted.internet.endpoints import HostnameEndpoint, clientFromString
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory
+from twisted.internet.task import deferLater
 from zope.interface import implementer
 
 from twisted_lb.api import (
@@ -106,8 +107,9 @@ return table.concat(out, ' ')
 
 CONNECT_S = 5.0
 """How long a connection, and what is said first on it, may take."""
+SHORTEST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 5.0
-"""Between two attempts to connect."""
+"""Between two attempts to connect; it doubles with each that comes to nothing."""
 
 
 class RedisOptions(Options, frozen=True):
@@ -142,43 +144,76 @@ class RedisStore:
 
     def __init__(self, options: RedisOptions, endpoint: IStreamClientEndpoint, redis_protocol: Any, clock: Any) -> None:
         self._options = options
+        self._endpoint = endpoint
+        self._redis_protocol = redis_protocol
         self._clock = clock
         self._protocol: Any = None
-        self._service = ClientService(
-            endpoint,
-            _Connecting(redis_protocol),
-            retryPolicy=backoffPolicy(0.1, LONGEST_PAUSE_S),
-            clock=clock,
-            prepareConnection=self._prepare,
-        )
+        self._connecting: Deferred[None] | None = None
+        self._closed = False
+        self._first: list[Deferred[None]] | None = []
+        self._why = ""
 
     def open(self) -> None:
         """See ``ITableStore``."""
-        self._service.startService()
+        self._connecting = self._keep_connected()
 
     def close(self) -> None:
         """See ``ITableStore``."""
-        self._service.stopService()
-
-    def _prepare(self, protocol: Any) -> "Deferred[None]":
-        prepared: Deferred[None] = self._introduced(protocol)
-        return prepared.addTimeout(CONNECT_S, self._clock)
+        self._closed = True
+        if self._connecting is not None:
+            self._connecting.addErrback(lambda _: None)  # it was cancelled while it paused
+            self._connecting.cancel()
 
     @inlineCallbacks
-    def _introduced(self, protocol: Any) -> Generator["Deferred[Any]", Any, None]:
+    def _keep_connected(self) -> Generator["Deferred[Any]", Any, None]:
+        # Twisted's ClientService would do, but it stumbles over connections that end before they are prepared.
+        pause_s = SHORTEST_PAUSE_S
+        while True:
+            protocol = None
+            try:
+                protocol = yield self._endpoint.connect(_Connecting(self._redis_protocol))
+                yield self._introduce(protocol).addTimeout(CONNECT_S, self._clock)
+                self._protocol = protocol
+                pause_s = SHORTEST_PAUSE_S
+                self._first_is_over()
+                yield protocol.whenDisconnected()
+                self._why = "the connection was lost"
+            except Exception as error:
+                self._why = " ".join(f"{type(error).__name__}: {error}".split())
+            finally:
+                self._protocol = None
+                if protocol is not None:
+                    protocol.transport.abortConnection()
+                self._first_is_over()
+            if self._closed:
+                return
+            yield deferLater(self._clock, pause_s * uniform(0.7, 1.3))
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    @inlineCallbacks
+    def _introduce(self, protocol: Any) -> Generator["Deferred[Any]", Any, None]:
         options = self._options
         if options.password is not None:
             yield protocol.auth(options.password, options.username)
         if options.db:
             yield protocol.select(options.db)
         yield protocol.ping()  # who accepts connections need not be awake
-        self._protocol = protocol
+
+    def _first_is_over(self) -> None:
+        waiting, self._first = self._first or [], None
+        for one in waiting:
+            if not one.called:
+                one.callback(None)
 
     def exchange(self, batch: TableBatch) -> "Deferred[TableReply]":
         """See ``ITableStore``. A reply that does not come in time costs the connection: who knows what hangs there."""
         protocol = self._protocol
+        if self._first is not None:  # at the start that it takes a moment is no reason to say that Redis is away
+            connected: Deferred[Any] = Deferred()
+            self._first.append(connected)
+            return connected.addCallback(lambda _: self.exchange(batch))
         if protocol is None or not protocol.connected:
-            return fail(ConnectionLost("not connected to Redis"))
+            return fail(ConnectionLost(f"not connected to Redis: {self._why}"))
         prefix = b"%s:{%s:%d}:" % (self._options.prefix.encode(), batch.table.encode(), batch.window_ms)
         arguments = [
             batch.machine,

@@ -37,7 +37,7 @@ class Exchange:
         self.table = table
         self.settings = settings
         self.failures = 0
-        """How often in a row the store did not answer."""
+        """How often in a row the store did not answer; why is logged when it changes."""
         self._store = store
         self._clock = clock
         self._machine = machine
@@ -46,6 +46,7 @@ class Exchange:
         """Whether it is going on."""
         self._reminded = 0.0
         self._lost = 0
+        self._why = ""
 
     # Life
 
@@ -144,12 +145,13 @@ class Exchange:
 
     def _failed(self, error: Exception) -> None:
         self.failures += 1
-        if not self.table.alone or self.failures == 1:
+        why, self._why = self._why, shown(error)
+        if self._why != why:
             then = "all are refused" if self.settings.when_away == "refuse" else "our own counts decide"
             self._log.error(
                 "table {name}: its store does not answer ({error}): {then} until it does",
                 name=self.name,
-                error=shown(error),
+                error=self._why,
                 then=then,
             )
         self.table.alone = True
@@ -158,4 +160,5 @@ class Exchange:
         if self.failures:
             self._log.info("table {name}: its store answers again", name=self.name)
         self.failures = 0
+        self._why = ""
         self.table.alone = False
