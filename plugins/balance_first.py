@@ -14,6 +14,8 @@ from twisted_lb.api import Facts, IBalancer, IServer, Options, Supply, hookimpl
 class First:
     """Fills servers in the configuration's order; only of use where servers have a ``maxconn``."""
 
+    blind = True
+
     def choose(self, candidates: Sequence[IServer], facts: Facts) -> IServer:
         """Return the first candidate: servers that have reached their ``maxconn`` are not among them."""
         return candidates[0]

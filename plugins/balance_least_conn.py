@@ -17,6 +17,8 @@ class LeastConn:
     The turns matter where connections are short: all servers are then idle whenever the next one comes.
     """
 
+    blind = True
+
     def __init__(self) -> None:
         self._turns = Turns()
 

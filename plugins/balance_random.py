@@ -27,6 +27,8 @@ class RandomOptions(Options, frozen=True):
 class BestOfDraws:
     """The least loaded of ``draws`` draws; one server may be drawn more than once."""
 
+    blind = True
+
     def __init__(self, draws: int, chance: Random) -> None:
         self._draws = draws
         self._choices = chance.choices

@@ -14,6 +14,8 @@ from twisted_lb.api import Facts, IBalancer, IServer, Options, Supply, Turns, ho
 class RoundRobin:
     """Smooth weighted round robin; a server that was full or down for a while comes back with the credit it had."""
 
+    blind = True
+
     def __init__(self) -> None:
         self._turns = Turns()
 

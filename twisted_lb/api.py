@@ -43,6 +43,7 @@ from twisted_lb.verdicts import (
     Tarpit,
     Verdict,
 )
+from twisted_lb.web_service import WebAnswer, WebService
 from twisted_lb.wire.client_hello import ClientHello, read_client_hello
 from twisted_lb.wire.client_hello_fingerprints import ja3, ja4
 from twisted_lb.wire.client_hello_names import (
@@ -179,6 +180,8 @@ __all__ = [
     "Turns",
     "UnansweredError",
     "Verdict",
+    "WebAnswer",
+    "WebService",
     "WireError",
     "check_tlv",
     "cipher_suite_names",

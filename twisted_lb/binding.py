@@ -26,6 +26,7 @@ from twisted_lb.endpoint_session import EndpointSession, endpoint_session_class
 from twisted_lb.errors import ConfigError
 from twisted_lb.facts import Facts, SocketAddress
 from twisted_lb.frontend import Frontend
+from twisted_lb.http_express import ExpressSession, may_take_it
 from twisted_lb.http_session import HttpSession
 from twisted_lb.net.accepted import arrangement
 from twisted_lb.net.listening import (
@@ -46,6 +47,7 @@ from twisted_lb.net.namespace import Namespace
 from twisted_lb.net.sockopts import ListenOptions
 from twisted_lb.net.stream import Stream
 from twisted_lb.process import Process
+from twisted_lb.session import Session
 from twisted_lb.stages.admission import Limit
 from twisted_lb.stages.listener import Accept, StreamListener
 from twisted_lb.stages.listener_endpoint import EndpointListener
@@ -297,7 +299,7 @@ class Binding:
     ) -> Accept:
         process, name, bind, namespace = self.process, frontend.name, self.bind.address, self.bind.namespace
         local, family = self._local_address(listener), listener.family
-        session_class = TcpSession if frontend.http is None else HttpSession
+        session_class = _session_class(frontend)
         complain = partial(process.complain, f"frontend {name}")
         arrange = arrangement(self._listen_options(family), family, self.bind.original_dst, complain)
 
@@ -354,3 +356,9 @@ class Binding:
         if self._unix is not None and not kept:
             remove_unix_path(*self._unix)
         self._unix = None
+
+
+def _session_class(frontend: Frontend) -> type[Session]:
+    if frontend.http is None:
+        return TcpSession
+    return ExpressSession if may_take_it(frontend) else HttpSession

@@ -391,21 +391,23 @@ class HttpSession(HttpBodies):
         self._fast_enough(exchange, now)
 
 
-HttpSession._steps = steps_of(HttpSession, HTTP_TRANSITIONS)
+def settle_steps(session_class: type[HttpSession]) -> None:
+    """Work out the steps of a kind of session; a stage in which a frontend has nothing to do is not entered."""
+    steps = session_class._steps = steps_of(session_class, HTTP_TRANSITIONS)
+    session_class._ways = {
+        (policies, bodies): _way(steps, policies, bodies) for policies in (False, True) for bodies in (False, True)
+    }
 
 
-def _way(policies: bool, bodies: bool) -> Steps:
-    """Work out the steps where a stage has nothing to do, and need not be entered, for any request of a frontend."""
+def _way(steps: Steps, policies: bool, bodies: bool) -> Steps:
     idle = {stage for stage, busy in ((Stage.POLICY, policies), (Stage.BODY, bodies)) if not busy}
-    steps = [dict(step) for step in HttpSession._steps]
-    for step in steps:
+    way = [dict(step) for step in steps]
+    for step in way:
         for event, (stage, enter) in step.items():
             while stage in idle:
-                stage, enter = HttpSession._steps[stage][PASSED]
+                stage, enter = steps[stage][PASSED]
             step[event] = stage, enter
-    return steps
+    return way
 
 
-HttpSession._ways = {
-    (policies, bodies): _way(policies, bodies) for policies in (False, True) for bodies in (False, True)
-}
+settle_steps(HttpSession)

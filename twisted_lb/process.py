@@ -64,7 +64,7 @@ class Process:
         self.poller = poller
         self.moment: Moment = _ClockMoment(clock) if poller is None else poller
         self.stopping = False
-        self.wheel = TimerWheel(clock)
+        self.wheel = TimerWheel(clock, poller)
         self.limit = Limit()
         self.namespaces = Namespaces()
         self.listening: Counter[Place] = Counter()

@@ -34,8 +34,10 @@ class Turns:
 
         ``candidates`` is not empty; it need not be the same at each call. Cost: O(candidates).
         """
-        credit = self._credit
         chosen = candidates[0]
+        if len(candidates) == 1:
+            return chosen
+        credit = self._credit
         total = 0
         most = None
         for candidate in candidates:

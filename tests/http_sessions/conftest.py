@@ -12,6 +12,7 @@ from twisted_lb.backends.pool import Backend
 from twisted_lb.config.inherit import FrontendTimers
 from twisted_lb.endpoint_session import EndpointHttpSession
 from twisted_lb.frontend import Frontend, HttpFrontend
+from twisted_lb.http_express import ExpressSession, may_take_it
 from twisted_lb.http_session import HttpSession
 from twisted_lb.plugin_host import Built
 from twisted_lb.stages.answers import Answers
@@ -27,12 +28,30 @@ def post(body: bytes, *more: str) -> bytes:
     return f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n{fields}\r\n".encode() + body
 
 
-class HttpWorld(World):
-    """Makes HTTP frontends; ``records``: of all requests that have ended."""
+class Unfolding(ExpressSession):
+    """What the express way sends, and what the usual way makes of it from then on, so that there are records."""
 
-    stream_session = HttpSession
+    def response_data(self, data: bytes) -> None:
+        """See ``Asker``."""
+        self._unfold().response_data(data)
+
+
+class HttpWorld(World):
+    """Makes HTTP frontends; ``records``: of all requests that have ended. ``kind`` "express": also streams."""
+
     endpoint_session = EndpointHttpSession
     records: list[HttpRecord]
+
+    def __init__(self, kind: str) -> None:
+        super().__init__("streams" if kind == "express" else kind)
+        self._express = kind == "express"
+
+    def stream_session(self, process: Any, frontend: Frontend, *others: Any) -> Any:
+        """Make the session of a client over a stream, as a listener would, were it not for the records."""
+        recorded, frontend.recorded = frontend.recorded, False
+        express = self._express and may_take_it(frontend)
+        frontend.recorded = recorded
+        return (Unfolding if express else HttpSession)(process, frontend, *others)
 
     def backend(self, *upstreams: Upstream, http: HttpBackend | None = None, **settings: Any) -> Backend:
         """Make a backend; by default no connection is used for a second request."""
@@ -106,7 +125,7 @@ class Said:
         return new
 
 
-@pytest.fixture(params=["streams", "transports"])
+@pytest.fixture(params=["streams", "express", "transports"])
 def world(request: pytest.FixtureRequest) -> Iterator[HttpWorld]:
     """A world of each kind; nothing of any connection may be left in it at the end of a test."""
     made = HttpWorld(request.param)

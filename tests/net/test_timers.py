@@ -1,6 +1,7 @@
 """Deadlines: never early, late by one slot at most, whatever is armed, disarmed and fails in between."""
 
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -239,3 +240,25 @@ def test_it_is_exact_at_the_seconds_of_the_epoch() -> None:
     assert not item.due
     clock.advance(0.055)
     assert len(item.due) == 1
+
+
+def test_whoever_is_due_can_go_by_the_hands() -> None:
+    """They showed when the last batch of events began: what was armed by them was due at once, again and again."""
+    clock, hands = Clock(), SimpleNamespace(now=0.0)
+    wheel = TimerWheel(clock, hands)
+
+    class Watch:
+        timer_slot: Any = None
+        seen: list[float]
+
+        def timer_due(self, now: float) -> None:
+            self.seen.append(hands.now)
+            wheel.arm(self, 1.0, hands.now)
+
+    watch = Watch()
+    watch.seen = []
+    wheel.arm(watch, 1.0, hands.now)
+    clock.pump([0.5] * 8)
+    assert watch.seen == [1.5, 3.0]
+    clock.advance(30)
+    assert len(watch.seen) == 3

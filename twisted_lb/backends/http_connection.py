@@ -191,12 +191,13 @@ class ServerConnection:
     def stale(self) -> bool:
         """Whether the server has closed it, or said something, and we are yet to be told; asks the kernel."""
         transport = self.transport
+        sock: Any
         if type(transport) is Stream:
             sock = transport.sock
         elif ISSLTransport.providedBy(transport):
             return False  # what comes may be of TLS itself
         else:
-            sock = getattr(transport, "socket", None)
+            sock = getattr(transport, "socket", None)  # of Twisted's own
             if sock is None:
                 return transport is None
         try:

@@ -129,6 +129,8 @@ class Backend:
         self.load.backends.add(self)
         self.queue = self.load.queue
         self._balancer = balancer.object
+        self.blind = bool(getattr(balancer.object, "blind", False))
+        """Whether servers are chosen without a look at the facts."""
         self._balancer_plugin = balancer.plugin
         self.settle()
 
@@ -168,7 +170,7 @@ class Backend:
 
         Raises PluginError if the balancer raises or answers anything but a candidate.
         """
-        candidates = self.candidates(besides)
+        candidates = self._usable if self._unlimited and besides is None else self.candidates(besides)
         if not candidates:
             return None
         try:
@@ -180,7 +182,7 @@ class Backend:
         # The type first: ``in`` would ask anything else whether it is equal.
         if type(server) is not Server or server not in candidates:
             raise PluginError(self._balancer_plugin, f"chose {shown(server)}, which is no candidate")
-        self.take(server)
+        server.connections += 1
         return server
 
     def choose_this(self, server: Server) -> bool:
@@ -207,7 +209,7 @@ class Backend:
     def give_back(self, server: Server) -> None:
         """One connection to ``server`` less; whoever comes first in the queue gets the slot."""
         server.connections -= 1
-        if self.queue:
+        if self.queue.class_of:
             self.load.backend._hand_out()
 
     def _hand_out(self) -> None:

@@ -17,20 +17,21 @@ class Queue(Generic[T]):
     there are: a full queue may leave at once. Members are hashable, and nobody is in it twice.
     """
 
-    __slots__ = ("_class_of", "_classes", "_lowest")
+    __slots__ = ("_classes", "_lowest", "class_of")
 
     def __init__(self) -> None:
-        self._class_of: dict[T, int] = {}
+        self.class_of: dict[T, int] = {}
+        """Who waits, and in which class; whoever only wants to know whether anybody does saves a call."""
         # Not plain dicts: there, finding the first becomes slow when many before it have left.
         self._classes: dict[int, OrderedDict[T, None]] = {}
         self._lowest: list[int] = []
         """A heap of the classes; those that have become empty leave it when they come first."""
 
     def __len__(self) -> int:
-        return len(self._class_of)
+        return len(self.class_of)
 
     def __contains__(self, member: T) -> bool:
-        return member in self._class_of
+        return member in self.class_of
 
     def append(self, member: T, priority: int = 0) -> None:
         """Let one wait, behind all others of the class ``priority``."""
@@ -39,18 +40,18 @@ class Queue(Generic[T]):
             members = self._classes[priority] = OrderedDict()
             heappush(self._lowest, priority)
         members[member] = None
-        self._class_of[member] = priority
+        self.class_of[member] = priority
 
     def remove(self, member: T) -> None:
         """Let one leave, wherever it is. Raises: KeyError if it is not there."""
-        del self._classes[self._class_of.pop(member)][member]
+        del self._classes[self.class_of.pop(member)][member]
 
     def popleft(self) -> T:
         """Let the one leave whose turn it is, and return it. Raises: KeyError if there is none."""
-        if not self._class_of:
+        if not self.class_of:
             raise KeyError("nobody waits")
         while not (members := self._classes[self._lowest[0]]):
             del self._classes[heappop(self._lowest)]
         member = members.popitem(last=False)[0]
-        del self._class_of[member]
+        del self.class_of[member]
         return member

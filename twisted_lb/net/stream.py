@@ -136,6 +136,9 @@ class Stream(WritingStream):
 
     def on_events(self, events: int) -> None:
         """See ``Watcher``."""
+        if events == EPOLLIN and not self._paused and not self.reported and self._protocol is not None:
+            self._read(events)  # the usual case, which comes to the same as all that follows
+            return
         if self._waiter is not None:
             self._connect_event(events)
             return
@@ -194,7 +197,6 @@ class Stream(WritingStream):
     def _read(self, events: int) -> None:
         sock, turns = self.sock, 16
         while turns:
-            turns -= 1
             try:
                 data = sock.recv(READ_SIZE)
             except BlockingIOError:
@@ -215,6 +217,7 @@ class Stream(WritingStream):
             # reported before that is not known here: read on until there is nothing.
             if len(data) < READ_SIZE and events and not events & READ_ON and sock.family != AF_UNIX:
                 return
+            turns -= 1
         self.reported |= events
         self.poller.again(self)
 

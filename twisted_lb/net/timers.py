@@ -29,13 +29,20 @@ class Timed(Protocol):
         """The deadline has passed; ``now`` in the clock's seconds. No longer armed; may arm itself again."""
 
 
+class Hands(Protocol):
+    """What tells the time to those who were woken by something else than the wheel: a ``Poller``."""
+
+    now: float
+
+
 class TimerWheel:
-    """All deadlines of one process."""
+    """All deadlines of one process. ``hands``: set to the current time before anybody is told that it is due."""
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime) -> None:
+    def __init__(self, clock: IReactorTime, hands: Hands | None = None) -> None:
         self.clock = clock
+        self._hands = hands
         self._slots: dict[int, set[Timed]] = {}
         self._order: list[int] = []
         self._call: IDelayedCall | None = None
@@ -77,6 +84,8 @@ class TimerWheel:
     def _tick(self) -> None:
         self._call = None
         now = self.clock.seconds()
+        if self._hands is not None:
+            self._hands.now = now  # the last batch of events may have begun long ago
         due = []
         while self._order and self._order[0] <= now * 1000:
             due.append(self._slots.pop(heappop(self._order)))

@@ -148,14 +148,20 @@ class Exchange:
         self, connection: ServerConnection, forwarder: Forwarder, settings: Http1Settings, head: bytes | None = None
     ) -> None:
         """Send the request's head; the body follows through ``request_data``. ``head``: another one than usual."""
+        connection.used += 1
+        self.take_up(connection, forwarder, settings, self._moment.now)
+        connection.transport.write(forwarder.request_upstream(self.request) if head is None else head)
+
+    def take_up(
+        self, connection: ServerConnection, forwarder: Forwarder, settings: Http1Settings, asked_at: float
+    ) -> None:
+        """Wait for the response to a request whose head was sent at ``asked_at``, the clock's seconds."""
         self.connection = connection
         self.forwarder = forwarder
         self._settings = settings
-        self.last_server = self._moment.now
+        self.last_server = asked_at
         connection.asker = self
-        self.reused = connection.used > 0
-        connection.used += 1
-        connection.transport.write(forwarder.request_upstream(self.request) if head is None else head)
+        self.reused = connection.used > 1
 
     def request_data(self, data: bytes) -> bytes:
         """Send what of ``data`` belongs to the request's body. Returns: the rest."""

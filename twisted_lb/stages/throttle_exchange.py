@@ -101,8 +101,6 @@ class ShapedExchange:
 
     def _read_client(self, now: float) -> None:
         owner, exchange = self._owner, self._exchange
-        if owner.process.poller is not None:
-            owner.process.poller.now = now  # the loop may have slept since
         self.excuse(now)
         if not exchange.request_done and not exchange.full:
             owner.resume_client()

@@ -121,6 +121,15 @@ class Forwarder:
         """What plain requests end with, behind what is said about the client; ``None``: they are edited otherwise."""
         self._responses_pass = not (response.removed or response.lines or via)
 
+    def plain_end(self, authority: bytes) -> bytes | None:
+        """Return what plain requests for ``authority`` are to end with, before their empty line.
+
+        ``None``: they are edited otherwise, or the responses are.
+        """
+        if self._request_tail is None or not self._responses_pass:
+            return None
+        return self.speaker.lines(authority, _NOTHING_BEFORE) + self._request_tail
+
     def request_upstream(
         self, head: RequestHead, *, framing: Framing | None = None, content_length: int = 0, expect: bool = True
     ) -> bytes:

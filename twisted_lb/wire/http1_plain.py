@@ -12,22 +12,24 @@ from collections.abc import Iterable
 
 from twisted_lb.wire.http1_grammar import TARGET, TOKEN, VALUE
 
-_LETTERS = rb"cCtTkKpPuUhHsSeEfFvVxXaA"
-"""What the names below begin with; a line that does not is not compared with them."""
 
+def _passing(names: Iterable[bytes], credentials: bytes = b"") -> bytes:
+    """One line that is none of these fields; a ``-`` also stands for ``_``, which many servers cannot tell from it.
 
-def _passing(names: Iterable[bytes], schemes: bytes = b"") -> bytes:
-    """One line that is none of these fields; a ``-`` also stands for ``_``, which many servers cannot tell from it."""
-    listed = b"|".join(name.replace(b"-", b"[-_]") for name in names)
-    refused = rb"(?!(?i:(?:%b):%b))" % (listed, schemes)
-    return rb"(?:(?:(?=[^%b])|%b)%b:%b\r\n)" % (_LETTERS, refused, TOKEN, VALUE)
+    Names are grouped by their first letter, which a set of two characters tells at once.
+    """
+    groups: dict[bytes, list[bytes]] = {}
+    for name in names:
+        groups.setdefault(name[:1], []).append(name[1:].replace(b"-", b"[-_]"))
+    listed = b"|".join(b"[%b%b](?i:%b)" % (key, key.upper(), b"|".join(rest)) for key, rest in groups.items())
+    return rb"(?:(?!(?:%b):%b)%b:%b\r\n)" % (listed, credentials, TOKEN, VALUE)
 
 
 _CONNECTION_ONLY = (
     *(b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"proxy-connection"),
     *(b"upgrade", b"http2-settings", b"te"),
 )
-_CREDENTIALS = rb"|(?:proxy-)?authorization:[ \t]*+(?:ntlm|negotiate)"
+_CREDENTIALS = rb"|[aApP](?i:(?:roxy-a)?+uthorization:[ \t]*+(?:ntlm|negotiate))"
 _OF_REQUEST = _passing(
     (
         *_CONNECTION_ONLY,
@@ -38,12 +40,16 @@ _OF_REQUEST = _passing(
 )
 _OF_RESPONSE = _passing((*_CONNECTION_ONLY, b"sec-websocket-accept"))
 
+_HOST = rb"[Hh]ost: ?([0-9A-Za-z.\-]++(?::[0-9]{1,5}+)?+)\r\n"
+_BEHIND_HOST = rb"%b*+([Cc]onnection: ?[Kk]eep-[Aa]live\r\n)?+%b*+\r\n" % (_OF_REQUEST, _OF_REQUEST)
+
 PLAIN_REQUEST = re.compile(
-    rb"(?!CONNECT |PRI )([A-Z]++) (/(?:%b)?+) HTTP/1\.1\r\n"
-    rb"(%b*+)[Hh]ost: ?([0-9A-Za-z.\-]++(?::[0-9]{1,5}+)?+)\r\n"
-    rb"%b*+([Cc]onnection: ?[Kk]eep-[Aa]live\r\n)?+%b*+\r\n" % (TARGET, _OF_REQUEST, _OF_REQUEST, _OF_REQUEST)
+    rb"(?!CONNECT |PRI )([A-Z]++) (/(?:%b)?+) HTTP/1\.1\r\n(%b*+)%b%b" % (TARGET, _OF_REQUEST, _HOST, _BEHIND_HOST)
 )
 """A whole request head. Groups: method, target, fields before Host, Host, the line ``Connection: keep-alive``."""
+
+PLAIN_GET = re.compile(rb"GET /(?:%b)?+ HTTP/1\.1\r\n%b*+%b%b" % (TARGET, _OF_REQUEST, _HOST, _BEHIND_HOST))
+"""As ``PLAIN_REQUEST``, of a GET. Groups: Host, the line ``Connection: keep-alive``."""
 
 PLAIN_RESPONSE = re.compile(
     rb"HTTP/1\.1 (?!204|304)([2-5][0-9][0-9]) (%b)\r\n"
