@@ -24,12 +24,18 @@ SYSTEM_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/s
 """Where daemons are looked for: an ordinary user's PATH lacks the folders that distributions put them in."""
 PACKAGES = {
     "ab": "apache2-utils",
+    "dig": "bind9-dnsutils",
+    "dnsmasq": "dnsmasq-base",
+    "dovecot": "dovecot-imapd",
     "gnutls-cli": "gnutls-bin",
     "ip": "iproute2",
     "nft": "nftables",
     "nginx": "nginx-light",
     "node": "nodejs",
     "setpriv": "util-linux",
+    "ssh": "openssh-client",
+    "ssh-keygen": "openssh-client",
+    "sshd": "openssh-server",
     "stunnel": "stunnel4",
     "tstclnt": "libnss3-tools",
     "varnishd": "varnish",

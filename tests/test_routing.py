@@ -260,6 +260,7 @@ def test_in_http_mode_the_name_in_tls_is_a_fact_among_others() -> None:
         (Rule(path_regex="/a(b"), "at position 2"),
         (Rule(method=["get"]), 'routes[0].method: methods are written in capitals: "GET"'),
         (Rule(method=["G T"]), 'routes[0].method: no method: "G T"'),
+        (Rule(facts={"protocols": "ssh"}), 'routes[0].facts: there is no fact "protocols"'),
         (Rule(facts={"sni": "x"}), 'routes[0].facts: there is no fact "sni"'),
         (
             Rule(facts={"source.prot": "80"}),
@@ -297,3 +298,11 @@ def test_a_route_that_is_never_reached_is_an_error(rules: tuple[Rule, ...]) -> N
 )
 def test_a_route_that_is_sometimes_reached_is_none(rules: tuple[Rule, ...]) -> None:
     assert isinstance(routes(*rules), Routes)
+
+
+def test_what_a_connection_speaks_is_a_fact_without_a_dot() -> None:
+    routes = Routes([(Rule(facts={"protocol": "ssh"}), "ssh")], "rest", http=False)
+    facts = make_facts()
+    assert routes.find(facts) == "rest"
+    facts.learnt["protocol"] = "ssh"
+    assert routes.find(facts) == "ssh"

@@ -20,6 +20,8 @@ from twisted_lb.wire.http1_path import path_readings, plain_path
 from twisted_lb.wire.http1_request import RequestHead
 from twisted_lb.wire.http1_target import read_authority
 
+PROTOCOL = "protocol"
+"""The one fact without a dot that only validators learn; whether one here does is asked when they are known."""
 SNI = "tls.sni"
 """The fact that takes the place of the host where there is no HTTP."""
 LONGEST_HOST = 255
@@ -276,7 +278,7 @@ def _method(text: str) -> bytes:
 
 def _fact(item: tuple[str, str], known: Mapping[str, Fact]) -> Callable[[Facts], bool]:
     name, wanted = item
-    if name not in known and ("." not in name or name.partition(".")[0] in _FAMILIES):
+    if name not in known and name != PROTOCOL and ("." not in name or name.partition(".")[0] in _FAMILIES):
         near = get_close_matches(name, known, n=1)
         hint = f'did you mean "{near[0]}"?' if near else f"there are {', '.join(known)}"
         raise ValueError(f'there is no fact "{name}"; {hint}')
