@@ -199,7 +199,9 @@ def test_the_access_log_page_shows_one_connection_in_both_formats(monkeypatch: p
 
 # Endings
 
-BEFORE_RELAY = {Stage.ADMISSION, Stage.PROXY_HEADER, Stage.VALIDATION, Stage.POLICY, Stage.QUEUE, Stage.CONNECT}
+BEFORE_RELAY = {
+    *(Stage.ADMISSION, Stage.PROXY_HEADER, Stage.VALIDATION, Stage.POLICY, Stage.TARPIT, Stage.QUEUE, Stage.CONNECT)
+}
 """Where a session can be while the reactor turns, so that the client can leave and the operator cut."""
 
 REQUEST = {stage for stage, event in HTTP_TRANSITIONS if event is Event.AGAIN} - {Stage.BALANCE}
@@ -208,13 +210,15 @@ REQUEST = {stage for stage, event in HTTP_TRANSITIONS if event is Event.AGAIN} -
 ORIGINS: dict[tuple[str, Cause], set[Stage]] = {
     ("binding", Cause.INTERNAL): {Stage.QUEUE, Stage.RELAY},  # a defect; elsewhere plugins may be the reason too
     ("session", Cause.CLIENT): BEFORE_RELAY,
-    ("session", Cause.PROXY): {Stage.ADMISSION, Stage.PROXY_HEADER, Stage.POLICY},
+    ("session", Cause.PROXY): {Stage.ADMISSION, Stage.PROXY_HEADER, Stage.POLICY, Stage.TARPIT},
     ("session", Cause.SERVER): {Stage.BALANCE, Stage.QUEUE},
     ("session", Cause.INTERNAL): {*BEFORE_RELAY, Stage.BALANCE} - {Stage.QUEUE},
     ("session", Cause.KILLED): BEFORE_RELAY,
     ("session", Cause.CLIENT_TIMEOUT): {Stage.PROXY_HEADER},
     ("session", Cause.SERVER_TIMEOUT): {Stage.QUEUE},
-    ("tcp_session", Cause.PROXY): {Stage.VALIDATION},
+    ("parting", Cause.KILLED): set(),  # its record has been written
+    ("tcp_session", Cause.PROXY): {Stage.VALIDATION, Stage.RELAY},
+    ("tcp_session", Cause.INTERNAL): {Stage.RELAY},
     ("tcp_session", Cause.CLIENT_TIMEOUT): {Stage.VALIDATION},
     ("tcp_session", Cause.KILLED): {Stage.RELAY},
     ("tcp_session", Cause.NORMAL): {Stage.RELAY},

@@ -297,16 +297,20 @@ class IPolicy(Interface):
 
     In HTTP mode ``facts.http`` is the ``RequestHead``; edits of its ``headers`` are what goes to the server. In both
     modes ``facts.backend`` may be set to the name of the backend to go to, and ``facts.priority``.
+
+    Two more attributes are optional. ``only_refuses``, ``True``: it never allows finally, and changes nothing; then, if
+    its stage is admission, it may be asked before entries that only refuse as well. ``label``: what the log calls it
+    where it denies without a reason; else its name.
     """
 
     stage: Stage = Attribute(
-        "Stage.ADMISSION if the source and the destination are all it needs, else Stage.POLICY. Entries are always "
-        "asked in the order in which the configuration lists them."
+        "Stage.ADMISSION if the source and the destination are all it needs, else Stage.POLICY. Entries are asked in "
+        "the order in which the configuration lists them, as far as anybody could tell the difference."
     )
 
     def decide(facts: Any) -> Any:
-        """Answer ``Allow`` or ``Deny``, now or later: a verdict, or a ``Deferred`` or coroutine of one. About a
-        request ``Answer``, ``Redirect`` and ``Tarpit`` are possible too.
+        """Answer ``Allow``, ``Deny`` or ``Tarpit``, now or later: a verdict, or a ``Deferred`` or coroutine of one.
+        About a request ``Answer`` and ``Redirect`` are possible too.
 
         Raising, answering anything else, naming a backend that does not exist, or taking longer than the frontend's
         ``timeouts.policy`` denies.

@@ -28,8 +28,8 @@ class Deny:
     """End this connection; in HTTP mode, answer this request with an error page. ``reason``: a few words for the log.
 
     ``status``, ``fields``: of the answer, such as 429 and ``[("Retry-After", "10")]``; in TCP mode they mean nothing.
-    ``how``: in TCP mode, and before there is a request. ``"close"`` says goodbye with a FIN, ``"reset"`` with a RST,
-    ``"drop"`` with nothing at all: the client is left waiting. ``None``: whatever costs least at that stage.
+    ``how``: ``"close"`` says goodbye with a FIN, ``"reset"`` with a RST, ``"drop"`` with nothing at all: the client is
+    left waiting. ``None``: whatever costs least at that stage. A request is answered with ``None`` and ``"close"``.
     ``farewell``: in TCP mode, the last bytes that the client gets, such as a TLS alert; 4 KiB at most.
     """
 

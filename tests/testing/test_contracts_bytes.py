@@ -155,6 +155,7 @@ def test_a_stream_validator_without_conversations_is_found_out() -> None:
 
 def test_a_stream_validator_that_must_allow_something_first_needs_examples_of_that() -> None:
     assert "test_it_judges_what_comes_whole" in stream_failures(type("Second", (Echo,), {"server_first": False}))
+    assert stream_failures(refused=[]) == set()
 
 
 def watched(**methods: Any) -> type:

@@ -97,7 +97,9 @@ class ValidatorContract:
         examples = [data for data, _ in self.examples()]
         for _ in range(2000):
             data = bytearray(
-                chance.choice(examples) if chance.random() < 0.5 else chance.randbytes(chance.randint(1, 99))
+                chance.choice(examples)
+                if examples and chance.random() < 0.5
+                else chance.randbytes(chance.randint(1, 99))
             )
             for _ in range(chance.randint(0, 3)):
                 data[chance.randrange(len(data))] = chance.randrange(256)
@@ -122,12 +124,10 @@ class StreamValidatorContract(ValidatorContract):
         raise NotImplementedError
 
     def examples(self) -> Iterator[tuple[bytes, type[Verdict]]]:
-        """As of any validator; but where the server speaks first there may be nothing that it allows before."""
-        if self.accepted or not self.make_validator().server_first:
-            yield from super().examples()
-        else:
-            assert self.refused, "give examples: refused"
-            yield from ((data, Deny) for data in self.refused)
+        """As of any validator; but it may refuse nothing so early, and where the server speaks first allow nothing."""
+        assert self.accepted or self.make_validator().server_first, "give examples: accepted"
+        yield from ((data, Allow) for data in self.accepted)
+        yield from ((data, Deny) for data in self.refused)
 
     def conversations(self) -> Iterator[tuple[Conversation, bool]]:
         """Yield each example with whether it must pass."""
