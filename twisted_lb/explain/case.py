@@ -52,8 +52,8 @@ def _default_destination(address: str) -> SocketAddress:
     except ConfigError:
         return SocketAddress("127.0.0.1")
     if isinstance(parsed, IpAddress):
-        host = "127.0.0.1" if Networks.number(parsed.host) is None else parsed.host
-        return SocketAddress(host, parsed.low)
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(parsed.host, parsed.host)
+        return SocketAddress(host if Networks.number(host) is not None else "127.0.0.1", parsed.low)
     return SocketAddress(address if address.startswith("unix:") else "127.0.0.1")
 
 

@@ -1,0 +1,179 @@
+"""Rules and plugins' policies in one list: each rule may use what is known before it, and nothing else."""
+
+from typing import Any
+
+import pytest
+from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactor
+from zope.interface import implementer
+
+from twisted_lb.api import ALLOW, Decision, Fact, Facts, FactType, IPolicy, Options, Stage, Supply
+from twisted_lb.assembly import Assembly, assemble
+from twisted_lb.config.load import load_dict
+from twisted_lb.config.model import Bind, Frontend, ListenTcp, Rule, Use
+from twisted_lb.counting.tables import Tables
+from twisted_lb.errors import ConfigError
+from twisted_lb.plugin_host import KINDS, Built, PluginHost, Supplied, load_plugins
+from twisted_lb.policy_assembly import PolicyAssembly
+from twisted_lb.process import Process
+from twisted_lb.rules.scope import NoLists
+from twisted_lb.testing import make_facts
+
+
+def build(**settings: Any) -> Assembly:
+    frontend = {"bind": "127.0.0.1:0", "backend": "app", **settings}
+    lists = {"lists": frontend.pop("lists")} if "lists" in frontend else {}
+    config = {"frontends": {"web": frontend}, "backends": {"app": {"servers": {"a": "127.0.0.1:1"}}}, **lists}
+    return assemble(load_dict(config, "lb.toml"), Process(MemoryReactor(), Clock(), None))
+
+
+def problems(**settings: Any) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        build(**settings)
+    return [problem.split("\n")[0] for problem in caught.value.problems]
+
+
+def test_rules_and_plugins_are_asked_in_their_order() -> None:
+    frontend = build(
+        validators=["tls"],
+        policies=[
+            {"deny": "source in '192.0.2.0/24'"},
+            {"use": "source", "deny": ["203.0.113.0/24"]},
+            {"allow": "tls.sni == 'a.example'"},
+            {"deny": "true"},
+        ],
+    ).frontends["web"]
+    assert [(entry.plugin, entry.number) for entry in frontend.policies] == [
+        ("rules", 1),
+        ("policy_source", 2),
+        ("rules", 3),
+        ("rules", 4),
+    ]
+    assert frontend.at_admission == 2
+
+
+def test_every_mistake_in_every_rule_is_told_with_its_place() -> None:
+    assert problems(
+        validators=["tls"],
+        policies=[{"deny": "tls.snl == 'x' or sorce == peer"}, {"use": "sauce"}, {"allow": "http.path == '/'"}],
+    ) == [
+        'lb.toml: frontends.web.policies[1]: there is no policy "sauce"; did you mean "source"?'
+        f" (known: {', '.join(f'{chr(34)}{name}{chr(34)}' for name in load_plugins().supplies('policies'))})",
+        'frontends.web.policies[0].deny: there is no fact "tls.snl"; did you mean "tls.sni"?',
+        'frontends.web.policies[0].deny: there is no fact "sorce"; did you mean "source"?',
+        'frontends.web.policies[2].allow: http.path is known only in mode = "http"',
+    ]
+
+
+def test_a_fact_that_nobody_in_this_frontend_learns_is_told_with_who_would() -> None:
+    (problem,) = problems(policies=[{"deny": "tls.sni == 'x'"}])
+    assert problem == 'frontends.web.policies[0].deny: nobody here learns tls.sni: a validator does: "tls"'
+
+
+def test_a_validator_among_several_learns_too() -> None:
+    assert build(validators=[{"any_of": ["tls", "ssh"]}], policies=[{"deny": "tls.sni == 'x' or ssh.version == '1.0'"}])
+
+
+def test_what_a_proxy_header_says_is_known_where_one_is_taken() -> None:
+    policies = [{"deny": "proxy.authority == 'x' and proxy.ssl.verify != 0"}]
+    assert build(policies=policies, accept_proxy=True)
+    assert build(policies=policies, bind={"address": "127.0.0.1:0", "accept_proxy": True})
+    assert "there is no fact" in problems(policies=policies)[0]
+
+
+def test_what_the_syn_says_is_known_where_it_is_saved() -> None:
+    bind = Bind(address="*:80", tcp=ListenTcp(save_syn=True))
+    settings = Frontend(bind=[bind], backend="app", policies=[Rule(deny="tcp.saved_syn.startswith('45')")])
+    made = PolicyAssembly(load_plugins(), "web", settings, NoLists(), Tables(Clock()))
+    (policy,) = made.build(lambda use: [])
+    facts = make_facts()
+    assert policy.object.decide(facts) is ALLOW
+    facts.learnt["tcp.saved_syn"] = b"E\0"
+    assert policy.object.decide(facts) is not ALLOW
+
+
+def test_lists_that_rules_use_are_read_at_the_start(tmp_path: Any) -> None:
+    path = tmp_path / "bad.txt"
+    path.write_text("10.0.0.0/8\n10.0.0.1/8\n")
+    (problem,) = problems(policies=[{"deny": "source in @bad"}], lists={"bad": str(path)})
+    assert problem.startswith(f'lists.bad: {path}:2: "10.0.0.1/8" is no network: ')
+
+
+# Routes
+
+
+def test_a_route_by_a_fact_that_nobody_learns_is_a_mistake() -> None:
+    """Seen: it was valid, and no connection ever took it."""
+    routes = [{"backend": "app", "facts": {"tls.snl": "a"}}, {"backend": "app", "facts": {"tls.sni": "b.example"}}]
+    assert problems(validators=["tls"], routes=routes) == [
+        'frontends.web.routes[0].facts."tls.snl": there is no fact "tls.snl"; did you mean "tls.sni"?'
+    ]
+    nobody = 'frontends.web.routes[0].facts."tls.sni": nobody here learns tls.sni: a validator does: "tls"'
+    assert problems(routes=routes[1:]) == [nobody]
+    assert build(validators=["tls"], routes=routes[1:]).frontends["web"].routing is not None
+
+
+def test_a_route_may_go_by_tlvs_of_any_type() -> None:
+    routes = [{"backend": "app", "facts": {"proxy.0xE4": "x", "proxy.ssl.0xE5": "y", "proxy.unique_id": "z"}}]
+    assert build(routes=routes, accept_proxy=True)
+    assert len(problems(routes=routes)) == 3
+
+
+def test_a_route_has_settings_of_its_own_for_requests() -> None:
+    (problem,) = problems(mode="http", routes=[{"backend": "app", "facts": {"http.path": "/"}}])
+    assert problem.endswith("a route has settings of its own for what a request says")
+
+
+# What policies learn
+
+
+@implementer(IPolicy)
+class Learns:
+    """Learns ``geo.country``."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+
+    def decide(self, facts: Facts) -> Decision:
+        """See ``IPolicy``."""
+        return ALLOW
+
+
+def assembly(*policies: Rule | Use, validators: tuple[str, ...] = ()) -> PolicyAssembly:
+    """Policies of a frontend where the policy "geo" and the validator "other" learn ``geo.country``."""
+    country = Fact(FactType.STRING, "", Stage.ADMISSION)
+    supplies: Any = {kind: {} for kind in KINDS}
+    supplies["policies"] = {"geo": Supplied("p", "geo", Supply(Learns, Options, facts={"geo.country": country}))}
+    number = Fact(FactType.INTEGER, "")
+    supplies["validators"] = {"other": Supplied("v", "other", Supply(Learns, Options, facts={"geo.country": number}))}
+    settings = Frontend(
+        bind=[], backend="app", policies=list(policies), validators=[Use(use=name) for name in validators]
+    )  # type: ignore[arg-type]
+    return PolicyAssembly(PluginHost(supplies), "web", settings, NoLists(), Tables(Clock()))
+
+
+@pytest.mark.parametrize("stage", [Stage.ADMISSION, Stage.POLICY])
+def test_a_rule_is_asked_no_earlier_than_the_policy_that_learns_its_fact(stage: Stage) -> None:
+    made = assembly(Use(use="geo"), Rule(deny="geo.country == 'X'"))
+    _, rule = made.build(lambda use: [Built("p", "geo", Learns(stage))])
+    assert rule.object.stage is stage
+    assert made.problems == []
+    assert "geo.country" in made.scope().facts
+
+
+def test_a_rule_before_the_policy_that_learns_its_fact_is_a_mistake() -> None:
+    made = assembly(Rule(deny="geo.country == 'X'"), Use(use="geo"))
+    made.build(lambda use: [Built("p", "geo", Learns(Stage.ADMISSION))])
+    (problem,) = made.problems
+    assert "frontends.web.policies[0].deny: nobody here learns geo.country: " in problem
+    assert 'a policy before this entry would: "geo"' in problem or 'a validator does: "other"' in problem
+
+
+def test_a_fact_that_two_learn_in_two_types_is_a_mistake() -> None:
+    made = assembly(Use(use="geo"), validators=("other",))
+    made.build(lambda use: [Built("p", "geo", Learns(Stage.ADMISSION))])
+    (problem,) = made.problems
+    assert problem == (
+        "frontends.web.policies: geo.country is a string of geo, and a whole number of another one:"
+        " they cannot be used together"
+    )
