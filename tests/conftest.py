@@ -11,6 +11,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -20,7 +21,10 @@ from zope.interface import provider
 
 from twisted_lb.net.poll import BATCH, Poller
 
-SYSTEM_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
+_POSTGRESQL = map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True))
+SYSTEM_PATH = os.pathsep.join(
+    [os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin", *_POSTGRESQL]
+)
 """Where daemons are looked for: an ordinary user's PATH lacks the folders that distributions put them in."""
 PACKAGES = {
     "ab": "apache2-utils",
@@ -28,10 +32,19 @@ PACKAGES = {
     "dnsmasq": "dnsmasq-base",
     "dovecot": "dovecot-imapd",
     "gnutls-cli": "gnutls-bin",
+    "initdb": "postgresql",
     "ip": "iproute2",
+    "mariadb": "mariadb-client",
+    "mariadb-install-db": "mariadb-server",
+    "mariadbd": "mariadb-server",
+    "mosquitto_pub": "mosquitto-clients",
+    "mosquitto_sub": "mosquitto-clients",
     "nft": "nftables",
     "nginx": "nginx-light",
     "node": "nodejs",
+    "postgres": "postgresql",
+    "psql": "postgresql-client",
+    "redis-cli": "redis-tools",
     "setpriv": "util-linux",
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
