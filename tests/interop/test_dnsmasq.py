@@ -22,7 +22,6 @@ def doors(daemons: Daemons, module_proxy: StartProxy, free_port: FreePort) -> Fr
             "--conf-file=/dev/null",
             "--no-hosts",
             "--no-resolv",
-            "--no-daemon",
             "--bind-interfaces",
         ),
         *("--listen-address=127.0.0.1", f"--port={port}", f"--pid-file={folder}/pid", "--user=root", "--group=root"),
