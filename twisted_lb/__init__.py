@@ -12,6 +12,7 @@ The map of this package; imports only ever point up this list, and a connection 
 - ``networks``     sets of networks and addresses
 - ``turns``        taking turns according to weights
 - ``lookups``      questions that somebody else answers, remembered for a while
+- ``web_service``  a service that is asked over HTTP
 - ``patterns``     regular expressions that take linear time
 - ``routing``      where a request or a connection goes: the first route that takes it
 - ``config``       one TOML file read into frozen structs

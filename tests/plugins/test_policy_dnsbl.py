@@ -10,13 +10,15 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import DatagramProtocol
 from twisted.names import dns
 
-from tests.plugins.conftest import Turning
+from tests.turning import Turning, turning
 from twisted_lb.api import ALLOW, ConfigError, Deny, Duration, IPolicy, Stage
 from twisted_lb.config.model import Use
 from twisted_lb.plugin_host import load_plugins
 from twisted_lb.testing import PolicyContract, make_facts, make_runtime
 from twisted_lb_plugins import policy_dnsbl
 from twisted_lb_plugins.policy_dnsbl import FACTS, DnsblOptions, build
+
+__all__ = ["turning"]
 
 
 class Server(DatagramProtocol):
