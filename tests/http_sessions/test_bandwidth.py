@@ -121,6 +121,24 @@ def test_a_client_that_takes_nothing_is_not_sent_more_because_there_are_tokens(w
     assert client.read() == whole(body)
 
 
+def test_a_client_that_takes_more_again_does_not_undo_the_limit(world: HttpWorld) -> None:
+    upstream, client = world.site(policies=[Shapes(out=TokenBucket(20_000, 2_000))])
+    server = world.ask(client, upstream)
+    server.send(whole(DATA)[:READ])
+    world.turn()
+    server.send(whole(DATA)[READ:])
+    before = len(client.read())
+    (session,) = world.process.sessions
+    for _ in range(3):
+        session.pauseProducing()  # type: ignore[attr-defined]
+        world.turn()
+        session.resumeProducing()  # type: ignore[attr-defined]
+        world.turn()
+    assert len(client.read()) == before < len(whole(DATA))
+    world.wait(6)
+    assert client.read() == whole(DATA)
+
+
 def test_no_timer_runs_for_what_is_held_up_and_it_runs_afterwards(world: HttpWorld) -> None:
     upstream, client = world.site(policies=[Shapes(out=TokenBucket(20_000, 2_000))], server=1, client=1)
     server = world.ask(client, upstream)

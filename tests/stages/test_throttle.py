@@ -16,7 +16,7 @@ from twisted_lb.net.poll import WINDOWS
 from twisted_lb.net.timers import TimerWheel
 from twisted_lb.stages.relay import StreamRelay
 from twisted_lb.stages.relay_timers import IdleTimers
-from twisted_lb.stages.throttle import throttle_streams
+from twisted_lb.stages.throttle import SendThrottle, Throttle, throttle_streams
 from twisted_lb.token_bucket import Shaping, TokenBucket
 
 if TYPE_CHECKING:
@@ -175,6 +175,23 @@ def test_who_comes_later_gets_its_part_too_and_who_leaves_leaves_it_to_the_other
     assert len(read(first.server)) > 0.8 * RATE * 0.5
 
 
+class Waiting(Throttle):
+    """A throttle of nothing; it may be given turns."""
+
+
+def test_who_comes_while_others_wait_gets_no_more_than_they_will(wheel: TimerWheel) -> None:
+    shared = bucket()
+    first, second, third = (Waiting((shared,), wheel) for _ in range(3))
+    now = wheel.clock.seconds()
+    assert first.room(BURST, now) == BURST
+    first.passed(BURST)
+    assert [first.room(BURST, now), second.room(BURST, now)] == [0, 0]
+    assert first.waits
+    assert second.waits
+    assert third.room(BURST, now + 0.04) == RATE * 0.04 // 3
+    assert not third.waits
+
+
 def test_a_bucket_so_slow_that_turns_are_rare_serves_everybody_in_turn(loop: "Loop", links: Links) -> None:
     shared = bucket(2_000, 1_000)
     those = [links() for _ in range(4)]
@@ -255,6 +272,24 @@ def test_no_timer_runs_for_what_is_held_up(loop: "Loop", links: Links) -> None:
     assert got == NOISE[:4_096], "a turn each two seconds, which is as long as a side may be idle"
     pass_time(loop, 1)
     assert relay.look(loop.clock.seconds(), IDLE) is None, "now it is idle"
+
+
+def test_who_takes_nothing_when_its_turn_comes_is_timed_from_then_on(loop: "Loop", links: Links) -> None:
+    link = links()
+    relay = link.shape(in_=(bucket(500, 2_048),))
+    offer(link.client, 8_192)
+    loop.settle()
+    (throttle,) = relay.throttles
+    assert isinstance(throttle, SendThrottle)
+
+    def full(data: bytes | memoryview) -> int:
+        raise BlockingIOError
+
+    throttle._send = full
+    before = relay.server.blocked_since
+    pass_time(loop, 2.2)
+    assert not throttle.waits
+    assert relay.server.blocked_since >= before + 2
 
 
 def test_a_side_that_takes_nothing_is_still_timed(loop: "Loop", links: Links) -> None:
