@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from twisted_lb.config.load import load_dict
-from twisted_lb.descriptors import SPARE_DESCRIPTORS, descriptors_each, fit_descriptors
+from twisted_lb.descriptors import SPARE_DESCRIPTORS, descriptors_each, fit_descriptors, idle_descriptors
 from twisted_lb.errors import ConfigError
 
 
@@ -55,3 +55,20 @@ def test_only_bodies_that_do_not_fit_into_memory_need_files(setting: Any, each: 
     settings = {"frontends": {"web": {"bind": "unix:/x", "backend": "app", "mode": "http", "buffer_request": setting}}}
     backends = {"backends": {"app": {"servers": {"a": "127.0.0.1:1"}}}}
     assert descriptors_each(load_dict({**settings, **backends}, "lb.toml")) == each
+
+
+def test_idle_connections_to_servers_take_theirs(descriptor_limit: int) -> None:
+    servers = {"a": "127.0.0.1:1", "b": "127.0.0.1:2"}
+    web = {"bind": "unix:/x", "backend": "app", "mode": "http"}
+    backends: Any = {"app": {"servers": servers, "pool": {"max": 30}}, "other": {"servers": servers}}
+    settings = {"frontends": {"web": web}, "backends": backends}
+    assert idle_descriptors(load_dict(settings, "lb.toml")) == 60
+    backends["app"]["http_server_close"] = True
+    assert idle_descriptors(load_dict(settings, "lb.toml")) == 0
+    tcp = {
+        "frontends": {"web": {**web, "mode": "tcp", "backend": "other"}},
+        "backends": {"other": {"servers": servers}},
+    }
+    assert idle_descriptors(load_dict(tcp, "lb.toml")) == 0
+    assert fit_descriptors(None, 1, idle=60) == (descriptor_limit - SPARE_DESCRIPTORS - 61) // 2
+    assert "60 for idle connections" in problem_of(lambda: fit_descriptors(descriptor_limit, 3, idle=60))

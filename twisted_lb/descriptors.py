@@ -2,6 +2,7 @@
 
 import resource
 
+from twisted_lb.config import inherit
 from twisted_lb.config.model import BufferRequest, Config
 from twisted_lb.errors import ConfigError
 
@@ -16,13 +17,21 @@ def descriptors_each(config: Config) -> int:
     return 3 if any(one and one.max > one.memory for one in held) else 2
 
 
-def fit_descriptors(maxconn: int | None, listeners: int, checks: int = 0, each: int = 2) -> int:
+def idle_descriptors(config: Config) -> int:
+    """How many descriptors the connections to servers take that wait for a request, at most."""
+    frontends = [name for name, frontend in config.frontends.items() if frontend.mode == "http"]
+    names = {backend for name in frontends for backend in inherit.reachable_from(config, name)}
+    backends = [config.backends[name] for name in names]
+    return sum(len(one.servers) * one.pool.max for one in backends if not one.http_server_close)
+
+
+def fit_descriptors(maxconn: int | None, listeners: int, checks: int = 0, each: int = 2, idle: int = 0) -> int:
     """Raise this process's descriptor limit as far as it goes, and return the ``maxconn`` that fits.
 
-    ``each``: what a connection takes; a listener and a checked server take one. Raises: ConfigError if ``maxconn`` asks
-    for more than there are.
+    ``each``: what a connection takes; a listener and a checked server take one. ``idle``: see ``idle_descriptors``.
+    Raises: ConfigError if ``maxconn`` asks for more than there are.
     """
-    spare = SPARE_DESCRIPTORS + listeners + checks
+    spare = SPARE_DESCRIPTORS + listeners + checks + idle
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard or hard == resource.RLIM_INFINITY:
         wanted = each * maxconn + spare if hard == resource.RLIM_INFINITY and maxconn else hard
@@ -30,6 +39,7 @@ def fit_descriptors(maxconn: int | None, listeners: int, checks: int = 0, each: 
     fits = (soft - spare) // each
     if fits < 1 or (maxconn is not None and maxconn > fits):
         checked = f" {checks} for health checks," if checks else ""
+        checked += f" {idle} for idle connections to servers," if idle else ""
         raise ConfigError(
             f"process.maxconn = {maxconn or 1} needs {each * (maxconn or 1) + spare} descriptors"
             f" ({'two' if each == 2 else 'three'} for each connection,"

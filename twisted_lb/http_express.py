@@ -6,7 +6,7 @@ exchange may need, so none of it is made. What is under way is the request's byt
 them; whatever else happens before the response is here first makes the exchange of it that it would have been
 (``_unfold``), and goes on as usual.
 
-Which sessions may take this way is settled at start-up; docs/decisions/0009-express-way.md has what it brings.
+Which sessions may take this way is settled at start-up; docs/decisions/0011-express-way.md has what it brings.
 """
 
 import re
@@ -23,9 +23,9 @@ from twisted_lb.frontend import Frontend
 from twisted_lb.http_session import HttpSession, settle_steps
 from twisted_lb.net.stream import Stream
 from twisted_lb.process import Process
-from twisted_lb.session import AGAIN, PASSED, Event
 from twisted_lb.stages.admission import Limit
 from twisted_lb.stages.proxy_header import Reception
+from twisted_lb.walk import AGAIN, PASSED, Event
 from twisted_lb.wire.http1 import Http1Settings, RequestHead, parse_request
 from twisted_lb.wire.http1_plain import PLAIN_GET, PLAIN_RESPONSE
 from twisted_lb.wire.http1_target import read_authority

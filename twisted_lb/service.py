@@ -14,7 +14,7 @@ from twisted_lb.assembly import Assembly, Entry, assemble
 from twisted_lb.binding import Binding, Key, key_of
 from twisted_lb.config.addresses import IpAddress, parse_bind
 from twisted_lb.config.model import Config
-from twisted_lb.descriptors import descriptors_each, fit_descriptors
+from twisted_lb.descriptors import descriptors_each, fit_descriptors, idle_descriptors
 from twisted_lb.errors import ConfigError, found_in
 from twisted_lb.process import Process
 
@@ -89,8 +89,8 @@ class LoadBalancer(Service):
             assembly = assemble(config, self.process, before)
             try:
                 listeners = sum(_count(entry.bind.address) for entry in assembly.binds)
-                each = descriptors_each(config)
-                assembly.maxconn = fit_descriptors(config.process.maxconn, listeners, assembly.checks, each)
+                each, idle = descriptors_each(config), idle_descriptors(config)
+                assembly.maxconn = fit_descriptors(config.process.maxconn, listeners, assembly.checks, each, idle)
             except ConfigError:
                 assembly.close_logs(besides=before)
                 raise

@@ -93,6 +93,15 @@ def test_a_key_that_nothing_waits_for_is_forgotten() -> None:
     assert not room.idle._by_key
 
 
+def test_connections_of_clients_that_are_gone_make_room_for_others() -> None:
+    """They once filled the pool for ever where nothing else closes them."""
+    room = Room(maximum=2, idle_s=None, key_of=lambda one: one.source)
+    gone, kept, late = room.put(key="a"), room.put(key="b"), room.put(key="c")
+    assert room.closed(gone, kept, late) == [True, False, False]
+    assert room.idle.take("c") is late
+    assert len(room.idle) == 1
+
+
 def test_the_maximum_counts_for_all_keys_together_and_the_latest_is_closed() -> None:
     room = Room(maximum=2)
     kept = room.put(key="a"), room.put(key="b")

@@ -25,4 +25,4 @@ def test_connections_whose_bodies_may_be_held_in_files_take_three() -> None:
     web = {"bind": "127.0.0.1:1", "backend": "app", "mode": "http", "buffer_request": True}
     backends = {"app": {"servers": {"a": "127.0.0.1:2"}}}
     given = load_dict({"process": {"maxconn": 100}, "frontends": {"web": web}, "backends": backends}, "x")
-    assert needed(given) == 3 * 100 + 1 + 64
+    assert needed(given) == 3 * 100 + 1 + 64 + 100

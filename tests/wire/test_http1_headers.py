@@ -1,5 +1,7 @@
 """Fields are found and edited in the bytes, and nothing can be put in that would be more than one field."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -77,3 +79,11 @@ def test_edits_do_what_they_do_to_a_list(edits: list[tuple[str, bytes, bytes]]) 
             getattr(headers, action)(name, value)
     assert list(headers.items()) == wanted
     assert all(headers.get_all(name) == [v for n, v in wanted if n.lower() == name.lower()] for name, _ in wanted)
+
+
+@pytest.mark.parametrize(("name", "value"), [("X-Text", b"x"), (b"X-Text", "x")])
+def test_a_field_that_is_text_is_a_mistake_that_is_named(name: Any, value: Any) -> None:
+    headers = Headers(b"Host: x\r\n")
+    with pytest.raises(TypeError, match="are bytes, and not '"):
+        headers.set(name, value)
+    assert not headers.edited

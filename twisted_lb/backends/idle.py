@@ -90,7 +90,12 @@ class Idle:
         return connection
 
     def put(self, connection: "ServerConnection", now: float) -> None:
-        """Keep an idle connection, or close it if there are enough."""
+        """Keep an idle connection, or close it if there are enough.
+
+        Where they differ from client to client, the one that has waited longest makes room: its client may be gone.
+        """
+        if self._count >= self.maximum > 0 and self.key_of is not None:
+            next(iter(next(iter(self._by_key.values())))).close()
         if self._count >= self.maximum or not self.open:
             connection.close()
             return

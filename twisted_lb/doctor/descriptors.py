@@ -6,19 +6,20 @@ from collections.abc import Iterator
 from twisted_lb.config import inherit
 from twisted_lb.config.addresses import IpAddress
 from twisted_lb.config.model import Config
-from twisted_lb.descriptors import SPARE_DESCRIPTORS, descriptors_each
+from twisted_lb.descriptors import SPARE_DESCRIPTORS, descriptors_each, idle_descriptors
 from twisted_lb.doctor.findings import Finding, advice, missing, ok
 from twisted_lb.doctor.machine import Machine
 from twisted_lb.doctor.sites import listening
 
 
 def needed(config: Config) -> int:
-    """Count as the proxy does: for connections, one for a listener and a checked server, some to spare."""
+    """Count as the proxy does: connections, idle ones too, one for a listener and a checked server, some to spare."""
     addresses = [one.address for one in listening(config)]
     listeners = sum(one.high - one.low + 1 if isinstance(one, IpAddress) else 1 for one in addresses)
     servers = [(backend, server) for backend in config.backends.values() for server in backend.servers.values()]
     checks = sum(inherit.check(*one) is not None for one in servers)
-    return descriptors_each(config) * (config.process.maxconn or 1) + listeners + checks + SPARE_DESCRIPTORS
+    others = listeners + checks + idle_descriptors(config) + SPARE_DESCRIPTORS
+    return descriptors_each(config) * (config.process.maxconn or 1) + others
 
 
 def examine(config: Config, machine: Machine, limit: int | None = None) -> Iterator[Finding]:

@@ -84,6 +84,9 @@ class Headers:
 
 def field_line(name: bytes, value: bytes) -> bytes:
     """Return a line with its CRLF. Raises ValueError if the name is no token or the value has control characters."""
+    for one in (name, value):
+        if not isinstance(one, bytes):
+            raise TypeError(f"names and values of fields are bytes, and not {one!r}")
     if not IS_TOKEN.fullmatch(name):
         raise ValueError(f"not the name of a field: {name!r}")
     if not IS_VALUE.fullmatch(value):
