@@ -135,9 +135,9 @@ def meant(tree: Any, known: dict[str, Any]) -> bool:
         case ("not", inner):
             return not meant(inner, known)
         case ("and", parts):
-            return all([meant(part, known) for part in parts])
+            return all(meant(part, known) for part in parts)
         case ("or", parts):
-            return any([meant(part, known) for part in parts])
+            return any(meant(part, known) for part in parts)
         case ("turned", fact, symbol, number):
             return fact in known and ORDERED[symbol](number, known[fact])
         case ("between", low, fact, high):

@@ -26,7 +26,7 @@ def test_numbers_and_ranges_are_read(text: str, found: range) -> None:
 
 @pytest.mark.parametrize("text", ["", "x", "1-", "9-3", "1..2", "1" * 20])
 def test_what_is_neither_is_told(text: str) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"neither a whole number|is empty"):
         read_integers(text)
 
 
