@@ -17,8 +17,8 @@ from twisted_lb.api import HttpRecord, SessionRecord
 from twisted_lb.config.load import load_dict
 from twisted_lb.endings import Cause, Ending, Stage
 from twisted_lb.http_endings import STATUS
-from twisted_lb.session import HTTP_TRANSITIONS, TRANSITIONS, Event
 from twisted_lb.tap import Options
+from twisted_lb.walk import HTTP_TRANSITIONS, TRANSITIONS, Event
 from twisted_lb_plugins.access_log_json import JsonLog
 from twisted_lb_plugins.access_log_text import TextLog
 

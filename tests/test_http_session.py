@@ -8,7 +8,8 @@ from tests.http_sessions.conftest import GET, OK, HttpWorld, post, world
 from twisted_lb.api import HttpRecord, SessionRecord
 from twisted_lb.endings import Stage
 from twisted_lb.http_session import HttpSession
-from twisted_lb.session import HTTP_TRANSITIONS, Event, Session
+from twisted_lb.session import Session
+from twisted_lb.walk import HTTP_TRANSITIONS, Event
 
 __all__ = ["world"]
 

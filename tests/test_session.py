@@ -1,27 +1,14 @@
-"""The order of the stages. What each of them does to a connection is in ``tests/sessions``."""
+"""A session goes the way that ``walk`` knows. What each stage does to it is in ``tests/sessions``."""
 
 import itertools
 
 import pytest
 
 from twisted_lb.endings import Stage
-from twisted_lb.session import HTTP_TRANSITIONS, TRANSITIONS, Event, Session
+from twisted_lb.session import Session
+from twisted_lb.walk import TRANSITIONS, Event
 
 PAIRS = list(itertools.product(Stage, Event))
-MODES = pytest.mark.parametrize("transitions", [TRANSITIONS, HTTP_TRANSITIONS], ids=["tcp", "http"])
-BACK = {Event.AGAIN: Stage.VALIDATION, Event.RETRY: Stage.CONNECT}
-"""Which events lead up again, and where to; all others lead down."""
-Transitions = dict[tuple[Stage, Event], Stage]
-
-
-def stages_of(transitions: Transitions) -> list[Stage]:
-    """All that a walk may pass."""
-    return sorted({Stage.ACCEPT, *transitions.values()})
-
-
-@pytest.mark.parametrize(("stage", "event"), [pair for pair in PAIRS if pair in TRANSITIONS])
-def test_a_connection_only_ever_goes_down_the_walk(stage: Stage, event: Event) -> None:
-    assert TRANSITIONS[stage, event] > stage
 
 
 @pytest.mark.parametrize(("stage", "event"), [pair for pair in PAIRS if pair not in TRANSITIONS])
@@ -31,48 +18,3 @@ def test_what_is_not_listed_cannot_happen(stage: Stage, event: Event) -> None:
     with pytest.raises(KeyError):
         session.advance(event)
     assert session.stage is stage
-
-
-def test_a_request_goes_down_until_it_is_answered_or_sent_anew() -> None:
-    for (stage, event), to_stage in HTTP_TRANSITIONS.items():
-        assert to_stage is BACK[event] if event in BACK else to_stage > stage
-
-
-def test_in_http_mode_every_stage_that_a_request_passes_can_be_followed_by_the_next_request() -> None:
-    answered = {stage for stage, event in HTTP_TRANSITIONS if event is Event.AGAIN}
-    assert answered == {stage for stage in Stage if Stage.VALIDATION <= stage <= Stage.RELAY}
-
-
-@MODES
-def test_every_stage_between_accept_and_access_log_can_end_the_connection(transitions: Transitions) -> None:
-    for stage in stages_of(transitions)[1:-1]:
-        assert transitions[stage, Event.ENDED] is Stage.ACCESS_LOG
-
-
-@MODES
-def test_every_stage_can_be_reached(transitions: Transitions) -> None:
-    reached = {Stage.ACCEPT}
-    for stage in Stage:
-        if stage in reached:
-            reached |= {to for (start, _), to in transitions.items() if start is stage}
-    only_http = {Stage.BODY, Stage.RESPONSE}
-    assert reached == (set(Stage) if transitions is HTTP_TRANSITIONS else set(Stage) - only_http)
-
-
-@MODES
-def test_only_a_full_backend_leads_into_the_queue(transitions: Transitions) -> None:
-    assert [pair for pair, to in transitions.items() if to is Stage.QUEUE] == [(Stage.BALANCE, Event.FULL)]
-
-
-@MODES
-def test_nothing_follows_the_access_log(transitions: Transitions) -> None:
-    assert not [pair for pair in transitions if pair[0] is Stage.ACCESS_LOG]
-
-
-@MODES
-def test_the_longest_way_down_passes_every_stage_but_the_queue_and_the_tarpit(transitions: Transitions) -> None:
-    stage, way = Stage.ACCEPT, [Stage.ACCEPT]
-    while (stage, Event.PASSED) in transitions:
-        stage = transitions[stage, Event.PASSED]
-        way.append(stage)
-    assert way == [one for one in stages_of(transitions) if one not in (Stage.QUEUE, Stage.TARPIT, Stage.ACCESS_LOG)]

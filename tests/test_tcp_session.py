@@ -3,8 +3,9 @@
 import pytest
 
 from twisted_lb.endings import Stage
-from twisted_lb.session import TRANSITIONS, Event, Session
+from twisted_lb.session import Session
 from twisted_lb.tcp_session import TcpSession
+from twisted_lb.walk import TRANSITIONS, Event
 
 
 @pytest.mark.parametrize("stage", [Stage.VALIDATION, Stage.RELAY])

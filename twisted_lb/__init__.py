@@ -31,7 +31,8 @@ The map of this package; imports only ever point up this list, and a connection 
 - ``frontend``     what a frontend's connections are asked, and where they go
 - ``process``      what all sessions of the process share
 - ``parting``      how clients that are refused are parted from
-- ``session``      the order of the rooms
+- ``walk``         the order of the rooms
+- ``session``      one connection on its way through them
 - ``tcp_session``  what TCP mode does in them
 - ``http_client``  HTTP mode: the client's side of a session
 - ``http_upstream`` HTTP mode: its way to a server

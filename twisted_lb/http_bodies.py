@@ -6,10 +6,10 @@ from math import inf
 from twisted_lb.endings import Cause
 from twisted_lb.errors import PluginError
 from twisted_lb.http_endings import HttpEndings
-from twisted_lb.session import PASSED, Event
 from twisted_lb.stages.body_exchange import BodyExchange, Later
 from twisted_lb.stages.http_exchange import Exchange
 from twisted_lb.verdicts import Deny
+from twisted_lb.walk import PASSED, Event
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 

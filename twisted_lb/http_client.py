@@ -19,7 +19,7 @@ from twisted_lb.frontend import Frontend
 from twisted_lb.net.hang_up import hang_up
 from twisted_lb.net.stream import Stream
 from twisted_lb.process import Process
-from twisted_lb.session import PASSED, Event, Session, Steps
+from twisted_lb.session import Session
 from twisted_lb.stages.access_log import http_record_of, record_of
 from twisted_lb.stages.admission import Limit
 from twisted_lb.stages.body_rate import BodyRate
@@ -31,6 +31,7 @@ from twisted_lb.stages.throttle_exchange import ShapedExchange
 from twisted_lb.stages.tunnel import Tunnel
 from twisted_lb.token_bucket import Shaping
 from twisted_lb.verdicts import Deny, HttpVerdict
+from twisted_lb.walk import PASSED, Event, Steps
 from twisted_lb.wire.http1 import Forwarder
 
 PIPELINED_LIMIT = 64 * 1024

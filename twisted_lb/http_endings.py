@@ -6,8 +6,8 @@ from twisted_lb.endings import Cause, Ending, Stage
 from twisted_lb.frontend import Refusal
 from twisted_lb.http_upstream import HttpUpstream
 from twisted_lb.net.silence import silence
-from twisted_lb.session import AGAIN, Event
 from twisted_lb.verdicts import Deny, HttpVerdict
+from twisted_lb.walk import AGAIN, Event
 from twisted_lb.wire.http1 import Framing, Http1Error
 from twisted_lb.wire.http1_refused import RefusedMessage, excerpt
 

@@ -1,6 +1,6 @@
 """HTTP mode: one exchange after the other, each with its own walk from validation to the access log.
 
-``session.HTTP_TRANSITIONS`` is the order. The messages themselves are the business of ``stages.http_exchange``.
+``walk.HTTP_TRANSITIONS`` is the order. The messages themselves are the business of ``stages.http_exchange``.
 """
 
 from math import inf
@@ -9,7 +9,6 @@ from twisted_lb.endings import NORMAL, Cause, Ending, Stage
 from twisted_lb.errors import PluginError
 from twisted_lb.http_bodies import HttpBodies
 from twisted_lb.http_client import BLANK
-from twisted_lb.session import AGAIN, HTTP_TRANSITIONS, PASSED, RETRY, Event, Steps, steps_of
 from twisted_lb.stages.body_exchange import BodyExchange
 from twisted_lb.stages.body_rate import BodyRate
 from twisted_lb.stages.http_exchange import Exchange
@@ -18,6 +17,7 @@ from twisted_lb.stages.throttle_exchange import ShapedExchange
 from twisted_lb.stages.tunnel import Tunnel
 from twisted_lb.stages.validation import validate
 from twisted_lb.verdicts import Answer, Decision, Deny, NeedMore, Redirect
+from twisted_lb.walk import AGAIN, HTTP_TRANSITIONS, PASSED, RETRY, Event, Steps, steps_of
 from twisted_lb.wire.http1 import Framing, Http1Error, RequestHead, parse_request
 from twisted_lb.wire.http1_authentication import authenticates_connection, challenges_connection
 

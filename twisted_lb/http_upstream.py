@@ -11,7 +11,7 @@ from twisted_lb.endings import Stage
 from twisted_lb.errors import PluginError
 from twisted_lb.http_client import HttpClient
 from twisted_lb.net.stream import Stream
-from twisted_lb.session import PASSED, Event
+from twisted_lb.walk import PASSED, Event
 from twisted_lb.wire.http1 import Forwarder
 
 

@@ -1,14 +1,11 @@
-"""One connection's walk through the stages; the only file that knows their order.
+"""One connection's walk through the stages, in the order that ``walk`` knows.
 
-``TRANSITIONS`` is that order. A stage answers its entry with an event, or with ``None`` when it has to wait (whatever
-it waits for then calls ``advance``) or has ended the connection. What TCP mode does with the stages that depend on the
-protocol stands in ``tcp_session``.
+Whatever a stage has to wait for calls ``advance`` when it is there. What TCP mode does with the stages that depend on
+the protocol stands in ``tcp_session``.
 """
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
-from enum import IntEnum
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, ISSLTransport
 from twisted.logger import Logger
@@ -32,80 +29,15 @@ from twisted_lb.stages.proxy_header import Reception, Trust
 from twisted_lb.stages.relay import StreamRelay
 from twisted_lb.stages.relay_transports import TransportRelay
 from twisted_lb.verdicts import Allow, Decision, Deny, NeedMore, Tarpit
+from twisted_lb.walk import ENDED, FULL, LATER, PASSED, TRANSITIONS, Event, Steps, steps_of
 
 if TYPE_CHECKING:
     from twisted_lb.net.timers import Timed
 
 
-class Event(IntEnum):
-    """What a stage says when it is done with a connection."""
-
-    PASSED = 0
-    FULL = 1
-    """Every usable server has all the connections that it may have."""
-    ENDED = 2
-    AGAIN = 3
-    """HTTP: this request has been answered, and another one may follow."""
-    LATER = 4
-    """It is refused, but the client has to wait for that."""
-    RETRY = 5
-    """HTTP: a connection that was used before turned out to be gone, and another one may serve."""
-
-
-# Looking a member up on its Enum is a call of a Python function on 3.11, a dozen of them per connection.
-PASSED, FULL, ENDED, AGAIN, LATER, RETRY = Event
+# Looking a member up on its Enum is a call of a Python function on 3.11.
 _ACCEPT, _PROXY_HEADER, _POLICY, _BALANCE = Stage.ACCEPT, Stage.PROXY_HEADER, Stage.POLICY, Stage.BALANCE
 _DIRECT, _REFUSED = Trust.DIRECT, Trust.REFUSED
-
-TRANSITIONS: Final[dict[tuple[Stage, Event], Stage]] = {
-    (Stage.ACCEPT, Event.PASSED): Stage.ADMISSION,
-    (Stage.ADMISSION, Event.PASSED): Stage.PROXY_HEADER,
-    (Stage.ADMISSION, Event.LATER): Stage.TARPIT,
-    (Stage.ADMISSION, Event.ENDED): Stage.ACCESS_LOG,
-    (Stage.PROXY_HEADER, Event.PASSED): Stage.VALIDATION,
-    (Stage.PROXY_HEADER, Event.LATER): Stage.TARPIT,
-    (Stage.PROXY_HEADER, Event.ENDED): Stage.ACCESS_LOG,
-    (Stage.VALIDATION, Event.PASSED): Stage.POLICY,
-    (Stage.VALIDATION, Event.ENDED): Stage.ACCESS_LOG,
-    (Stage.POLICY, Event.PASSED): Stage.BALANCE,
-    (Stage.POLICY, Event.LATER): Stage.TARPIT,
-    (Stage.POLICY, Event.ENDED): Stage.ACCESS_LOG,
-    (Stage.TARPIT, Event.ENDED): Stage.ACCESS_LOG,
-    (Stage.BALANCE, Event.PASSED): Stage.CONNECT,
-    (Stage.BALANCE, Event.FULL): Stage.QUEUE,
-    (Stage.BALANCE, Event.ENDED): Stage.ACCESS_LOG,
-    (Stage.QUEUE, Event.PASSED): Stage.CONNECT,
-    (Stage.QUEUE, Event.ENDED): Stage.ACCESS_LOG,
-    (Stage.CONNECT, Event.PASSED): Stage.RELAY,
-    (Stage.CONNECT, Event.ENDED): Stage.ACCESS_LOG,
-    (Stage.RELAY, Event.ENDED): Stage.ACCESS_LOG,
-}
-"""From which stage which event leads where in TCP mode; what is not here cannot happen."""
-
-HTTP_TRANSITIONS: Final[dict[tuple[Stage, Event], Stage]] = {
-    **TRANSITIONS,
-    (Stage.VALIDATION, Event.AGAIN): Stage.VALIDATION,
-    (Stage.POLICY, Event.AGAIN): Stage.VALIDATION,
-    (Stage.TARPIT, Event.AGAIN): Stage.VALIDATION,
-    (Stage.POLICY, Event.PASSED): Stage.BODY,
-    (Stage.BODY, Event.PASSED): Stage.BALANCE,
-    (Stage.BODY, Event.AGAIN): Stage.VALIDATION,
-    (Stage.BODY, Event.ENDED): Stage.ACCESS_LOG,
-    (Stage.BALANCE, Event.AGAIN): Stage.VALIDATION,
-    (Stage.QUEUE, Event.AGAIN): Stage.VALIDATION,
-    (Stage.CONNECT, Event.PASSED): Stage.RESPONSE,
-    (Stage.CONNECT, Event.AGAIN): Stage.VALIDATION,
-    (Stage.RESPONSE, Event.PASSED): Stage.RELAY,
-    (Stage.RESPONSE, Event.AGAIN): Stage.VALIDATION,
-    (Stage.RESPONSE, Event.RETRY): Stage.CONNECT,
-    (Stage.RESPONSE, Event.ENDED): Stage.ACCESS_LOG,
-    (Stage.RELAY, Event.AGAIN): Stage.VALIDATION,
-}
-"""In HTTP mode each request walks anew from validation on, until the connection ends."""
-
-
-Steps = list[dict[Event, tuple[Stage, Callable[[Any], Event | None]]]]
-"""``TRANSITIONS`` and what enters each stage, in the form that is looked up seven times per connection."""
 
 
 @implementer(IHalfCloseableProtocol)
@@ -575,33 +507,6 @@ class Session:
 
     def _since(self, moment: float) -> int:
         return int((self.process.clock.seconds() - moment) * 1000)
-
-
-_ENTER: dict[Stage, str] = {
-    Stage.ADMISSION: "_enter_admission",
-    Stage.PROXY_HEADER: "_enter_proxy_header",
-    Stage.VALIDATION: "_enter_validation",
-    Stage.POLICY: "_enter_policy",
-    Stage.TARPIT: "_enter_tarpit",
-    Stage.BODY: "_enter_body",
-    Stage.BALANCE: "_enter_balance",
-    Stage.QUEUE: "_enter_queue",
-    Stage.CONNECT: "_enter_connect",
-    Stage.RESPONSE: "_enter_response",
-    Stage.RELAY: "_enter_relay",
-}
-
-
-def steps_of(session_class: type[Session], transitions: Mapping[tuple[Stage, Event], Stage] = TRANSITIONS) -> Steps:
-    """Work out the steps of a kind of session."""
-    return [
-        {
-            event: (to_stage, getattr(session_class, _ENTER[to_stage]))
-            for (from_stage, event), to_stage in transitions.items()
-            if from_stage is stage and to_stage in _ENTER
-        }
-        for stage in Stage
-    ]
 
 
 Session._steps = steps_of(Session)

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from twisted_lb.endings import NORMAL, Cause, Ending, Stage
 from twisted_lb.errors import PluginError
 from twisted_lb.net.stream import Stream
-from twisted_lb.session import PASSED, Event, Session, steps_of
+from twisted_lb.session import Session
 from twisted_lb.stages.connect import ServerProtocol
 from twisted_lb.stages.relay import StreamRelay
 from twisted_lb.stages.relay_timers import RefusedError
@@ -22,6 +22,7 @@ from twisted_lb.stages.throttle_transports import throttle_transports
 from twisted_lb.stages.validation import Inspection
 from twisted_lb.stages.watch import Watching
 from twisted_lb.verdicts import Deny, NeedMore, Verdict
+from twisted_lb.walk import PASSED, Event, steps_of
 
 # Looking a member up on its Enum is a call of a Python function on 3.11.
 _VALIDATION, _RELAY, _ACCESS_LOG, _NORMAL = Stage.VALIDATION, Stage.RELAY, Stage.ACCESS_LOG, Cause.NORMAL

@@ -1,1 +1,1 @@
-"""The rooms that a connection walks through; ``session.py`` knows their order."""
+"""The rooms that a connection walks through; ``walk.py`` knows their order."""
