@@ -12,23 +12,26 @@ from twisted_lb.errors import WireError
 from twisted_lb.verdicts import NeedMore
 from twisted_lb.wire.client_hello_extensions import (
     ALPN,
+    CHECKS,
     ECH,
     ESNI,
     GROUPS,
     POINT_FORMATS,
+    PRE_SHARED_KEY,
     SIGNATURE_ALGORITHMS,
     SNI,
+    TLS_1_2,
+    TLS_1_3,
     VERSIONS,
     ExtensionError,
-    check_extensions,
     check_tls_1_3,
     protocols_of,
     server_name_of,
+    versions_of,
 )
-from twisted_lb.wire.tls_records import CLIENT, place_in_stream, read_message
+from twisted_lb.wire.tls_records import CLIENT, HANDSHAKE, LONGEST_RECORD, place_in_stream, read_message
 
-TLS_1_0, TLS_1_2, TLS_1_3 = 0x0301, 0x0303, 0x0304
-VERSION_NAMES: Final = {0x0300: "ssl3", TLS_1_0: "1.0", 0x0302: "1.1", TLS_1_2: "1.2", TLS_1_3: "1.3"}
+VERSION_NAMES: Final = {0x0300: "ssl3", 0x0301: "1.0", 0x0302: "1.1", TLS_1_2: "1.2", TLS_1_3: "1.3"}
 _U16: Final = Struct(">H")
 _EXTENSION: Final = Struct(">HH")
 _RANDOM_ENDS: Final = 38
@@ -65,13 +68,19 @@ def read_client_hello(data: bytes) -> ClientHello | NeedMore:
     Raises: WireError with a name out of ``tls_rules.RULES``; no other exception, whatever the bytes.
     Cost: O(bytes). Keeps no state, so cuts cannot matter.
     """
-    if data[:1] != b"\x16" and data:
+    message: bytes | NeedMore
+    if len(data) > 9 and data[0] == HANDSHAKE and data[3] << 8 | data[4] == len(data) - 5 <= LONGEST_RECORD:
+        message = data[5:]
+        if data[1] != 3 or message[0] != 1 or int.from_bytes(message[1:4], "big") != len(message) - 4:
+            message = read_message(data, CLIENT)
+    elif data and data[0] != HANDSHAKE:
         return _read_no_record(data)
-    message = read_message(data, CLIENT)
-    if isinstance(message, NeedMore):
+    else:
+        message = read_message(data, CLIENT)
+    if type(message) is NeedMore:
         return message
     try:
-        return _parse(message)
+        return _parse(message)  # type: ignore[arg-type]
     except WireError as wrong:
         raise WireError(wrong.reason, place_in_stream(data, wrong.offset)) from None
 
@@ -111,35 +120,38 @@ def _parse(message: bytes) -> ClientHello:
         bodies = _extensions(message, position)
     except (IndexError, error):
         raise WireError("tls-length", min(position, end)) from None
+    get = bodies.get
+    sni, alpn, listed = get(SNI), get(ALPN), get(VERSIONS)
     try:
-        check_extensions(bodies)
-        versions, version = _versions(legacy_version, bodies.get(VERSIONS))
+        # Before supported_versions a client names the highest that it can; a server answers with what it knows.
+        old = min(legacy_version, TLS_1_2)
+        versions, version = ((old,), old) if listed is None else versions_of(listed)
         if version == TLS_1_3:
             check_tls_1_3(bodies)
-        sni = bodies.get(SNI)
+        if PRE_SHARED_KEY in bodies and next(reversed(bodies)) != PRE_SHARED_KEY:
+            raise ExtensionError("tls-psk-not-last", PRE_SHARED_KEY)
         server_name = None if sni is None else server_name_of(sni)
     except ExtensionError as wrong:
         raise WireError(wrong.rule, _place_of(message, wrong.kind, position)) from None
     if version == TLS_1_3 and compression != b"\x00":
         raise WireError("tls-compression", compression_start)
-    alpn = bodies.get(ALPN)
     return ClientHello(
         legacy_version,
         versions,
         version,
         server_name,
-        () if alpn is None else protocols_of(alpn) or (),
+        () if alpn is None else protocols_of(alpn),
         tuple(bodies),
         message[suites_start : suites_start + suites_length],
-        bodies.get(GROUPS, b"")[2:],
-        bodies.get(SIGNATURE_ALGORITHMS, b"")[2:],
-        bodies.get(POINT_FORMATS, b"")[1:],
+        get(GROUPS, b"")[2:],
+        get(SIGNATURE_ALGORITHMS, b"")[2:],
+        get(POINT_FORMATS, b"")[1:],
         ECH in bodies or ESNI in bodies,
     )
 
 
 def _extensions(message: bytes, position: int) -> dict[int, bytes]:
-    """Return the contents of all extensions by type, in their order; before TLS 1.2 there may be none at all.
+    """Return the contents of all extensions by type, in their order, checked; before TLS 1.2 there may be none at all.
 
     Raises: WireError; struct.error if a header does not fit.
     """
@@ -151,15 +163,22 @@ def _extensions(message: bytes, position: int) -> dict[int, bytes]:
     if position + 2 + length != end:
         raise WireError("tls-length", position)
     position += 2
+    unpack_header, check_of = _EXTENSION.unpack_from, CHECKS.get
     while position < end:
-        kind, length = _EXTENSION.unpack_from(message, position)
+        kind, length = unpack_header(message, position)
         start = position + 4
-        if start + length > end:
+        after = start + length
+        if after > end:
             raise WireError("tls-length", position + 2)
         if kind in bodies:
             raise WireError("tls-extension-twice", position)
-        position = start + length
-        bodies[kind] = message[start:position]
+        body = bodies[kind] = message[start:after]
+        check = check_of(kind)
+        if check is not None:
+            rule = check(body)
+            if rule:
+                raise WireError(rule, position)
+        position = after
     return bodies
 
 
@@ -172,22 +191,6 @@ def _place_of(message: bytes, wanted: int, position: int) -> int:
             return position
         position += 4 + length
     return position
-
-
-def _versions(legacy_version: int, body: bytes | None) -> tuple[tuple[int, ...], int]:
-    """Return the versions offered and the highest that is known.
-
-    Raises: ExtensionError if none is. Source: RFC 8446, sections 4.1.2 and 4.2.1.
-    """
-    if body is None:
-        # Before supported_versions a client names the highest that it can; a server answers with what it knows.
-        version = min(legacy_version, TLS_1_2)
-        return (version,), version
-    versions = unpack(f">{len(body) // 2}H", body[1:])
-    version = max((one for one in versions if TLS_1_0 <= one <= TLS_1_3), default=0)
-    if not version:
-        raise ExtensionError("tls-version", VERSIONS)
-    return versions, version
 
 
 def is_grease(number: int) -> bool:
