@@ -13,17 +13,26 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from twisted_lb.backends.http_connection import ServerConnection
-from twisted_lb.process import Process
+from twisted_lb.net.timers import TimerWheel
 from twisted_lb.stages.body_exchange import BodyExchange
-from twisted_lb.stages.http_exchange import Exchange
+from twisted_lb.stages.http_exchange import Exchange, Moment
 from twisted_lb.stages.throttle_transports import Debtor
 from twisted_lb.token_bucket import Shaping, TokenBucket
+
+
+class Times(Protocol):
+    """The process, as far as it is about time."""
+
+    wheel: TimerWheel
+    moment: Moment
 
 
 class ShapedOwner(Protocol):
     """The session of the client who asked."""
 
-    process: Process
+    @property
+    def process(self) -> Times:
+        """The process that it is of."""
 
     def pause_client(self) -> None:
         """Read no more from the client."""
@@ -41,8 +50,8 @@ class _Direction(Debtor):
 
     __slots__ = ("_tell", "since")
 
-    def __init__(self, buckets: Sequence[TokenBucket], process: Process, tell: Callable[[float], None]) -> None:
-        super().__init__(buckets, process.wheel)
+    def __init__(self, buckets: Sequence[TokenBucket], wheel: TimerWheel, tell: Callable[[float], None]) -> None:
+        super().__init__(buckets, wheel)
         self._tell: Callable[[float], None] | None = tell
         self.since = 0.0
 
@@ -76,9 +85,9 @@ class ShapedExchange:
         self._exchange: Any = exchange
         self._connection: ServerConnection | None = None
         self._seen_in = exchange.bytes_in
-        process = owner.process
-        self._in = _Direction(shaping.in_, process, self._read_client) if shaping.in_ else None
-        self._out = _Direction(shaping.out, process, self._read_server) if shaping.out else None
+        wheel = owner.process.wheel
+        self._in = _Direction(shaping.in_, wheel, self._read_client) if shaping.in_ else None
+        self._out = _Direction(shaping.out, wheel, self._read_server) if shaping.out else None
 
     # What the client sends
 
