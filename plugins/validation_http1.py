@@ -42,7 +42,7 @@ FACTS = {
 class Http1Options(Options, frozen=True):
     """``max_head_bytes``, ``max_fields``: of the first request's head."""
 
-    max_head_bytes: Annotated[int, Meta(ge=256, le=60000)] = 16384
+    max_head_bytes: Annotated[int, Meta(ge=256, le=32768)] = 16384
     max_fields: Annotated[int, Meta(ge=1, le=1000)] = 100
     accept_invalid: bool = False
 
