@@ -434,7 +434,7 @@ class HttpClient(Session):
         """End the current request; before there can be one, the connection, and then without a farewell."""
         if not isinstance(verdict, Deny) or self.stage is Stage.TARPIT:
             return super()._end(cause, reason, plugin, reset)
-        return super()._end(cause, reason, plugin, reset, replace(verdict, farewell=b""))
+        return super()._end(cause, reason, plugin, reset, verdict=replace(verdict, farewell=b""))
 
     def _head_data(self, data: bytes) -> None:
         """Take a part of a request's head, or all of it, with whatever follows."""

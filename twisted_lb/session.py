@@ -401,7 +401,7 @@ class Session:
         return self._end(Cause.INTERNAL, error.what, plugin=error.plugin, reset=self.stage is Stage.ADMISSION)
 
     def _end(
-        self, cause: Cause, reason: str, plugin: str = "", reset: bool = False, verdict: Deny | None = None
+        self, cause: Cause, reason: str, plugin: str = "", reset: bool = False, *, verdict: Deny | None = None
     ) -> Event | None:
         """End before the relay: drop what is under way towards the server and close the client's connection.
 
