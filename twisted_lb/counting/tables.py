@@ -37,7 +37,7 @@ class Tables:
     def __init__(self, clock: IReactorTime, before: "Tables | None" = None) -> None:
         self.named: dict[str, NamedTable] = {}
         self.machine: str = secrets.token_hex(8) if before is None else before.machine
-        self._own: dict[tuple[str, str, str, float | None], NamedTable] = {}
+        self._own: dict[tuple[str, str, str, float | None, str | None], NamedTable] = {}
         self._clock = clock
         self._before = before
 
@@ -68,9 +68,11 @@ class Tables:
         same = before.settings.key == settings.key and before.settings.store == settings.store
         return before if same else None
 
-    def own(self, frontend: str, measure: str, key: Key, window_s: float | None) -> NamedTable:
+    def own(
+        self, frontend: str, measure: str, key: Key, window_s: float | None, condition: str | None = None
+    ) -> NamedTable:
         """Return the table of a limit of that frontend; limits that count the same share one."""
-        identity = frontend, measure, key.text, window_s
+        identity = frontend, measure, key.text, window_s, condition
         table = self._own.get(identity)
         if table is None:
             before = None if self._before is None else self._before._own.get(identity)

@@ -114,7 +114,7 @@ def _limit(rule: Rule, scope: Scope, compiled: Compiled | None) -> IPolicy:
     table.want([text.counter.name])
     action = rule.action or "deny"
     stage = stage_of(text.counter, scope.mode, _stage(table, scope, compiled))
-    if answers_request(action, rule):
+    if answers_request(action, rule, scope.mode):
         stage = max(stage, Stage.POLICY)
     verdict = _verdict(rule, action, text.window_s)
     return Limit(table, text.counter, text.most, verdict, stage, None if compiled is None else compiled.condition)
@@ -124,7 +124,7 @@ def _limited(rule: Rule, text: LimitText, scope: Scope) -> NamedTable:
     assert scope.tables is not None
     if rule.table is None:
         key = read_key(text.key, scope)
-        return scope.tables.own(scope.frontend, text.counter.name, key, text.window_s)
+        return scope.tables.own(scope.frontend, text.counter.name, key, text.window_s, rule.if_)
     table = _named(rule.table, scope)
     if table.key.text != text.key:
         raise ConfigError(f'"{rule.limit}": the key of table {table.name} is {table.key.text}')
