@@ -106,23 +106,23 @@ class World:
 
     def meet(self, frontend: str, case: Case) -> tuple[str | int, bytes]:
         """Be that client; how it ends, and all that is heard."""
-        with socket.create_connection(("127.0.0.1", self.ports[frontend]), ANSWER_S, (case.source, 0)) as client:
-            client.settimeout(0.5 if case.gets == "silent" else ANSWER_S)
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                client.sendall(case.says)
-            heard = b""
-            try:
+        heard = b""
+        try:
+            with socket.create_connection(("127.0.0.1", self.ports[frontend]), ANSWER_S, (case.source, 0)) as client:
+                client.settimeout(0.5 if case.gets == "silent" else ANSWER_S)
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    client.sendall(case.says)
                 while more := client.recv(65536):
                     heard += more
                     if frontend == "web" and statuses(heard):
                         return statuses(heard)[0], heard
                     if heard == ALERT:
                         return "served", heard
-            except ConnectionResetError:
-                return "reset", heard
-            except TimeoutError:
-                return "silent", heard
-            return "closed", heard
+        except ConnectionResetError:
+            return "reset", heard
+        except TimeoutError:
+            return "silent", heard
+        return "closed", heard
 
 
 @pytest.fixture(scope="module")
