@@ -64,3 +64,15 @@ def test_there_is_a_plan_for_every_backend_that_routes_or_policies_may_lead_to()
     assert set(routed._plans) == {"app", "other"}
     asked = frontend(policies=[{"use": "source", "deny": ["192.0.2.1"]}])
     assert set(asked._plans) == {"app", "other"}
+
+
+def test_a_body_that_is_held_takes_no_more_memory_than_it_may_be_long() -> None:
+    for held, expected in (
+        (True, (16 << 10, 1 << 20)),
+        ({"max": "1KiB"}, (1024, 1024)),
+        ({"memory": "2KiB", "max": "8KiB"}, (2048, 8192)),
+    ):
+        bodies = frontend(buffer_request=held).bodies
+        assert bodies is not None
+        assert bodies.buffering is not None
+        assert (bodies.buffering.memory, bodies.buffering.maximum) == expected

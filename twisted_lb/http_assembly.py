@@ -64,7 +64,8 @@ def _bodies(config: Config, frontend: Frontend, filters: BuiltFilters) -> Bodies
     if isinstance(http_request, UnsetType):
         http_request = config.defaults.timeouts.http_request
     absolute = isinstance(http_request, float)
-    return Bodies(filters, Buffering(limits.memory, limits.max, absolute))
+    # Who lowers ``max`` need not know what ``memory`` is.
+    return Bodies(filters, Buffering(min(limits.memory, limits.max), limits.max, absolute))
 
 
 def _least_rate(setting: MinRate | None) -> LeastRate | None:

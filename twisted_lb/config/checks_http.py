@@ -11,7 +11,6 @@ from twisted_lb.config.convert import INVALID, join
 from twisted_lb.config.hints import unknown_name
 from twisted_lb.config.model import (
     Backend,
-    BufferRequest,
     Config,
     Fields,
     Forwarded,
@@ -19,7 +18,6 @@ from twisted_lb.config.model import (
     FrontendTimeouts,
     Route,
 )
-from twisted_lb.config.units import spell_size
 from twisted_lb.errors import ConfigError
 from twisted_lb.networks import Networks
 from twisted_lb.routing import Routes, Rule
@@ -51,10 +49,6 @@ def check_http_frontend(where: str, frontend: Frontend, config: Config) -> Itera
         if frontend.reject_unknown_hosts and not any(route.host for route in _valid(frontend.routes)):
             yield f"{where}.reject_unknown_hosts: no route names a host, so every host would be unknown"
         yield from _check_excepted(f"{where}.forwarded.except", frontend.forwarded)
-        held = frontend.buffer_request
-        if isinstance(held, BufferRequest) and held.memory > held.max:
-            least, most = spell_size(held.memory), spell_size(held.max)
-            yield f'{where}.buffer_request.max: "{most}" is less than memory ("{least}"): no body would ever fill that'
     else:
         yield from _only_for_http(where, frontend, Frontend, _OF_FRONTENDS)
         yield from _only_for_http(f"{where}.timeouts", frontend.timeouts, FrontendTimeouts, _OF_TIMEOUTS)

@@ -437,7 +437,7 @@ class MinRate(Section, frozen=True, kw_only=True):
 class BufferRequest(Section, frozen=True, kw_only=True):
     """``buffer_request``: no server is chosen before the body is here. Beyond ``memory`` it goes to a temporary file.
 
-    ``max``: longer bodies are refused with 413.
+    ``max``: longer bodies are refused with 413; no more memory than that is used either.
     """
 
     memory: Size = Size(16 * 1024)
