@@ -87,7 +87,7 @@ class DnsValidator:
 
     def watch(self, facts: Facts) -> "DnsWatch | None":
         """Watch until the first answer, or every query; what was let through in spite of all is not watched."""
-        return DnsWatch(self, facts) if facts.learnt.get("dns.valid") else None
+        return None if facts.learnt.get("dns.valid") is False else DnsWatch(self, facts)
 
     def broken(self, reason: str, facts: Facts, query: bytes = b"") -> Allow | Deny:
         """Refuse what broke a rule, or look away from all that follows. A query is answered with FORMERR."""

@@ -1,13 +1,14 @@
 """Conversations between a client and a server, given to a validator as the proxy would; runs no test itself."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from twisted_lb.api import Allow, Deny, NeedMore
 from twisted_lb.testing import make_facts
 
 LONG_BYTES = 600
-CLIENT, SERVER = "client", "server"
+CLIENT: Final = "client"
+SERVER: Final = "server"
 Turns = Sequence[tuple[str, bytes]]
 """Who says what, one after the other."""
 

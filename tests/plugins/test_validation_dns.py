@@ -9,8 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.plugins.dialogue import CLIENT, SERVER, Outcome, Turns, outcome, talk
 from tests.wire.dns_spelling import EDNS, IXFR, answer, message, question
-from twisted_lb.api import IValidator
-from twisted_lb.testing import ValidatorContract
+from twisted_lb.api import IStreamValidator
+from twisted_lb.testing import StreamValidatorContract
 from twisted_lb_plugins.validation_dns import MOST_UNANSWERED, DnsOptions, DnsValidator
 
 QUERY = message(question("www.Example.org", 28), counts=(1, 0, 0, 1), rest=EDNS)
@@ -29,14 +29,29 @@ def told(turns: Turns, **options: Any) -> Outcome:
     return outcome(DnsValidator(DnsOptions(**options)), turns)
 
 
-class TestContract(ValidatorContract, SynchronousTestCase):
+class TestContract(StreamValidatorContract, SynchronousTestCase):
     """``dns`` keeps what every validator promises."""
 
     accepted = (QUERY, QUERY + QUERY, message())
     refused = (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01", answer(), message(rest=b"x"), NOTIFY, b"\0\0")
 
-    def make_validator(self) -> IValidator:
+    passed = ([(CLIENT, QUERY + message(id_=7)), (SERVER, answer(7) + answer()), (CLIENT, b"\0"), (SERVER, b"\0")],)
+    ended = ([(CLIENT, QUERY), (SERVER, answer(7))], [(CLIENT, QUERY), (SERVER, QUERY)])
+
+    def make_validator(self) -> IStreamValidator:
         return DnsValidator(DnsOptions())
+
+
+class TestContractOfEveryQuery(StreamValidatorContract, SynchronousTestCase):
+    """``dns`` keeps what every validator promises where every query is judged."""
+
+    accepted = (QUERY,)
+    refused = (b"GET / HTTP/1.1\r\n\r\n",)
+    passed = ([(CLIENT, QUERY), (SERVER, answer()), (CLIENT, message()), (SERVER, b"\0")],)
+    ended = ([(CLIENT, QUERY), (SERVER, answer()), (CLIENT, message(rest=b"x"))], [(CLIENT, QUERY + NOTIFY)])
+
+    def make_validator(self) -> IStreamValidator:
+        return DnsValidator(DnsOptions(every_query=True))
 
 
 def test_a_query_and_its_answer_pass_and_then_nobody_looks() -> None:

@@ -5,8 +5,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
 
 from tests.plugins.dialogue import CLIENT, SERVER, Outcome, Turns, outcome
+from twisted_lb.api import IStreamValidator
+from twisted_lb.testing import StreamValidatorContract
 from twisted_lb_plugins.validation_ftp import FtpOptions, build
 
 GREETING = b"220 (vsFTPd 3.0.3)\r\n"
@@ -15,6 +18,25 @@ REFUSAL = b"421 Protocol error\r\n"
 
 def told(turns: Turns, **options: Any) -> Outcome:
     return outcome(build(FtpOptions(**options)), turns)
+
+
+class TestContract(StreamValidatorContract, SynchronousTestCase):
+    """``ftp`` keeps what every validator promises."""
+
+    refused = (b"USER me\r\n", b"GET / HTTP/1.1\r\n\r\n")
+    passed = (
+        [(SERVER, GREETING), (CLIENT, b"USER me\r\n"), (SERVER, b"\0\n\r"), (CLIENT, b"\0\n\r")],
+        [(SERVER, b"120 wait\r\n220 ready\r\n"), (CLIENT, b"USER me\r\n")],
+    )
+    ended = (
+        [(CLIENT, b"USER me\r\n")],
+        [(SERVER, b"SSH-2.0-x\r\n")],
+        [(SERVER, GREETING), (CLIENT, b"GET / HTTP/1.1\r\n")],
+        [(SERVER, GREETING), (CLIENT, b"USER me\r\n".replace(b"\r", b""))],
+    )
+
+    def make_validator(self) -> IStreamValidator:
+        return build(FtpOptions())
 
 
 @pytest.mark.parametrize("line", [b"USER anonymous\r\n", b"user x\r\n", b"AUTH TLS\r\n\x16\x03", b"FEAT\r\n"])

@@ -5,8 +5,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
 
 from tests.plugins.dialogue import CLIENT, SERVER, Outcome, Turns, outcome
+from twisted_lb.api import IStreamValidator
+from twisted_lb.testing import StreamValidatorContract
 from twisted_lb_plugins.validation_imap import ImapOptions, build
 
 GREETING = b"* OK [CAPABILITY IMAP4rev1 STARTTLS] Dovecot ready.\r\n"
@@ -15,6 +18,25 @@ REFUSAL = b"* BYE protocol error\r\n"
 
 def told(turns: Turns, **options: Any) -> Outcome:
     return outcome(build(ImapOptions(**options)), turns)
+
+
+class TestContract(StreamValidatorContract, SynchronousTestCase):
+    """``imap`` keeps what every validator promises."""
+
+    refused = (b"a LOGIN u p\r\n", b"GET / HTTP/1.1\r\n\r\n")
+    passed = (
+        [(SERVER, GREETING), (CLIENT, b"a LOGIN u p\r\n"), (SERVER, b"\0\n\r"), (CLIENT, b"\0\n\r")],
+        [(SERVER, b"* PREAUTH hello\r\n"), (CLIENT, b"a LOGIN u p\r\n")],
+    )
+    ended = (
+        [(CLIENT, b"a LOGIN u p\r\n")],
+        [(SERVER, b"SSH-2.0-x\r\n")],
+        [(SERVER, GREETING), (CLIENT, b"GET / HTTP/1.1\r\n")],
+        [(SERVER, GREETING), (CLIENT, b"a LOGIN u p\r\n".replace(b"\r", b""))],
+    )
+
+    def make_validator(self) -> IStreamValidator:
+        return build(ImapOptions())
 
 
 @pytest.mark.parametrize("greeting", [GREETING, b"* preauth hello\r\n", b"* BYE full\r\n", b"* OK\r\n"])

@@ -5,8 +5,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
 
 from tests.plugins.dialogue import CLIENT, SERVER, Outcome, Turns, outcome
+from twisted_lb.api import IStreamValidator
+from twisted_lb.testing import StreamValidatorContract
 from twisted_lb_plugins.validation_pop3 import Pop3Options, build
 
 GREETING = b"+OK Dovecot ready. <1.2@mail.example.org>\r\n"
@@ -15,6 +18,25 @@ REFUSAL = b"-ERR protocol error\r\n"
 
 def told(turns: Turns, **options: Any) -> Outcome:
     return outcome(build(Pop3Options(**options)), turns)
+
+
+class TestContract(StreamValidatorContract, SynchronousTestCase):
+    """``pop3`` keeps what every validator promises."""
+
+    refused = (b"USER me\r\n", b"GET / HTTP/1.1\r\n\r\n")
+    passed = (
+        [(SERVER, GREETING), (CLIENT, b"USER me\r\n"), (SERVER, b"\0\n\r"), (CLIENT, b"\0\n\r")],
+        [(SERVER, b"+OK\r\n"), (CLIENT, b"USER me\r\n")],
+    )
+    ended = (
+        [(CLIENT, b"USER me\r\n")],
+        [(SERVER, b"SSH-2.0-x\r\n")],
+        [(SERVER, GREETING), (CLIENT, b"GET / HTTP/1.1\r\n")],
+        [(SERVER, GREETING), (CLIENT, b"USER me\r\n".replace(b"\r", b""))],
+    )
+
+    def make_validator(self) -> IStreamValidator:
+        return build(Pop3Options())
 
 
 @pytest.mark.parametrize("greeting", [GREETING, b"+OK\r\n", b"-ERR busy\r\n"])

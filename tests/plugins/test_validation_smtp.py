@@ -5,8 +5,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
 
 from tests.plugins.dialogue import CLIENT, SERVER, Outcome, Turns, outcome
+from twisted_lb.api import IStreamValidator
+from twisted_lb.testing import StreamValidatorContract
 from twisted_lb_plugins.validation_smtp import SmtpOptions, build
 
 GREETING = b"220 mail.example.org ESMTP Postfix\r\n"
@@ -20,6 +23,25 @@ def told(turns: Turns, **options: Any) -> Outcome:
 
 def after_greeting(command: bytes, **options: Any) -> Outcome:
     return told([(SERVER, GREETING), (CLIENT, command)], **options)
+
+
+class TestContract(StreamValidatorContract, SynchronousTestCase):
+    """``smtp`` keeps what every validator promises."""
+
+    refused = (EHLO, b"GET / HTTP/1.1\r\n\r\n")
+    passed = (
+        [(SERVER, GREETING), (CLIENT, EHLO), (SERVER, b"\0\n\r"), (CLIENT, b"\0\n\r")],
+        [(SERVER, b"220-wait\r\n220 ready\r\n"), (CLIENT, EHLO)],
+    )
+    ended = (
+        [(CLIENT, EHLO)],
+        [(SERVER, b"SSH-2.0-x\r\n")],
+        [(SERVER, GREETING), (CLIENT, b"GET / HTTP/1.1\r\n")],
+        [(SERVER, GREETING), (CLIENT, EHLO.replace(b"\r", b""))],
+    )
+
+    def make_validator(self) -> IStreamValidator:
+        return build(SmtpOptions())
 
 
 @pytest.mark.parametrize(

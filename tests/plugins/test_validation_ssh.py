@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.plugins.dialogue import CLIENT, SERVER, Outcome, Turns, outcome
-from twisted_lb.api import IValidator
-from twisted_lb.testing import ValidatorContract
+from twisted_lb.api import IStreamValidator
+from twisted_lb.testing import StreamValidatorContract
 from twisted_lb_plugins.validation_ssh import SshOptions, SshValidator
 
 HELLO = b"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u7\r\n"
@@ -21,14 +21,28 @@ def told(turns: Turns, **options: Any) -> Outcome:
     return outcome(SshValidator(SshOptions(**options)), turns)
 
 
-class TestContract(ValidatorContract, SynchronousTestCase):
+class TestContract(StreamValidatorContract, SynchronousTestCase):
     """``ssh`` keeps what every validator promises."""
 
     accepted = (HELLO, HELLO + KEX, b"SSH-1.99-x\r\n")
     refused = (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01", b"SSH-1.5-x\r\n", b"SSH-2.0-x\n", b"SSH-2.0-" + b"x" * 300)
+    passed = ([(CLIENT, HELLO), (SERVER, b"Welcome\r\n" + HELLO), (CLIENT, KEX), (SERVER, KEX)],)
+    ended = ([(CLIENT, HELLO), (SERVER, b"SSH-1.5-x\r\n")], [(CLIENT, HELLO), (SERVER, b"x" * 9000)])
 
-    def make_validator(self) -> IValidator:
+    def make_validator(self) -> IStreamValidator:
         return SshValidator(SshOptions())
+
+
+class TestContractOfServerFirst(StreamValidatorContract, SynchronousTestCase):
+    """``ssh`` keeps what every validator promises where clients are not waited for."""
+
+    accepted = (HELLO, HELLO[:9])
+    refused = (b"GET / HTTP/1.1\r\n\r\n",)
+    passed = ([(SERVER, HELLO), (CLIENT, HELLO + KEX), (SERVER, KEX)],)
+    ended = ([(SERVER, HELLO), (CLIENT, b"GET / HTTP/1.1\r\n\r\n")], [(CLIENT, HELLO), (SERVER, b"SSH-1.5-x\r\n")])
+
+    def make_validator(self) -> IStreamValidator:
+        return SshValidator(SshOptions(server_first=True))
 
 
 def test_both_sides_say_what_they_are_and_then_nobody_looks() -> None:
