@@ -10,7 +10,7 @@ from zope.interface import implementer
 from twisted_lb.api import ALLOW, Decision, Fact, Facts, FactType, IPolicy, Options, Stage, Supply
 from twisted_lb.assembly import Assembly, assemble
 from twisted_lb.config.load import load_dict
-from twisted_lb.config.model import Bind, Frontend, ListenTcp, Rule, Use
+from twisted_lb.config.model import Bind, Frontend, ListenTcp, Rule, Use, ValidatorUse
 from twisted_lb.counting.tables import Tables
 from twisted_lb.errors import ConfigError
 from twisted_lb.plugin_host import KINDS, Built, PluginHost, Supplied, load_plugins
@@ -147,8 +147,8 @@ def assembly(*policies: Rule | Use, validators: tuple[str, ...] = ()) -> PolicyA
     number = Fact(FactType.INTEGER, "")
     supplies["validators"] = {"other": Supplied("v", "other", Supply(Learns, Options, facts={"geo.country": number}))}
     settings = Frontend(
-        bind=[], backend="app", policies=list(policies), validators=[Use(use=name) for name in validators]
-    )  # type: ignore[arg-type]
+        bind=[], backend="app", policies=list(policies), validators=[ValidatorUse(use=name) for name in validators]
+    )
     return PolicyAssembly(PluginHost(supplies), "web", settings, NoLists(), Tables(Clock()))
 
 

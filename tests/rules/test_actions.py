@@ -30,7 +30,8 @@ from twisted_lb.rules.actions import answers_request, verdict_of
     ],
 )
 def test_each_action_has_its_verdict(action: str, settings: dict[str, Any], verdict: Any) -> None:
-    assert verdict_of(action, Rule(**{action: "true"}, **settings)) == verdict
+    given: dict[str, Any] = {action: "true", **settings}
+    assert verdict_of(action, Rule(**given)) == verdict
 
 
 def test_what_cannot_be_sent_is_told_at_the_start() -> None:

@@ -43,8 +43,8 @@ def unmapped(text: str) -> Any:
 
 def within(text: str, network: str) -> bool:
     address, block = unmapped(text), ip_network(network)
-    if block.version == 6 and block.network_address.ipv4_mapped is not None:  # type: ignore[union-attr]
-        low = block.network_address.ipv4_mapped  # type: ignore[union-attr]
+    if block.version == 6 and block.network_address.ipv4_mapped is not None:
+        low = block.network_address.ipv4_mapped
         block = ip_network(f"{low}/{block.prefixlen - 96}")
     return address.version == block.version and address in block
 

@@ -1,12 +1,11 @@
 """Files of lists that change are read again, in one step, and bad versions change nothing."""
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
@@ -62,9 +61,9 @@ def log() -> Iterator[list[str]]:
         if str(event.get("log_namespace")).startswith("twisted_lb."):
             lines.append(formatEvent(event))
 
-    globalLogPublisher.addObserver(observe)
+    globalLogPublisher.addObserver(observe)  # type: ignore[arg-type]
     yield lines
-    globalLogPublisher.removeObserver(observe)
+    globalLogPublisher.removeObserver(observe)  # type: ignore[arg-type]
 
 
 def test_a_file_that_stays_is_not_read_again(world: World) -> None:
@@ -157,7 +156,7 @@ def test_while_a_version_is_read_no_other_is(tmp_path: Path) -> None:
 def test_a_defect_in_reading_is_logged_and_changes_nothing(tmp_path: Path, log: list[str]) -> None:
     world = World(tmp_path / "list")
     world.watch.stop()
-    watch = ListWatch(world.lists, world.clock, lambda call: maybeDeferred(os.stat, "/no/such/file"))  # type: ignore[arg-type]
+    watch = ListWatch(world.lists, world.clock, lambda call: fail(OSError("gone")))
     watch.start()
     world.replace("192.0.2.0/24\n")
     world.look(2)

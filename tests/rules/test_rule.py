@@ -1,5 +1,7 @@
 """A rule is a policy that is asked as early as its facts are known."""
 
+from typing import Any
+
 import pytest
 from zope.interface.verify import verifyObject
 
@@ -15,6 +17,11 @@ def built(rule: Rule, http: bool = False) -> RulePolicy:
     assert isinstance(policy, RulePolicy)
     verifyObject(IPolicy, policy)
     return policy
+
+
+def acting(action: str, text: str) -> Rule:
+    given: dict[str, Any] = {action: text}
+    return Rule(**given)
 
 
 def test_who_meets_the_condition_gets_the_verdict_and_all_others_go_on() -> None:
@@ -44,13 +51,13 @@ def test_it_is_asked_as_early_as_it_can_be(rule: Rule, http: bool, stage: Stage)
     ("action", "refuses"), [("deny", True), ("reject", True), ("drop", True), ("tarpit", False), ("allow", False)]
 )
 def test_it_says_what_it_is_and_whether_it_only_refuses(action: str, refuses: bool) -> None:
-    policy = built(Rule(**{action: "source.port == 1"}))
+    policy = built(acting(action, "source.port == 1"))
     assert (policy.label, policy.only_refuses) == (action, refuses)
 
 
 def test_a_path_that_can_be_read_both_ways_is_refused_whatever_the_rule_would_do() -> None:
     for action in ("allow", "deny"):
-        policy = built(Rule(**{action: "http.path.startswith('/admin')"}), http=True)
+        policy = built(acting(action, "http.path.startswith('/admin')"), http=True)
         request = make_facts(request=b"GET //admin HTTP/1.1\r\nHost: x\r\n\r\n")
         assert policy.decide(request) == Deny("path-ambiguous", 400)
 
