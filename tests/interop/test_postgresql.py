@@ -37,7 +37,7 @@ class Servers(NamedTuple):
 
 def start(daemons: Daemons, cluster: Path, port: int, *settings: str) -> int:
     options = [word for setting in (f"port={port}", "unix_socket_directories=", *settings) for word in ("-c", setting)]
-    command = [*as_its_user(), "postgres", "-D", cluster, "-F", "-h", "127.0.0.1", *options]
+    command = [*as_its_user(), "postgres", "-D", str(cluster), "-F", "-h", "127.0.0.1", *options]
     daemons.start(f"postgres-{port}", *command, folder=cluster, ports=[port])
     return port
 

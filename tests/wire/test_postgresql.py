@@ -13,10 +13,7 @@ from twisted_lb.wire.postgresql import StartupPacket, error_response, read_start
 SSL = b"\0\0\0\x08\x04\xd2\x16\x2f"
 GSS = b"\0\0\0\x08\x04\xd2\x16\x30"
 CANCEL = b"\0\0\0\x10\x04\xd2\x16\x2e\x00\x00\x30\x39\xde\xad\xbe\xef"
-PSQL = (
-    b"\0\0\0\x54\0\x03\0\0user\0postgres\0database\0postgres\0"
-    b"application_name\0psql\0client_encoding\0UTF8\0\0"
-)
+PSQL = b"\0\0\0\x54\0\x03\0\0user\0postgres\0database\0postgres\0application_name\0psql\0client_encoding\0UTF8\0\0"
 
 
 def startup(*fields: bytes, version: bytes = b"\0\x03\0\0") -> bytes:
