@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from typing import Annotated
 
 from msgspec import Meta
+from zope.interface import implementer
 
 from twisted_lb.api import (
     GreetedValidator,
+    IStreamValidator,
     IValidator,
     LineProtocol,
     Options,
@@ -52,10 +54,15 @@ def ends_greeting(line: bytes, before: bytes) -> bytes | None:
     return match[1] if match[1] == b"120" else None
 
 
-def build(options: FtpOptions) -> GreetedValidator:
+@implementer(IStreamValidator)
+class FtpValidator(GreetedValidator):
+    """Lets pass servers that greet as those of FTP do, and clients that wait for it and then give a command."""
+
+
+def build(options: FtpOptions) -> FtpValidator:
     """Build the validator."""
     protocol = LineProtocol("ftp", ends_greeting, VERBS, options.max_line_bytes, b"421 Protocol error\r\n")
-    return GreetedValidator(protocol, accept_invalid=options.accept_invalid)
+    return FtpValidator(protocol, accept_invalid=options.accept_invalid)
 
 
 @hookimpl

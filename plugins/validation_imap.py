@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from typing import Annotated
 
 from msgspec import Meta
+from zope.interface import implementer
 
 from twisted_lb.api import (
     GreetedValidator,
+    IStreamValidator,
     IValidator,
     LineProtocol,
     Options,
@@ -43,11 +45,16 @@ def ends_greeting(line: bytes, before: bytes) -> None:
         raise WireError("imap-greeting")
 
 
-def build(options: ImapOptions) -> GreetedValidator:
+@implementer(IStreamValidator)
+class ImapValidator(GreetedValidator):
+    """Lets pass servers that greet as those of IMAP do, and clients that wait for it and then give a command."""
+
+
+def build(options: ImapOptions) -> ImapValidator:
     """Build the validator."""
     refusal = b"* BYE protocol error\r\n"
     protocol = LineProtocol("imap", ends_greeting, VERBS, options.max_line_bytes, refusal, tagged=True)
-    return GreetedValidator(protocol, accept_invalid=options.accept_invalid)
+    return ImapValidator(protocol, accept_invalid=options.accept_invalid)
 
 
 @hookimpl

@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from typing import Annotated
 
 from msgspec import Meta
+from zope.interface import implementer
 
 from twisted_lb.api import (
     GreetedValidator,
+    IStreamValidator,
     IValidator,
     LineProtocol,
     Options,
@@ -36,10 +38,15 @@ def ends_greeting(line: bytes, before: bytes) -> None:
         raise WireError("pop3-greeting")
 
 
-def build(options: Pop3Options) -> GreetedValidator:
+@implementer(IStreamValidator)
+class Pop3Validator(GreetedValidator):
+    """Lets pass servers that greet as those of POP3 do, and clients that wait for it and then give a command."""
+
+
+def build(options: Pop3Options) -> Pop3Validator:
     """Build the validator."""
     protocol = LineProtocol("pop3", ends_greeting, VERBS, options.max_line_bytes, b"-ERR protocol error\r\n")
-    return GreetedValidator(protocol, accept_invalid=options.accept_invalid)
+    return Pop3Validator(protocol, accept_invalid=options.accept_invalid)
 
 
 @hookimpl

@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from typing import Annotated
 
 from msgspec import Meta
+from zope.interface import implementer
 
 from twisted_lb.api import (
     Fact,
     FactType,
     GreetedValidator,
+    IStreamValidator,
     IValidator,
     LineProtocol,
     Options,
@@ -61,11 +63,16 @@ def check(verb: bytes, arguments: bytes) -> dict[str, str]:
     return {"smtp.helo": name.decode("utf-8", "backslashreplace")}
 
 
-def build(options: SmtpOptions) -> GreetedValidator:
+@implementer(IStreamValidator)
+class SmtpValidator(GreetedValidator):
+    """Lets pass servers that greet as those of SMTP do, and clients that wait for it and then give a command."""
+
+
+def build(options: SmtpOptions) -> SmtpValidator:
     """Build the validator."""
     refusal = b"554 5.5.1 Protocol error\r\n"
     protocol = LineProtocol("smtp", ends_greeting, VERBS, options.max_line_bytes, refusal, check=check)
-    return GreetedValidator(protocol, accept_invalid=options.accept_invalid)
+    return SmtpValidator(protocol, accept_invalid=options.accept_invalid)
 
 
 @hookimpl
