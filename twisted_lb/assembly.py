@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
-from msgspec import UnsetType
 from twisted.internet.endpoints import clientFromString
 
 from twisted_lb.api import IPolicy, Runtime
@@ -354,11 +353,11 @@ class _Assembler:
         """Build a frontend's validators; those of an ``any_of`` become one."""
         made: list[ValidatorEntry] = []
         for entry in settings.validators:
-            if isinstance(entry.any_of, UnsetType):
-                made += self.build(host, "validators", [entry], settings.mode)
-            else:
-                with self.collected(f"{entry.where}.any_of"):
+            if isinstance(entry, model.AnyOf):
+                with self.collected(entry.any_of[0].where.removesuffix("[0]")):
                     made.append(AnyOf(self.build(host, "validators", entry.any_of, settings.mode)))
+            else:
+                made += self.build(host, "validators", [entry], settings.mode)
         return made
 
     def policies(

@@ -27,15 +27,16 @@ SEVERAL: list[Any] = ["tls", {"use": "payload", "starts_with": "x"}]
 @pytest.mark.parametrize(
     ("frontend", "problem"),
     [
-        ({"validators": [{}]}, r"validators\[0\].use: is missing"),
-        ({"validators": [{"any": SEVERAL}]}, r"validators\[0\].use: is missing"),
-        ({"validators": [{"use": "tls", "any_of": SEVERAL}]}, r"validators\[0\]: one of use and any_of is enough"),
+        ({"validators": [{}]}, r"validators\[0\]: what is it\? it takes one of \"use\", \"any_of\""),
+        ({"validators": [{"anyof": SEVERAL}]}, r"validators\[0\].anyof: unknown key; did you mean \"any_of\"\?"),
+        ({"validators": [{"any_of": []}]}, r"validators\[0\].any_of: is empty"),
+        ({"validators": [{"any_of": "tls"}]}, r"validators\[0\].any_of: expected a list"),
         ({"validators": ["tls", {"any_of": ["tls"]}]}, r"validators\[1\].any_of: takes two validators at least"),
         ({"validators": [{"any_of": [{}, "tls"]}]}, r"validators\[0\].any_of\[0\].use: is missing"),
         ({"validators": [{"any_of": [{"any_of": SEVERAL}, "tls"]}]}, r"validators\[0\].any_of\[0\].use: is missing"),
         (
             {"validators": [{"any_of": SEVERAL, "require_sni": True}]},
-            r"validators\[0\].require_sni: belongs to one of the validators of any_of",
+            r"validators\[0\].require_sni: unknown key",
         ),
         ({"mode": "http", "validators": [{"any_of": SEVERAL}]}, r'validators\[0\].any_of: only in mode = "tcp"'),
         ({"inspect_expired": "pass"}, "inspect_expired: there are no validators"),

@@ -80,11 +80,12 @@ class AccessLogUse(Use, frozen=True, kw_only=True):
     path: FilePath | None = None
 
 
-class ValidatorUse(Use, frozen=True, kw_only=True):
-    """As ``Use``, or a table with nothing but ``any_of``: several, of which the first that does not deny decides."""
+class AnyOf(Section, frozen=True, kw_only=True):
+    """An entry of ``validators`` that is several, of which the first that does not deny decides."""
 
-    use: str = ""
-    any_of: list[Annotated[Use, Meta(extra={"supplies": "validators"})]] | UnsetType = UNSET
+    told_by: ClassVar[tuple[str, ...]] = ("any_of",)
+
+    any_of: Annotated[list[Annotated[Use, Meta(extra={"supplies": "validators"})]], Meta(min_length=1)]
 
 
 ListName = Annotated[
@@ -115,7 +116,7 @@ class TableStoreUse(Use, frozen=True, kw_only=True):
 
 
 Balancer = Annotated[Use, Meta(extra={"supplies": "balancers"})]
-Validator = Annotated[ValidatorUse, Meta(extra={"supplies": "validators"})]
+Validator = Annotated[Use | AnyOf, Meta(extra={"supplies": "validators"})]
 Observer = Annotated[Use, Meta(extra={"supplies": "observers"})]
 BodyFilter = Annotated[Use, Meta(extra={"supplies": "body_filters"})]
 TableStore = Annotated[TableStoreUse, Meta(extra={"supplies": "table_stores"})]

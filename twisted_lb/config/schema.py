@@ -143,17 +143,14 @@ class _Writer:
 
     def use(self, struct: type[Use], kind: str) -> _Schema:
         """Describe an entry that names a supply of ``kind``: one alternative for each."""
-        own = {field.name: field for field in msgspec.structs.fields(struct)}
-        other = [_exactly({key: self.field(own[key])}, [key]) for key in ("any_of",) if key in own]
-        beside = {
-            field.encode_name: self.field(field)
-            for name, field in own.items()
-            if name not in ("use", "options", "where", "folder", "any_of")
-        }
+        own = [
+            field for field in msgspec.structs.fields(struct) if field.name not in ("use", "options", "where", "folder")
+        ]
+        beside = {field.encode_name: self.field(field) for field in own}
         supplied = self.supplies.get(kind, {})
         if not supplied:
             anything = {"type": "object", "properties": {"use": {"type": "string"}, **beside}, "required": ["use"]}
-            return {"anyOf": [{"type": "string"}, anything, *other]}
+            return {"anyOf": [{"type": "string"}, anything]}
         short = [name for name, options in supplied.items() if not _required(options)]
         tables = [self.used(kind, name, options, beside) for name, options in supplied.items()]
         if issubclass(struct, AccessLogUse):
@@ -162,7 +159,6 @@ class _Writer:
         if issubclass(struct, TableStoreUse):
             short.append("memory")
             tables.append(_exactly({"use": {"const": "memory"}}, ["use"]))
-        tables += other
         return {"anyOf": [{"enum": short}, *tables] if short else tables}
 
     def used(self, kind: str, name: str, options: type[msgspec.Struct], beside: _Schema) -> _Schema:
