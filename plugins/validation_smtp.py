@@ -1,6 +1,6 @@
 """``use = "smtp"``: the server greets, the client waits for that, and then begins with a command of SMTP.
 
-What comes after the first command, ``STARTTLS`` too, is not looked at; ``smtp_guard`` stays.
+What comes after the first command, ``STARTTLS`` too, is not looked at; ``smtp_commands`` stays.
 Source: RFC 5321, sections 3.1, 4.1.1, 4.2 and 4.5.3.1; RFC 2033 for LHLO.
 """
 

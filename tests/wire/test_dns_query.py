@@ -73,6 +73,10 @@ REFUSED: dict[str, tuple[str, bytes]] = {
     "answers": ("dns-records", message(counts=(1, 1, 0, 0), rest=record(b"\xc0\x0c", A, bytes(4)))),
     "authority": ("dns-records", message(counts=(1, 0, 1, 0), rest=SOA)),
     "misplaced": ("dns-records", message(question(type_=IXFR), counts=(1, 0, 1, 0), rest=EDNS)),
+    "serial": (
+        "dns-records",
+        message(question(type_=IXFR), counts=(1, 0, 1, 0), rest=record(b"\xc0\x0c", A, bytes(4))),
+    ),
     "loop": ("dns-pointer", message(counts=(1, 0, 0, 1), rest=record(b"\xc0\x21", A))),
     "forward": ("dns-pointer", message(counts=(1, 0, 0, 1), rest=record(b"\xc0\xff", A))),
     "header": ("dns-pointer", message(counts=(1, 0, 0, 1), rest=record(b"\xc0\x04", A))),

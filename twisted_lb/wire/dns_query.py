@@ -23,7 +23,7 @@ OPCODES = {"query": 0, "notify": 4, "update": 5}
 _HEADER = struct.Struct(">HHHHHH")
 _QUESTION = struct.Struct(">HH")
 _RECORD = struct.Struct(">HHIH")
-_OPT, _SIG, _IXFR, _TSIG = 41, 24, 251, 250
+_SOA, _SIG, _OPT, _TSIG, _IXFR = 6, 24, 41, 250, 251
 _NEVER_ASKED = (0, _OPT, _TSIG)
 _RESPONSE = 0x8000
 _MUST_BE_ZERO = 0x024F  # TC, Z and the response code
@@ -133,9 +133,10 @@ def _read_message(message: bytes, header: tuple[int, ...], opcode: int) -> DnsQu
     if opcode == OPCODES["query"] and (answers or authorities > (type_ == _IXFR)):
         raise WireError("dns-records", PREFIX_BYTES + 6)
     for _ in range(answers + authorities):
+        start = at
         at, kind = _skip_record(message, at)
-        if kind in (_OPT, _TSIG):
-            raise WireError("dns-records", at)
+        if kind in (_OPT, _TSIG) or (opcode == OPCODES["query"] and kind != _SOA):
+            raise WireError("dns-records", start)
     at = _skip_additional(message, at, additional)
     if at != len(message):
         raise WireError("dns-trailing", at)

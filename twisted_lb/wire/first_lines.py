@@ -39,10 +39,10 @@ class FirstLines:
 
     __slots__ = ("_command", "_greeting", "_room", "_state", "_verb_known", "greeted", "protocol")
 
-    def __init__(self, protocol: LineProtocol, *, lenient: bool = False) -> None:
+    def __init__(self, protocol: LineProtocol) -> None:
         self.protocol = protocol
         self.greeted = False
-        self._command = LineSplitter(protocol.name, protocol.max_line_bytes, lenient=lenient)
+        self._command = LineSplitter(protocol.name, protocol.max_line_bytes)
         self._greeting = LineSplitter(f"{protocol.name}-greeting", MAX_GREETING_BYTES, lenient=True)
         self._room = MAX_GREETING_BYTES
         self._state = b""
