@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from twisted.logger import LogEvent
 
 from tests.stages.test_relay import NOISE, Link, ended, fill, read, was_reset
 from twisted_lb.endings import Cause
@@ -190,6 +191,29 @@ def test_who_comes_while_others_wait_gets_no_more_than_they_will(wheel: TimerWhe
     assert second.waits
     assert third.room(BURST, now + 0.04) == RATE * 0.04 // 3
     assert not third.waits
+
+
+class Failing(Throttle):
+    """A throttle whose turn goes wrong."""
+
+    def turn_came(self, bucket: TokenBucket, share: int, now: float) -> None:
+        raise RuntimeError("a defect")
+
+
+def test_a_defect_in_the_turn_of_one_does_not_take_the_others_turns(
+    loop: "Loop", wheel: TimerWheel, logged: list[LogEvent]
+) -> None:
+    shared = bucket()
+    now = wheel.clock.seconds()
+    throttles = [Failing((shared,), wheel), Waiting((shared,), wheel)]
+    shared.room(now)
+    shared.take(BURST)
+    for throttle in throttles:
+        throttle.room(BURST, now)
+    pass_time(loop, 0.2)
+    assert not throttles[1].waits
+    assert (shared.line, len(wheel)) == (None, 0)
+    assert any("a defect" in str(event.get("log_failure")) for event in logged)
 
 
 def test_a_bucket_so_slow_that_turns_are_rare_serves_everybody_in_turn(loop: "Loop", links: Links) -> None:

@@ -48,6 +48,15 @@ class Line:
 
     def timer_due(self, now: float) -> None:
         """See ``Timed``: share out what is there; who gets too little to be worth it stays in front."""
+        try:
+            self._share_out(now)
+        finally:  # whatever one of them does: the others wait for their turns
+            if not self.waiting:
+                self._close()
+            elif self.timer_slot is None:
+                self._wheel.arm(self, self._bucket.wait_s(self._bucket.least, now), now)
+
+    def _share_out(self, now: float) -> None:
         bucket, waiting = self._bucket, self.waiting
         left = bucket.room(now)
         for _ in range(len(waiting)):
@@ -58,10 +67,6 @@ class Line:
             del waiting[throttle]
             left -= share
             throttle.turn_came(bucket, share, now)
-        if not waiting:
-            self._close()
-        elif self.timer_slot is None:
-            self._wheel.arm(self, bucket.wait_s(bucket.least, now), now)
 
     def _close(self) -> None:
         # The two refer to each other: without this they would live until the garbage collector comes by.
