@@ -1,5 +1,7 @@
 """nginx as a peer: one worker, no log, two servers in turn; its stream module, and in HTTP mode ``proxy_pass``."""
 
+from collections.abc import Callable
+
 from benchmarks.backend import TEMPORARY, user_line
 from benchmarks.placement import Placement
 from benchmarks.programs import find_program, find_stream_module
@@ -16,7 +18,7 @@ stream {{
     }}
 }}
 """
-# Nothing goes through files on disk: neither a request's body nor an answer, as in the other proxies.
+# Nothing goes through files on disk: neither an answer nor, unless it is held, a request's body, as in other proxies.
 HTTP = """
 http {{
     access_log off;
@@ -34,7 +36,7 @@ http {{
             proxy_pass http://servers;
             proxy_http_version 1.1;
             proxy_set_header Connection "";
-            proxy_request_buffering off;
+            proxy_request_buffering {held};
             proxy_max_temp_file_size 0;
             proxy_connect_timeout 5s;
             proxy_read_timeout 600s;
@@ -44,8 +46,16 @@ http {{
 """
 
 
-def nginx(place: Placement) -> list[str]:
-    """Write nginx's configuration; the command that starts it."""
+def nginx(held: str = "off") -> Callable[[Placement], list[str]]:
+    """How to prepare nginx; ``held``: ``on`` if a request's body is to be here before a server is chosen."""
+
+    def prepare(place: Placement) -> list[str]:
+        return _prepare(place, held)
+
+    return prepare
+
+
+def _prepare(place: Placement, held: str) -> list[str]:
     module = find_stream_module()
     body = HTTP if place.arrangement.http else STREAM
     first, second = place.servers
@@ -60,7 +70,7 @@ worker_processes 1;
 pid {place.directory}/nginx.pid;
 error_log {place.directory}/nginx-error.log crit;
 events {{ worker_connections {place.descriptors}; }}
-{body.format(listen=place.listen, a=first, b=second, temporary=temporary)}
+{body.format(listen=place.listen, a=first, b=second, temporary=temporary, held=held)}
 """
     )
     return [find_program("nginx"), "-p", str(place.directory), "-c", str(configuration)]

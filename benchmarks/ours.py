@@ -18,8 +18,15 @@ buffers, ``window_clamp``), and ``mark``, which is for the routing.
 """
 
 
-def ours(access_log: str = '"none"', tcp: str = "{}") -> Callable[[Placement], list[str]]:
-    """How to prepare ours with these values of ``access_log``, where ``{directory}`` is filled in, and ``tcp``."""
+HELD = 'buffer_request = { memory = "16KiB", max = "16MiB" }'
+"""A body is held until it is whole, in memory as far as nginx does by default, and then in a file."""
+
+
+def ours(access_log: str = '"none"', tcp: str = "{}", of_frontend: str = "") -> Callable[[Placement], list[str]]:
+    """How to prepare ours with these values of ``access_log``, where ``{directory}`` is filled in, and ``tcp``.
+
+    ``of_frontend``: more lines of the frontend.
+    """
 
     def prepare(place: Placement) -> list[str]:
         configuration = place.directory / "lb.toml"
@@ -42,6 +49,7 @@ mode = "{"http" if place.arrangement.http else "tcp"}"
 accept_proxy = {accept}
 backend = "benchmark"
 tcp = {tcp}
+{of_frontend}
 {rules}
 [backends.benchmark]
 balance = "round_robin"

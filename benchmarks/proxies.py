@@ -19,7 +19,7 @@ from benchmarks.haproxy import haproxy
 from benchmarks.hello import CLIENT_HELLO
 from benchmarks.network import Network
 from benchmarks.nginx import nginx
-from benchmarks.ours import HARMLESS, ours
+from benchmarks.ours import HARMLESS, HELD, ours
 from benchmarks.placement import Placement, Target
 from benchmarks.process import PROXY_HEADER, REQUEST, free_ports, running, wait_until_serving
 from benchmarks.programs import find_stream_module, find_twistd, installed_version, version_of
@@ -71,12 +71,14 @@ PEERS = {
         Peer("ours", _describe_ours, ours()),
         Peer("ours-json-log", _describe_ours, ours('{{ use = "json", path = "{directory}/access.log" }}')),
         Peer("ours-tcp-options", _describe_ours, ours(tcp=HARMLESS)),
+        Peer("ours-buffer-request", _describe_ours, ours(of_frontend=HELD)),
         Peer("haproxy", _describe_haproxy, haproxy()),
         # HAProxy 2.6 was seen (strace) to splice nothing of these downloads with splice-auto, all with splice-response.
         Peer("haproxy-splice-auto", _describe_haproxy, haproxy("option splice-auto")),
         Peer("haproxy-splice-response", _describe_haproxy, haproxy("option splice-response")),
         Peer("haproxy-reuse-always", _describe_haproxy, haproxy("http-reuse always")),
-        Peer("nginx", _describe_nginx, nginx),
+        Peer("nginx", _describe_nginx, nginx()),
+        Peer("nginx-request-buffering", _describe_nginx, nginx("on")),
         Peer("envoy", lambda: version_of("envoy", "--version"), envoy),
         Peer("portforward", _describe_twisted, _portforward),
         Peer("direct", lambda: "no proxy: the client talks to the first server", None),

@@ -228,7 +228,7 @@ WORKLOADS = {
             "HTTP mode, memory that grows while many slow uploads are under way",
             "upload",
             None,
-            ("ours", "haproxy", "nginx", "envoy"),
+            ("ours", "ours-buffer-request", "haproxy", "nginx", "nginx-request-buffering", "envoy"),
             (Metric.GROWTH_MB,),
             _uploads,
             fresh=True,

@@ -39,6 +39,7 @@ def test_a_variant_runs_only_where_it_differs_and_an_added_peer_everywhere() -> 
     assert taking_part("ours") == everywhere
     assert taking_part("added") == [name for name in everywhere if name != "source"]
     assert taking_part("ours-json-log") == taking_part("ours-tcp-options") == ["conn"]
+    assert taking_part("ours-buffer-request") == taking_part("nginx-request-buffering") == ["http-uploads"]
     assert taking_part("haproxy-splice-auto") == ["bulk1", "bulk4"]
     assert taking_part("haproxy-reuse-always") == ["http-ka", "http-browser", "http-conn"]
     assert taking_part("envoy") == [name for name in everywhere if name.startswith("http-")]
