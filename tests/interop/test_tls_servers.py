@@ -1,4 +1,4 @@
-"""Servers of other libraries behind ``tls``: they answer with a ServerHello, or an alert if they do not like a client."""
+"""Servers of other libraries behind ``tls``: they answer with a ServerHello, or an alert if they dislike a client."""
 
 import subprocess
 from pathlib import Path
