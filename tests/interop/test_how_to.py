@@ -5,7 +5,8 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-USES = re.compile(r"^from tests\.interop\.ways import .*\b(PutBefore|Behind)\b", re.MULTILINE)
+USES = re.compile(r": (PutBefore|Behind)\b")
+"""A test that has one of these among its arguments."""
 
 
 def test_every_system_of_the_how_to_page_has_its_test_and_every_test_its_row() -> None:
