@@ -73,16 +73,13 @@ class DnsValidator:
             return self.broken(error.reason, facts, data)
         if isinstance(query, NeedMore):
             return query
-        facts.learnt.update(
-            {
-                "protocol": "dns",
-                "dns.valid": True,
-                "dns.name": query.name,
-                "dns.type": query.type,
-                "dns.class": query.class_,
-                "dns.opcode": query.opcode,
-            }
-        )
+        learnt = facts.learnt
+        learnt["protocol"] = "dns"
+        learnt["dns.valid"] = True
+        learnt["dns.name"] = query.name
+        learnt["dns.type"] = query.type
+        learnt["dns.class"] = query.class_
+        learnt["dns.opcode"] = query.opcode
         return ALLOW
 
     def watch(self, facts: Facts) -> "DnsWatch | None":
@@ -107,15 +104,20 @@ def _formerr(query: bytes) -> bytes:
 
 @implementer(IStreamWatch)
 class DnsWatch:
-    """One connection: which queries were sent, until one of them is answered."""
+    """One connection: which queries were sent, until one of them is answered.
 
-    __slots__ = ("_answered", "_facts", "_ids", "_queries", "_responses", "_validator")
+    The first is judged here if ``validate`` could not: when a client is let on that was slow.
+    """
+
+    __slots__ = ("_answered", "_facts", "_ids", "_queries", "_responses", "_undecided", "_validator")
 
     def __init__(self, validator: DnsValidator, facts: Facts) -> None:
         self._validator = validator
         self._facts = facts
+        self._undecided = "dns.valid" not in facts.learnt
         most = validator.max_query_bytes
-        self._queries = DnsMessages(most, most) if validator.every_query else DnsMessages()
+        whole = validator.every_query or self._undecided
+        self._queries = DnsMessages(most, most) if whole else DnsMessages()
         self._responses = DnsMessages()
         self._ids: set[int] = set()
         self._answered = False
@@ -127,7 +129,12 @@ class DnsWatch:
             return ALLOW_FINALLY
         try:
             for message in self._queries.feed(data):
-                if validator.every_query:
+                if self._undecided:
+                    self._undecided = False
+                    verdict = validator.validate(message, self._facts)
+                    if verdict is not ALLOW:
+                        return verdict if isinstance(verdict, Deny) else ALLOW_FINALLY
+                elif validator.every_query:
                     read_dns_query(message, validator.opcodes, validator.max_query_bytes)
                 if not self._answered:
                     self._ids.add(read_dns_head(message).id)

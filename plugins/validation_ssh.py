@@ -99,8 +99,8 @@ class SshWatch:
         self._server = SshServerIdentification()
 
     def client_said(self, data: bytes) -> Allow | Deny:
-        """Wait for the client's identification, if it was not waited for before; the rest is encrypted soon."""
-        if not self._validator.server_first:
+        """Wait for the client's identification, unless it was judged before; the rest is encrypted soon."""
+        if "ssh.valid" in self._facts.learnt:
             return ALLOW_FINALLY
         self._said += data
         verdict = self._validator.judge(self._said, self._facts)

@@ -9,8 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.plugins.dialogue import CLIENT, SERVER, Outcome, Turns, outcome, talk
 from tests.wire.dns_spelling import EDNS, IXFR, answer, message, question
-from twisted_lb.api import IStreamValidator
-from twisted_lb.testing import StreamValidatorContract
+from twisted_lb.api import ALLOW, IStreamValidator
+from twisted_lb.testing import StreamValidatorContract, make_facts
 from twisted_lb_plugins.validation_dns import MOST_UNANSWERED, DnsOptions, DnsValidator
 
 QUERY = message(question("www.Example.org", 28), counts=(1, 0, 0, 1), rest=EDNS)
@@ -36,7 +36,12 @@ class TestContract(StreamValidatorContract, SynchronousTestCase):
     refused = (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01", answer(), message(rest=b"x"), NOTIFY, b"\0\0")
 
     passed = ([(CLIENT, QUERY + message(id_=7)), (SERVER, answer(7) + answer()), (CLIENT, b"\0"), (SERVER, b"\0")],)
-    ended = ([(CLIENT, QUERY), (SERVER, answer(7))], [(CLIENT, QUERY), (SERVER, QUERY)])
+    ended = (
+        [(CLIENT, QUERY), (SERVER, answer(7))],
+        [(CLIENT, QUERY), (SERVER, QUERY)],
+        [(CLIENT, b"GET / HTTP/1.1\r\n\r\n")],
+        [(CLIENT, NOTIFY)],
+    )
 
     def make_validator(self) -> IStreamValidator:
         return DnsValidator(DnsOptions())
@@ -119,6 +124,16 @@ def test_what_is_wrong_passes_if_it_may_and_can_be_told() -> None:
     assert told(turns, accept_invalid=True) == Outcome(None, {"dns.valid": False}, True)
     turns = [(CLIENT, QUERY), (SERVER, answer(7))]
     assert told(turns, accept_invalid=True).learnt == {**LEARNT, "dns.valid": False}
+
+
+def test_a_client_that_was_let_on_undecided_is_judged_as_soon_as_its_query_is_whole() -> None:
+    validator, facts = DnsValidator(DnsOptions()), make_facts()
+    watch = validator.watch(facts)
+    assert watch is not None
+    assert watch.client_said(QUERY[:9]) is ALLOW
+    assert facts.learnt == {}
+    assert watch.client_said(QUERY[9:]) is ALLOW
+    assert facts.learnt == LEARNT
 
 
 @given(st.lists(st.tuples(st.sampled_from((CLIENT, SERVER)), st.binary(min_size=1, max_size=20)), max_size=3))

@@ -27,7 +27,11 @@ class TestContract(StreamValidatorContract, SynchronousTestCase):
     accepted = (HELLO, HELLO + KEX, b"SSH-1.99-x\r\n")
     refused = (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01", b"SSH-1.5-x\r\n", b"SSH-2.0-x\n", b"SSH-2.0-" + b"x" * 300)
     passed = ([(CLIENT, HELLO), (SERVER, b"Welcome\r\n" + HELLO), (CLIENT, KEX), (SERVER, KEX)],)
-    ended = ([(CLIENT, HELLO), (SERVER, b"SSH-1.5-x\r\n")], [(CLIENT, HELLO), (SERVER, b"x" * 9000)])
+    ended = (
+        [(CLIENT, HELLO), (SERVER, b"SSH-1.5-x\r\n")],
+        [(CLIENT, HELLO), (SERVER, b"x" * 9000)],
+        [(CLIENT, b"GET / HTTP/1.1\r\n\r\n")],  # of a client that was let on undecided
+    )
 
     def make_validator(self) -> IStreamValidator:
         return SshValidator(SshOptions())
