@@ -191,6 +191,8 @@ def test_what_the_loader_refuses_does_not_fit(data: dict[str, Any]) -> None:
         frontend(policies=[{"use": "source", "path": "a"}]),
         frontend(validators=["payload"]),
         frontend(validators=[{"use": "payload"}]),
+        frontend(validators=[{"any_of": ["payload"]}]),
+        frontend(validators=[{"any_of": [{"use": "payload", "starts_with_hex": "ff"}], "use": "payload"}]),
         frontend(validators=[{"use": "payload", "starts_with_hex": "ff", "within": 1}]),
         frontend(validators=[{"use": "payload", "starts_with_hex": "ff", "depths": [{}]}]),
         frontend(access_log="xml"),
@@ -214,3 +216,8 @@ def test_defaults_are_spelt_as_the_file_would() -> None:
     assert defs["Frontend"]["properties"]["accept_proxy"]["default"] is False
     assert defs["balancers.hash"]["properties"]["room"]["default"] == "2KiB"
     assert defs["Bind"]["properties"]["backlog"]["default"] == 1024
+
+
+def test_several_validators_in_one_entry_fit_with_their_options() -> None:
+    one = {"use": "payload", "starts_with_hex": "ff"}
+    assert validator().is_valid(frontend(validators=[one, {"any_of": [one, one]}]))
