@@ -79,7 +79,7 @@ def test_commands_are_read_however_they_are_cut(data: bytes, commands: list[Comm
         (array(b"POST"), "redis-http"),
         (array(*([b"POST"] * 3)), "redis-http"),
         (b"*2\r\n$4\r\nPING\r\n$1\r\nabc", "redis-word-end"),
-        (b"*1\r\n$5\r\nPING\r\n*", "redis-word-end"),
+        (b"*1\r\n$5\r\nPING\r\n*", "redis-name"),
         (b"*1\r\n$3\r\nPING\r\n", "redis-word-end"),
         (b"POST /\r\n", "redis-http"),
         (b"GET / HTTP/1.1\r\n", "redis-http"),

@@ -93,13 +93,15 @@ class CommandReader:
                 yield _command(self._words, inline=False)
 
     def _word(self, data: bytes, at: int) -> int:
-        """Take of the current word what there is; returns where it stopped."""
-        end = min(at + self._skip, len(data))
-        value_end = max(at, min(at + self._skip - 2, end))
+        """Take what is to be kept of the current word, or else all that there is; returns where it stopped."""
         if self._kept:
-            piece = data[at : min(at + self._kept, value_end)]
+            piece = data[at : at + self._kept]
             self._words[-1] += piece
             self._kept -= len(piece)
+            self._skip -= len(piece)
+            return at + len(piece)
+        end = min(at + self._skip, len(data))
+        value_end = max(at, min(at + self._skip - 2, end))
         for place in range(value_end, end):
             behind = self._skip - (place - at)  # 2 at the CR, 1 at the LF
             if data[place] != (0x0D if behind == 2 else 0x0A):
