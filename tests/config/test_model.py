@@ -36,6 +36,9 @@ def settings(table: type[Section], prefix: str = "") -> Iterator[tuple[str, msgs
         elif core in (list[model.Bind], list[model.Route]):
             yield key, field
             yield from settings(get_args(core)[0], f"{key}[].")
+        elif field.name == "policies":
+            yield key, field
+            yield from settings(model.Rule, f"{key}[].")
         elif is_table(core):
             if issubclass(core, Use):
                 yield key, field
