@@ -9,10 +9,13 @@ from tests.loopback.conftest import Proxy
 
 
 class Door(NamedTuple):
-    """One frontend. ``validators``: as in the configuration. ``server``: the port of the server behind it."""
+    """One frontend. ``validators``: as in the configuration. ``server``: the port of the server behind it. ``inspect``:
+    how long the validators may take.
+    """
 
     validators: list[Any]
     server: int
+    inspect: str = "5s"
 
 
 class FrontDoors:
@@ -23,7 +26,12 @@ class FrontDoors:
         self.proxy: Proxy = start_proxy(
             {
                 "frontends": {
-                    name: {"bind": f"127.0.0.1:{self.ports[name]}", "validators": door.validators, "backend": name}
+                    name: {
+                        "bind": f"127.0.0.1:{self.ports[name]}",
+                        "validators": door.validators,
+                        "backend": name,
+                        "timeouts": {"inspect": door.inspect},
+                    }
                     for name, door in doors.items()
                 },
                 "backends": {name: {"servers": {"a": f"127.0.0.1:{door.server}"}} for name, door in doors.items()},

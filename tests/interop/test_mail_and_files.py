@@ -133,6 +133,7 @@ def doors(daemons: Daemons, module_proxy: StartProxy, free_port: FreePort) -> Fr
     start_dovecot(daemons, servers["imap"], servers["pop3"])
     start_vsftpd(daemons, servers["ftp"])
     doors = {name: Door([name], servers[name]) for name in NAMES}
+    doors["shared"] = Door([{"any_of": ["tls", "smtp"]}], servers["smtp"], inspect="300ms")
     doors["wrong"] = Door(["smtp"], servers["imap"])
     return FrontDoors(module_proxy, free_port, doors)
 
@@ -168,7 +169,16 @@ def test_a_client_of_ftp_is_served(doors: FrontDoors) -> None:
         assert client.pwd() == "/"
 
 
-BEGINS = {"smtp": b"220 ", "imap": b"* OK", "pop3": b"+OK", "ftp": b"220"}
+def test_who_says_nothing_is_taken_for_a_client_of_the_one_protocol_in_which_the_server_speaks_first(
+    doors: FrontDoors,
+) -> None:
+    with smtplib.SMTP(HOST, doors.ports["shared"], "client.test", timeout=DEADLINE_S) as client:
+        assert client.ehlo()[0] == 250
+    heard, reason = doors.refused("shared", COMMANDS["smtp"])
+    assert heard == REFUSALS["smtp"]
+    assert reason.endswith("validator smtp: smtp-before-greeting")
+
+
 REFUSALS = {
     "smtp": b"554 5.5.1 Protocol error\r\n",
     "imap": b"* BYE protocol error\r\n",
