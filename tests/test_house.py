@@ -115,12 +115,13 @@ def implementations(hook: str) -> list[Path]:
     return [path for path in PLUGINS if any(implements(node) for node in ast.parse(path.read_text()).body)]
 
 
-def section(page: str, heading: str) -> str:
-    """Return what stands under a ``##`` heading of a page of the reference."""
+def section(page: str, heading: str, naming: str = "") -> str:
+    """Return what stands under a ``##`` heading of a page of the reference; of several, under that which names this."""
     text = (ROOT / "docs" / "reference" / page).read_text()
-    found = re.search(rf"^## `{re.escape(heading)}`$(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
-    assert found is not None, f"docs/reference/{page} has no heading: ## `{heading}`"
-    return found[1]
+    found: list[str] = re.findall(rf"^## `{re.escape(heading)}`$(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    found = [one for one in found if naming in one]
+    assert found, f"docs/reference/{page} has no heading: ## `{heading}`"
+    return found[0]
 
 
 @pytest.mark.parametrize("hook", HOOKS, ids=lambda hook: hook.name)
@@ -174,7 +175,7 @@ def test_every_bundled_plugin_is_an_entry_point_and_supplies_something() -> None
 
 @pytest.mark.parametrize(("kind", "supplied"), SUPPLIED, ids=lambda one: getattr(one, "name", one))
 def test_every_bundled_supply_is_documented_with_its_options(kind: KindName, supplied: Supplied) -> None:
-    text = section("plugins.md", supplied.name)
+    text = section("plugins.md", supplied.name, f"`{supplied.plugin}`")
     assert f"`{supplied.plugin}`" in text
     assert KINDS[kind].noun in text
     documented = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
@@ -195,7 +196,7 @@ def merge(base: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
 def uses_in(value: Any, key: str = "") -> Iterator[tuple[KindName, Use]]:
     """Yield every ``Use`` of a configuration with its kind, which the key of the file tells."""
     if isinstance(value, Use):
-        yield next(kind for kind in KINDS if kind.startswith(key)), value
+        yield next(kind for kind in KINDS if kind.startswith(key) or kind.endswith(f"_{key}s")), value
     elif isinstance(value, AcceptProxy | SendProxy):  # they name codecs by text: codecs are named, never given options
         names = value.versions if isinstance(value, AcceptProxy) else [value.version]
         yield from (("proxy_codecs", Use(use=name)) for name in names)
@@ -221,7 +222,7 @@ def test_every_bundled_supply_has_an_example_that_builds_it(
     kind: KindName, supplied: Supplied, files_of_the_examples: str
 ) -> None:
     host = load_plugins(runtime=make_runtime())
-    examples = re.findall(r"```toml\n(.*?)```", section("plugins.md", supplied.name), re.DOTALL)
+    examples = re.findall(r"```toml\n(.*?)```", section("plugins.md", supplied.name, f"`{supplied.plugin}`"), re.DOTALL)
     built = [
         host.build(*one).name
         for example in examples

@@ -81,12 +81,41 @@ def test_the_bundled_plugins_supply_what_the_documentation_names() -> None:
     host = load_plugins()
     assert {kind: list(host.supplies(kind)) for kind in KINDS} == {
         "balancers": ["first", "least_conn", "random", "round_robin"],
-        "policies": ["answer", "redirect", "source"],
-        "validators": ["payload"],
+        "policies": [
+            "answer",
+            "bandwidth",
+            "dnsbl",
+            "geoip",
+            "http_authorizer",
+            "peer_credentials",
+            "redirect",
+            "source",
+            "time_of_day",
+        ],
+        "validators": [
+            "dns",
+            "ftp",
+            "http1",
+            "http2",
+            "imap",
+            "mqtt",
+            "mysql",
+            "payload",
+            "pop3",
+            "postgresql",
+            "rdp",
+            "redis",
+            "redis_commands",
+            "smtp",
+            "smtp_commands",
+            "ssh",
+            "tls",
+        ],
         "proxy_codecs": ["v1", "v2"],
         "access_logs": ["json", "text"],
         "observers": ["trace"],
         "body_filters": ["max_body", "replace"],
+        "table_stores": ["redis"],
     }
 
 

@@ -78,6 +78,11 @@ class Ending:
         code = "--" if self.cause is Cause.NORMAL else f"{self.cause.value}{_PHASES[self.stage]}"
         object.__setattr__(self, "code", code)
 
+    @property
+    def refused(self) -> bool:
+        """Whether a connection or a request was refused here, rather than failed behind."""
+        return self.cause is Cause.PROXY and self.stage <= Stage.BODY
+
 
 NORMAL = Ending(Cause.NORMAL, Stage.RELAY)
 """Both sides said all they had to say."""

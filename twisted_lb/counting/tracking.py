@@ -5,7 +5,7 @@ request is tracked for all its requests; what is tracked for a request is counte
 request begins and ends, and when the connection ends; then every count of current connections is given back.
 """
 
-from twisted_lb.endings import Cause, Ending, Stage
+from twisted_lb.endings import Ending
 from twisted_lb.facts import Facts
 from twisted_lb.tables.counters import Event
 from twisted_lb.tables.table import Table
@@ -68,7 +68,7 @@ class Tracking:
 
     def request_over(self, ending: Ending, status: int, bytes_in: int, bytes_out: int) -> None:
         """A request ended, or a connection that brought none; ``status``: what it was answered, 0 for nothing."""
-        error = 400 <= status < 500 or refused(ending)
+        error = 400 <= status < 500 or ending.refused
         for table, one in self._tables.items():
             if one.counts:
                 self._add(table, one.key, bytes_in, bytes_out, error)
@@ -93,11 +93,6 @@ class Tracking:
             table.count(key, _BYTES_OUT, bytes_out)
         if error:
             table.count(key, _ERROR)
-
-
-def refused(ending: Ending) -> bool:
-    """Tell whether a connection or request was refused here, rather than failed behind."""
-    return ending.cause is Cause.PROXY and ending.stage <= Stage.BODY
 
 
 def track(facts: Facts, table: Table, key: bytes) -> bool:
