@@ -32,6 +32,8 @@ def decide(policy: Built[IPolicy], facts: Facts) -> "Decision | Deferred[Any]":
     """
     try:
         answer: Any = policy.object.decide(facts)
+        if type(answer) is Allow:  # as nearly always; to find out that it is no Deferred takes longer than most rules
+            return answer
         if inspect.iscoroutine(answer):
             answer = Deferred.fromCoroutine(answer)
     except KeyboardInterrupt:
@@ -146,6 +148,9 @@ class Questions:
         self._until = until
         while self.asked < until:
             answer = decide(self._policies[self.asked], self._facts)
+            if type(answer) is Allow:
+                self._passed(answer)
+                continue
             if isinstance(answer, Deferred):
                 self._waiting_on = answer
                 answer.addBoth(self._answered, answer)
