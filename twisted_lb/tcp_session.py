@@ -20,7 +20,7 @@ from twisted_lb.stages.relay_transports import TransportRelay
 from twisted_lb.stages.throttle import throttle_streams
 from twisted_lb.stages.throttle_transports import throttle_transports
 from twisted_lb.stages.validation import Inspection
-from twisted_lb.stages.watch import Watching
+from twisted_lb.stages.watch import watch
 from twisted_lb.verdicts import Deny, NeedMore, Verdict
 from twisted_lb.walk import PASSED, Event, steps_of
 
@@ -32,15 +32,14 @@ _RESET = Deny("", how="reset")
 class TcpSession(Session):
     """A session of a frontend in TCP mode."""
 
-    __slots__ = ("_inspection", "_peek_at_least", "_watching")
-    _watching: Watching | None
+    __slots__ = ("_inspection", "_peek_at_least")
 
     # Validation
 
     def _enter_validation(self) -> Event | None:
-        frontend = self.frontend
-        if not frontend.validators:
+        if not self.frontend.validators:
             return PASSED
+        frontend = self.frontend
         self._inspection = Inspection(frontend.validators, self.facts)
         if not (frontend.waits or self._peeked):
             self._inspection.skip()
@@ -89,8 +88,6 @@ class TcpSession(Session):
     def _enter_relay(self) -> Event | None:
         process, client, server = self.process, self.client, self.server
         attempt = self._server_transport
-        if self.frontend.can_watch and not self._watch():
-            return None
         for observer in self.frontend.observers:
             self._tell(observer.plugin, observer.object.session_routed, self.facts, self.backend.name, server)
         peeked, self._peeked = self._peeked, b""
@@ -104,9 +101,8 @@ class TcpSession(Session):
             stream_relay = self._relay = StreamRelay(self, client, attempt)
             if self.facts.shaping is not None:
                 throttle_streams(stream_relay, self.facts.shaping, process.wheel)
-            if self.frontend.can_watch and self._watching is not None:
-                self._watching.over_streams(stream_relay, self._preface)
-            stream_relay.start(self._preface, peeked, client.reported, attempt.reported)
+            if not self.frontend.can_watch or self._watch(stream_relay):
+                stream_relay.start(self._preface, peeked, client.reported, attempt.reported)
         else:
             self._start_transport_relay(attempt, peeked)
         self._server_transport = None
@@ -119,8 +115,8 @@ class TcpSession(Session):
             attempt.attach(protocol, half_close=True)
             protocol.makeConnection(attempt)  # type: ignore[no-untyped-call]
         relay = self._relay = TransportRelay(self, self.process.clock, self.client, protocol.transport)
-        if self.frontend.can_watch and self._watching is not None:
-            self._watching.over_transports(relay)
+        if self.frontend.can_watch and not self._watch(relay):
+            return
         if self.facts.shaping is not None:
             throttle_transports(relay, self.facts.shaping, self.process.wheel)
         protocol.relay_through(relay.server)
@@ -128,14 +124,13 @@ class TcpSession(Session):
         if self._client_ended and self._relay is relay:
             relay.client.end_of_stream()
 
-    def _watch(self) -> bool:
+    def _watch(self, relay: StreamRelay | TransportRelay) -> bool:
         """Ask the validators whether they want to see what passes; returns whether the connection goes on."""
         try:
-            watching = Watching(self, tuple(self._inspection.watching()), self.facts)
+            watch(relay, self, tuple(self._inspection.watching()), self.facts, self._preface)
         except PluginError as error:
-            self._end_blaming(error)
+            relay.refuse(RefusedError(error, self.relay_refused))
             return False
-        self._watching = watching if watching.busy else None
         return True
 
     def _watch_relay(self) -> None:
@@ -157,13 +152,10 @@ class TcpSession(Session):
 
     def relay_ended(self, cause: Cause, reason: str) -> None:
         """See ``RelayOwner``."""
-        if self.frontend.can_watch:
-            self._watch_over()
         self._finish(NORMAL if cause is _NORMAL else Ending(cause, _RELAY, reason))
 
     def relay_refused(self, refused: RefusedError, whole: bool) -> None:
         """See ``WatchOwner``."""
-        self._watch_over()
         client, relay, verdict = self.client, self._relay, refused.verdict
         if isinstance(relay, StreamRelay):
             client.regain(relay.client.writable_watched)
@@ -176,11 +168,6 @@ class TcpSession(Session):
             # Who has a part of what it was to get must not take that for all.
             verdict = replace(verdict, how="drop" if verdict.how == "drop" else "reset")
         self._part(Ending(Cause.PROXY, _RELAY, verdict.reason), verdict)
-
-    def _watch_over(self) -> None:
-        if self._watching is not None:
-            self._watching.close()
-            self._watching = None
 
     # The client's transport, up to the relay; over other transports than ours also during it.
 

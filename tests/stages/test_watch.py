@@ -10,16 +10,14 @@ from hypothesis import strategies as st
 from twisted_lb.errors import PluginError
 from twisted_lb.plugin_host import Built
 from twisted_lb.stages.relay_timers import RefusedError
-from twisted_lb.stages.watch import Direction, Gate, Watching
+from twisted_lb.stages.watch import Direction, Gate, watch
 from twisted_lb.testing import make_facts
 from twisted_lb.verdicts import ALLOW, ALLOW_FINALLY, NEED_MORE, Deny
 
 
-class Owner:
-    """Nobody asks it anything here."""
-
-    def relay_refused(self, refused: RefusedError, whole: bool) -> None:
-        raise AssertionError
+def tell(refused: RefusedError, whole: bool) -> None:
+    """Nobody is told here."""
+    raise AssertionError
 
 
 class Seen:
@@ -42,7 +40,7 @@ class Seen:
 
 
 def direction(*seen: Seen) -> Direction:
-    return Direction(Owner(), [(Built(f"plugin_{at}", f"v{at}", None), one) for at, one in enumerate(seen)])  # type: ignore[arg-type]
+    return Direction(tell, [(Built(f"plugin_{at}", f"v{at}", None), one) for at, one in enumerate(seen)])  # type: ignore[arg-type]
 
 
 # One direction
@@ -159,21 +157,23 @@ def test_who_stands_in_front_of_the_gate_meanwhile_stays_there() -> None:
 # All watches of one connection
 
 
-def watching(*watches: Any) -> Watching:
+def watched(*watches: Any) -> SimpleNamespace:
+    """Return a relay, none of whose sides is real, that validators with these watches have been shown."""
     validators: list[Any] = [
         Built(f"plugin_{at}", f"v{at}", SimpleNamespace(watch=lambda facts, watch=watch: watch))
         for at, watch in enumerate(watches)
     ]
-    return Watching(Owner(), validators, make_facts())
+    relay = SimpleNamespace(owner="its owner", watch=lambda client, server: None)
+    watch(relay, None, validators, make_facts(), b"")  # type: ignore[arg-type]
+    return relay
 
 
-def test_a_connection_that_nobody_wants_to_watch_is_not_watched() -> None:
-    assert not watching().busy
-    assert not watching(None, None).busy
-    assert watching(None, SimpleNamespace(client_said=Seen(), server_said=Seen())).busy
+def test_a_connection_that_nobody_wants_to_watch_is_left_alone() -> None:
+    assert watched().owner == watched(None, None).owner == "its owner"
+    assert watched(None, SimpleNamespace(client_said=Seen(), server_said=Seen())).owner != "its owner"
 
 
 def test_a_watch_that_lacks_a_method_is_the_plugin_s_fault() -> None:
     with pytest.raises(PluginError, match="validator 'v1' raised AttributeError") as caught:
-        watching(None, SimpleNamespace(client_said=Seen()))
+        watched(None, SimpleNamespace(client_said=Seen()))
     assert caught.value.plugin == "plugin_1"

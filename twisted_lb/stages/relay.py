@@ -288,20 +288,20 @@ class StreamRelay(Relay):
         client, server = self.client, self.server
         whole = client.pending is None
         client.let_go()
-        self._drop(server, reset=True)
+        with contextlib.suppress(OSError):
+            server.sock.setsockopt(SOL_SOCKET, SO_LINGER, RESET_ON_CLOSE)
+        server.poller.close(server.fd, server.sock)
+        server.let_go()
         del client.other, server.other
         return whole
-
-    def _drop(self, side: StreamSide, reset: bool) -> None:
-        if reset:
-            with contextlib.suppress(OSError):
-                side.sock.setsockopt(SOL_SOCKET, SO_LINGER, RESET_ON_CLOSE)
-        side.poller.close(side.fd, side.sock)
-        side.let_go()
 
     def _close(self, reset: bool) -> None:
         client, server = self.client, self.server
         for side in (client, server):
-            self._drop(side, reset)
+            if reset:
+                with contextlib.suppress(OSError):
+                    side.sock.setsockopt(SOL_SOCKET, SO_LINGER, RESET_ON_CLOSE)
+            side.poller.close(side.fd, side.sock)
+            side.let_go()
         # The two refer to each other: without this they would live until the garbage collector comes by.
         del client.other, server.other

@@ -14,12 +14,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from twisted_lb.api import IStreamValidator
+from twisted_lb.endings import Cause
 from twisted_lb.errors import PluginError, shown
 from twisted_lb.facts import Facts
 from twisted_lb.plugin_host import Built
 from twisted_lb.stages.answers import fault_in_parting
 from twisted_lb.stages.relay import StreamRelay, StreamSide
-from twisted_lb.stages.relay_timers import RefusedError
+from twisted_lb.stages.relay_timers import RefusedError, RelayOwner
 from twisted_lb.stages.relay_transports import TransportRelay
 from twisted_lb.stages.validator import named
 from twisted_lb.verdicts import Allow, Deny
@@ -28,7 +29,7 @@ Watch: TypeAlias = tuple[Built[IStreamValidator], Callable[[bytes], Any]]
 """Whose it is, and the method of its ``IStreamWatch`` for one direction."""
 
 
-class WatchOwner(Protocol):
+class WatchOwner(RelayOwner, Protocol):
     """Whose connection it is."""
 
     def relay_refused(self, refused: RefusedError, whole: bool) -> None:
@@ -38,10 +39,11 @@ class WatchOwner(Protocol):
 class Direction:
     """What is said one way, and who looks at it."""
 
-    __slots__ = ("_owner", "_watches")
+    __slots__ = ("_tell", "_watches")
 
-    def __init__(self, owner: WatchOwner, watches: Sequence[Watch]) -> None:
-        self._owner = owner
+    def __init__(self, tell: Callable[[RefusedError, bool], None], watches: Sequence[Watch]) -> None:
+        """``tell``: see ``RefusedError``."""
+        self._tell = tell
         self._watches = list(watches)
 
     def judge(self, data: bytes) -> bool:
@@ -69,7 +71,7 @@ class Direction:
         return bool(self._watches)
 
     def _refused(self, verdict: Deny | PluginError) -> RefusedError:
-        return RefusedError(verdict, self._owner.relay_refused)
+        return RefusedError(verdict, self._tell)
 
 
 def _refusal(validator: Built[IStreamValidator], verdict: object) -> Deny | PluginError:
@@ -122,45 +124,69 @@ class Gate:
 
 
 class Watching:
-    """All who watch one connection."""
+    """All who watch one connection; it stands between the relay and its owner, so as to end with the relay."""
 
-    __slots__ = ("_client", "_gates", "_server")
+    __slots__ = ("_gates", "_owner")
 
-    def __init__(self, owner: WatchOwner, validators: Sequence[Built[IStreamValidator]], facts: Facts) -> None:
-        """Ask each validator for its watch. Raises: PluginError."""
-        watches = [(validator, watch) for validator in validators if (watch := _watch_of(validator, facts)) is not None]
-        self._client = Direction(owner, [(one, watch[0]) for one, watch in watches])
-        self._server = Direction(owner, [(one, watch[1]) for one, watch in watches])
-        self._gates: list[Gate] = []
+    def __init__(self, owner: WatchOwner) -> None:
+        self._owner = owner
+        self._gates: tuple[Gate, ...] = ()
 
-    @property
-    def busy(self) -> bool:
-        """Whether anybody watches at all."""
-        return bool(self._client._watches)
+    def begin(
+        self, relay: StreamRelay | TransportRelay, watches: Sequence[tuple[Any, Any, Any]], preface: bytes
+    ) -> None:
+        """Watch ``relay``, which has not started."""
+        client = Direction(self.relay_refused, [(one, said) for one, said, _ in watches])
+        server = Direction(self.relay_refused, [(one, said) for one, _, said in watches])
+        relay.owner = self
+        if isinstance(relay, StreamRelay):
+            # What the client says is what is sent to the server, and the other way round.
+            self._gates = Gate(relay.server, client.judge, len(preface)), Gate(relay.client, server.judge)
+        else:
+            relay.watch(client.judge, server.judge)
 
-    def over_streams(self, relay: StreamRelay, preface: bytes) -> None:
-        """Watch a relay that has not started; ``preface``: what it sends the server first, which is ours."""
-        # What the client says is what is sent to the server, and the other way round.
-        self._gates += [
-            Gate(relay.server, self._client.judge, len(preface)),
-            Gate(relay.client, self._server.judge),
-        ]
+    def relay_half_closed(self) -> None:
+        """See ``RelayOwner``."""
+        self._owner.relay_half_closed()
 
-    def over_transports(self, relay: TransportRelay) -> None:
-        """Watch a relay that has not started."""
-        relay.watch(self._client.judge, self._server.judge)
+    def relay_ended(self, cause: Cause, reason: str) -> None:
+        """See ``RelayOwner``."""
+        self._open()
+        self._owner.relay_ended(cause, reason)
 
-    def close(self) -> None:
-        """The relay is over: without this it would live until the garbage collector comes by."""
-        for gate in self._gates:
+    def relay_refused(self, refused: RefusedError, whole: bool) -> None:
+        """See ``RefusedError.tell``."""
+        self._open()
+        self._owner.relay_refused(refused, whole)
+
+    def _open(self) -> None:
+        """A gate and its side refer to each other: without this the garbage collector would have to come by."""
+        gates, self._gates = self._gates, ()
+        for gate in gates:
             gate.open()
-        self._gates.clear()
 
 
-def _watch_of(validator: Built[IStreamValidator], facts: Facts) -> tuple[Any, Any] | None:
+def watch(
+    relay: StreamRelay | TransportRelay,
+    owner: WatchOwner,
+    validators: Sequence[Built[IStreamValidator]],
+    facts: Facts,
+    preface: bytes,
+) -> None:
+    """Let the validators watch ``relay``, which has not started, if they want to. ``preface``: what is ours before all.
+
+    Raises: PluginError.
+    """
+    asked = [_watch_of(validator, facts) for validator in validators]
+    watches = [one for one in asked if one is not None]
+    if watches:
+        Watching(owner).begin(relay, watches, preface)
+
+
+def _watch_of(validator: Built[IStreamValidator], facts: Facts) -> tuple[Any, Any, Any] | None:
     try:
-        watch: Any = validator.object.watch(facts)
-        return None if watch is None else (watch.client_said, watch.server_said)
+        made: Any = validator.object.watch(facts)
+        return None if made is None else (validator, made.client_said, made.server_said)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
