@@ -1,9 +1,12 @@
 """Sessions whose client came through an endpoint and may have to wait; the rest is in ``tests/sessions``."""
 
+import os
+import socket
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from twisted.internet.address import UNIXAddress
 from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 
@@ -63,3 +66,17 @@ def test_who_leaves_while_it_waits_has_no_record(
     world.turn()
     assert session.client is None
     assert world.records == []
+
+
+def test_it_learns_who_is_at_the_other_end_of_a_unix_socket(world: HttpWorld) -> None:
+    frontend = world.frontend(world.backend(world.upstream()))
+    facts = Facts(SOURCE, DESTINATION, "web", "unix:/run/x")
+    session = EndpointHttpSession(world.process, frontend, world.limits, facts, lambda session: None)
+    ours, theirs = socket.socketpair(socket.AF_UNIX)
+    with ours, theirs:
+        transport = SimpleNamespace(
+            getHandle=lambda: ours, getHost=lambda: UNIXAddress("/run/x"), pauseProducing=lambda: None
+        )
+        session.makeConnection(transport)
+    assert facts.credentials is not None
+    assert facts.credentials.uid == os.getuid()

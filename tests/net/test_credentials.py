@@ -3,12 +3,18 @@
 import os
 import socket
 import struct
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
+from twisted.internet.endpoints import UNIXServerEndpoint
+from twisted.internet.protocol import Factory, Protocol
 
+from tests.turning import Turning, turning
 from twisted_lb.facts import Credentials
 from twisted_lb.net.credentials import SO_PEERGROUPS, peer_credentials, transport_credentials
+
+__all__ = ["turning"]
 
 pytestmark = pytest.mark.linux
 
@@ -81,3 +87,28 @@ def test_twisted_s_transports_show_their_sockets_or_it_is_not_known() -> None:
         assert transport_credentials(Transport(of_tcp)) is None
         assert transport_credentials(Transport("of another kind")) is None
         assert transport_credentials(object()) is None
+
+
+class Noting(Protocol):
+    """Asks who is at the other end."""
+
+    told: ClassVar[list[Credentials | None]] = []
+
+    def connectionMade(self) -> None:
+        self.told.append(transport_credentials(self.transport))
+
+
+def test_a_connection_over_twisted_s_own_unix_endpoint_has_them(turning: Turning, tmp_path: Path) -> None:
+    Noting.told.clear()
+    path = str(tmp_path / "x.sock")
+    ports: list[Any] = []
+    UNIXServerEndpoint(turning.reactor, path).listen(Factory.forProtocol(Noting)).addCallback(ports.append)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(path)
+        turning.until(lambda: Noting.told, "the connection")
+    (told,) = Noting.told
+    assert told is not None
+    assert (told.pid, told.uid, told.gid) == (os.getpid(), os.getuid(), os.getgid())
+    turning.settle()
+    ports[0].stopListening()
+    turning.settle()
