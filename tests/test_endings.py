@@ -66,3 +66,17 @@ def test_the_stages_are_in_the_order_of_the_walk() -> None:
         "RELAY",
         "ACCESS_LOG",
     ]
+
+
+@pytest.mark.parametrize(
+    ("cause", "stage", "refused"),
+    [
+        (Cause.PROXY, Stage.ADMISSION, True),
+        (Cause.PROXY, Stage.TARPIT, True),
+        (Cause.PROXY, Stage.BODY, True),
+        (Cause.PROXY, Stage.RESPONSE, False),
+        (Cause.CLIENT, Stage.POLICY, False),
+    ],
+)
+def test_refused_is_what_we_turned_away(cause: Cause, stage: Stage, refused: bool) -> None:
+    assert Ending(cause, stage).refused is refused

@@ -80,7 +80,7 @@ def test_a_decision_that_asks_knows_what_the_other_has_told_until_then() -> None
     assert two(clock)[0].exchange.ask(b"k") is None, "not with mode refresh"
 
 
-@pytest.mark.parametrize("how", ["fails", "nothing", "nonsense"])
+@pytest.mark.parametrize("how", ["fails", "nothing", "nonsense", "torn"])
 @pytest.mark.parametrize("when_away", ["local", "refuse"])
 def test_a_store_that_is_away_is_told_once_and_noticed_when_it_is_back(
     how: str, when_away: str, log: list[str]
@@ -99,7 +99,8 @@ def test_a_store_that_is_away_is_told_once_and_noticed_when_it_is_back(
     clock.pump([0.1] * 20)
     assert not one.table.alone
     assert log[-1] == "table t: its store answers again"
-    assert one.store.shelf.totals[b"k"] == [1], "what was counted meanwhile is told"
+    if how != "torn":  # else it may have been counted before the answer was spoilt
+        assert one.store.shelf.totals[b"k"] == [1], "what was counted meanwhile is told"
 
 
 def test_a_decision_waits_no_longer_than_the_stores_timeout(log: list[str]) -> None:

@@ -389,6 +389,19 @@ def test_answers_of_4xx_are_errors_whoever_gives_them(site: Site) -> None:
     assert client.ask() == 410
 
 
+@pytest.mark.parametrize("access_log", ["json", "none"])
+def test_connections_of_a_limit_are_given_back_whatever_way_their_requests_take(site: Site, access_log: str) -> None:
+    frontend = {"policies": [{"limit": "connections per source > 2"}], "access_log": access_log}
+    site.start(site.upstream(), of_frontend=frontend)
+    clients = [site.client(), site.client()]
+    for client in clients:
+        assert [client.ask() for _ in range(3)] == [200] * 3
+    assert value(site.running, "connections") == 2
+    for client in clients:
+        client.close()
+    site.until(lambda: value(site.running, "connections") == 0, "both are given back")
+
+
 def test_current_connections_of_keepalive_clients_are_one_each_and_given_back(site: Site) -> None:
     policies = [{"limit": "connections per source > 2", "status": 429}]
     site.start(site.upstream(), of_frontend={"policies": policies})

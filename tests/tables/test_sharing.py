@@ -75,6 +75,16 @@ def test_together_all_counts_are_read_and_what_we_have_not_told_yet() -> None:
     assert [value(table, name) for name in COUNTED] == [6, 10, 8, 1]
 
 
+def test_a_counter_that_is_read_for_the_first_time_is_shared_from_then_on() -> None:
+    table = made(Hands(), "gpc0")
+    table.watch(b"k")
+    hear(table, [TableEntry(b"k", 0, [0])], Shared(0, [7], [7], [0]))
+    assert value(table, "gpc1") == 0, "nobody has it, and there is no entry"
+    table.enter(b"k")
+    assert value(table, "gpc1") == 0
+    assert table.events == ["gpc0", "gpc1"]
+
+
 def test_what_all_had_in_the_bucket_before_fades_by_the_stores_clock() -> None:
     clock = Hands()
     table = made(clock)

@@ -129,12 +129,13 @@ class Exchange:
             asked.addTimeout(self.settings.timeout, self._clock)
             reply = yield asked
             self._check(reply, batch)
+            if self.running:
+                table.told(entries, reply)
         except Exception as error:
             table.untold(entries)
             self._failed(error)
             return False
         if self.running:
-            table.told(entries, reply)
             self._answered()
         return True
 

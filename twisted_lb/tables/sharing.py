@@ -178,7 +178,9 @@ class SharedTable(Table):
         began, shared = known[1]
         if counter.kind is Kind.CURRENT:
             return own + shared.others
-        place = self._place[counter.event]
+        place = self._place.get(counter.event)
+        if place is None:
+            return own
         waiting = self._queued.get(key)
         untold = waiting[1][place] if waiting else 0
         if counter.kind is Kind.TOTAL:

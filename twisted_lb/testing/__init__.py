@@ -11,6 +11,7 @@ object, and every promise that its interface asks for becomes a test::
 from twisted_lb.testing.contracts import AccessLogContract, BalancerContract, ObserverContract, PolicyContract
 from twisted_lb.testing.contracts_bodies import BodyFilterContract
 from twisted_lb.testing.contracts_bytes import ProxyCodecContract, StreamValidatorContract, ValidatorContract
+from twisted_lb.testing.contracts_tables import TableStoreContract
 from twisted_lb.testing.fakes import (
     SOURCES,
     STRANGE_REQUESTS,
@@ -36,6 +37,7 @@ __all__ = [
     "PolicyContract",
     "ProxyCodecContract",
     "StreamValidatorContract",
+    "TableStoreContract",
     "ValidatorContract",
     "make_facts",
     "make_record",
