@@ -227,3 +227,23 @@ def _always(observer: Any, build: Callable[..., Any]) -> Callable[..., Any]:
         return observer if kind == "observers" else build(host, kind, use, where)
 
     return one_observer
+
+
+def test_lists_are_watched_from_when_they_are_in_force_until_they_are_not(process: Process, tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_text("10.0.0.0/8")
+    frontend = {"bind": "127.0.0.1:0", "backend": "app", "policies": [{"deny": "source in @bad"}]}
+    settings: dict[str, Any] = {"frontends": {"web": frontend}, "lists": {"bad": str(path), "unused": str(path)}}
+    assembly = build(process, **settings)
+    assert isinstance(process.clock, Clock)
+    before = len(process.clock.getDelayedCalls())
+    assembly.leave_lists()
+    assembly.watch_lists()
+    assembly.watch_lists()
+    assert len(process.clock.getDelayedCalls()) == before + 1
+    after = build(process, assembly, **settings)
+    assert after.lists.views == assembly.lists.views
+    assembly.leave_lists()
+    assert len(process.clock.getDelayedCalls()) == before
+    settings["lists"]["unused"] = "/no/such/file"
+    assert "lists.unused: /no/such/file: cannot be read" in problems(process, **settings)

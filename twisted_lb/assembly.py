@@ -175,6 +175,7 @@ class _Assembler:
         self.process = process
         self.before = before
         self.made = Assembly(config, process)
+        self.made.lists = ListFiles(config.lists, before.lists)
         self.made.tables = Tables(process.clock, before.tables)
         self.problems: list[str] = []
 

@@ -1,6 +1,7 @@
 """``twisted-lb explain``: what it prints, and its exit status."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -112,3 +113,14 @@ def test_a_configuration_with_mistakes_is_told_with_the_places_marked(
         "twisted-lb:     tls.snl == 'x.example'\n"
         "twisted-lb:     ^^^^^^^\n"
     )
+
+
+def test_the_page_shows_what_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "explain.md").read_text()
+    (config,) = re.findall(r"^```toml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (shown,) = re.findall(r"^```text\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    path = tmp_path / "lb.toml"
+    path.write_text(config + '[backends.app.servers]\na = "127.0.0.1:9001"\n')
+    command = re.findall(r"^twisted-lb (explain .*example\.org)$", page, re.MULTILINE)[0].split()
+    assert main([str(path) if word == "lb.toml" else word for word in command]) == 1
+    assert capsys.readouterr().out == shown

@@ -7,6 +7,7 @@ condition raises WireError, and so it does for one that makes no sense. Source: 
 import ast
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeVar
 
 from twisted_lb.endings import Stage
@@ -21,6 +22,9 @@ from twisted_lb.rules.values import FactUse
 from twisted_lb.wire.http1_path import path_readings
 
 T = TypeVar("T")
+
+REMEMBERED_BYTES = 128
+"""The readings of the last paths are remembered, but not of long ones: what clients send must not fill the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +87,21 @@ def _in_all_readings(condition: Condition, reading: Reading) -> Condition:
         if not path:
             reading.path = None
             return condition(facts)
-        readings = path_readings(path)
-        if readings is None:
+        readings = _remembered_readings(path) if len(path) <= REMEMBERED_BYTES else _readings(path)
+        if not readings:
             raise WireError("path-senseless")
-        answers = set()
-        for one in readings:
-            reading.path = text_of(one)
-            answers.add(condition(facts))
-        if len(answers) != 1:
-            raise WireError("path-ambiguous")
-        return answers.pop()
+        reading.path = readings[0]
+        answer = condition(facts)
+        for reading.path in readings[1:]:
+            if condition(facts) is not answer:
+                raise WireError("path-ambiguous")
+        return answer
 
     return holds
+
+
+def _readings(path: bytes) -> tuple[str, ...]:
+    return tuple([text_of(one) for one in path_readings(path) or ()])
+
+
+_remembered_readings = lru_cache(1024)(_readings)

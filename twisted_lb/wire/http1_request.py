@@ -42,7 +42,7 @@ _ODD_NAME = re.compile(rb"\n[0-9A-Za-z\-]*+[^0-9A-Za-z\-:\r]")
 _NO_OPTIONS: frozenset[bytes] = frozenset()
 _KEEP_ALIVE = frozenset((b"keep-alive",))
 # Looking a member up on its Enum is a call of a Python function on 3.11.
-_ORIGIN, _NO_BODY = Form.ORIGIN, Framing.NONE
+_ORIGIN, _AUTHORITY, _NO_BODY = Form.ORIGIN, Form.AUTHORITY, Framing.NONE
 
 
 class Mark(msgspec.Struct, gc=False):
@@ -111,7 +111,7 @@ class RequestHead(msgspec.Struct, gc=False):
     @property
     def path(self) -> bytes:
         """The target's path as it was sent, without query; ``*`` for that target, empty for CONNECT."""
-        return b"" if self.form is Form.AUTHORITY else self.origin.partition(b"?")[0]
+        return b"" if self.form is _AUTHORITY else self.origin.partition(b"?")[0]
 
     @property
     def query(self) -> bytes:
