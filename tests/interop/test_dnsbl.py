@@ -55,6 +55,6 @@ def test_it_is_asked_and_its_death_is_noticed_and_forgotten(
         assert not reaches(port, "127.0.0.4")
         start_dnsmasq(daemons, names)
         assert reaches(port, "127.0.0.4")
-    reasons = [record["reason"] for record in running.records(10)]
+    reasons = [record["reason"] for record in running.records(9)]
     assert sum("nobody answers at" in reason for reason in reasons) == 2
     assert sum("listed by bl.example as 127.0.0.2" in reason for reason in reasons) == 2
