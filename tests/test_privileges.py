@@ -32,6 +32,12 @@ def config(bind: Any = "127.0.0.1:8080", backend: Any = None, server: Any = "127
     }
 
 
+def with_policies(*policies: Any) -> dict[str, Any]:
+    made = config()
+    made["frontends"]["web"]["policies"] = list(policies)
+    return made
+
+
 def spelt(wanted: list[Need]) -> list[tuple[str, str]]:
     return [(privileges.spelt(need.any_of), need.key) for need in wanted]
 
@@ -41,6 +47,10 @@ def spelt(wanted: list[Need]) -> list[tuple[str, str]]:
     [
         (config(), []),
         (config("127.0.0.1:80"), [("CAP_NET_BIND_SERVICE", "frontends.web.bind[0].address")]),
+        (
+            with_policies({"deny": "true"}, {"drop": "true"}, "source"),
+            [("CAP_NET_ADMIN", "frontends.web.policies[1]")],
+        ),
         (
             config({"address": "*:8080", "transparent": True}),
             [("CAP_NET_RAW or CAP_NET_ADMIN", "frontends.web.bind[0].transparent")],

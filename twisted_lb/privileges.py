@@ -17,7 +17,7 @@ from msgspec import UnsetType
 from twisted_lb.config import inherit
 from twisted_lb.config.addresses import ClientSource, FixedSource, IpAddress, parse_bind, parse_source
 from twisted_lb.config.keys import ServerKeys, option_key
-from twisted_lb.config.model import Config, Source, Tcp
+from twisted_lb.config.model import Config, Rule, Source, Tcp
 from twisted_lb.errors import ConfigError, found_in
 from twisted_lb.net import capabilities
 from twisted_lb.net.capabilities import Capabilities, Capability
@@ -157,6 +157,10 @@ def _of_frontends(config: Config) -> Iterator[Need]:
                 yield _entering(f"frontends.{name}.accept_proxy.namespaces")
             where = partial(option_key, bind.tcp, key, f"frontends.{name}")
             yield from _of_tcp(inherit.listen_tcp(frontend, bind), where)
+        for index, policy in enumerate(frontend.policies):
+            if isinstance(policy, Rule) and "drop" in (policy.action, *policy.actions):
+                why = "to drop connections without a RST"
+                yield Need((Capability.NET_ADMIN,), f"frontends.{name}.policies[{index}]", why, required=False)
 
 
 def _entering(key: str) -> Need:
