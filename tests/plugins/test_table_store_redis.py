@@ -4,8 +4,9 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
+from unittest import TestCase
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -17,6 +18,7 @@ from zope.interface.verify import verifyObject
 
 from tests.conftest import SYSTEM_PATH
 from twisted_lb.api import ConfigError, ITableStore, Shared, TableBatch, TableEntry, TableReply
+from twisted_lb.testing import TableStoreContract
 from twisted_lb_plugins.table_store_redis import (
     SCRIPT,
     RedisOptions,
@@ -408,3 +410,35 @@ def test_buckets_turn_by_the_clock_of_redis_also_those_that_this_machine_does_no
     deadline = time.monotonic() + 5
     while redis.tell("one", "0 1 0 0", window_ms, events="gpc0 gpc1")[2:] != [6, 0, 0, 7, 0, 0]:
         assert time.monotonic() < deadline, "the bucket before fades too"
+
+
+@needs_redis
+class TestContract(TableStoreContract, TestCase):
+    """It keeps the contract, with a real Redis at the other end of its transport."""
+
+    @pytest.fixture(autouse=True)
+    def _redis(self, redis: Redis, server: str) -> None:
+        self._server = server
+        self._pumps: list[tuple[Any, socket.socket]] = []
+
+    def make_stores(self, count: int) -> Sequence[ITableStore]:
+        """See ``TableStoreContract``."""
+        setups = [Setup() for _ in range(count)]
+        for setup in setups:
+            connection = socket.socket(socket.AF_UNIX)
+            connection.settimeout(10)
+            connection.connect(self._server)
+            self.addCleanup(connection.close)
+            self._pumps.append((setup.way.accept(), connection))
+            self.settle(None)
+        stores: list[Any] = [setup.store for setup in setups]
+        return stores
+
+    def settle(self, answer: Any) -> None:
+        """See ``TableStoreContract``: carry over what was said, and one answer to it."""
+        for protocol, connection in self._pumps:
+            said = protocol.transport.value()
+            if said:
+                protocol.transport.clear()
+                connection.sendall(said)
+                protocol.dataReceived(connection.recv(65536))
