@@ -171,7 +171,8 @@ def test_a_message_ends_where_all_programs_say_it_ends(text: bytes, places: list
         if text[at : at + 1] == b"."
         and (at == 0 or text[at - 1] in b"\r\n")
         and text[at + 1 : at + 2] in (b"\r", b"\n")
-        and (text[at + 1 : at + 2] == b"\n" or len(text) > at + 2)
+        # A CR may be half of a CR LF, unless it is no end of a message anyhow.
+        and (text[at + 1 : at + 2] == b"\n" or len(text) > at + 2 or (b"\r\n" + text)[at : at + 2] != b"\r\n")
     ]
     expected: int | str | None = None
     if lenient:
