@@ -114,6 +114,10 @@ class Query(DatagramProtocol):
         """Nobody is there."""
         self.give_up("nobody answers")
 
+    def stopProtocol(self) -> None:
+        """See ``DatagramProtocol``: how reactors that go by epoll, other than those by select, say the same."""
+        self.connectionRefused()
+
     def give_up(self, why: str) -> None:
         """Wait no longer."""
         self._fire(Failure(UnansweredError(f"{why} at {self._resolver[0]}:{self._resolver[1]}")))

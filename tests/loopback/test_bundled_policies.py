@@ -145,7 +145,8 @@ def test_a_blocklist_that_does_not_answer_holds_nobody_up_for_long(
     assert time.monotonic() - before < 5
     (record,) = door.running.records(1)
     assert record["plugin"] == ""
-    assert ("bl.example cannot be asked" in record["reason"]) is (on_failure == "deny")
+    why = {"dead": "nobody answers at", "silent": "no answer"}[how]
+    assert (f"bl.example cannot be asked: {why}" in record["reason"]) is (on_failure == "deny")
 
 
 def asking(running: Proxy) -> int:
