@@ -32,14 +32,20 @@ def decide(policy: Built[IPolicy], facts: Facts) -> "Decision | Deferred[Any]":
     """
     try:
         answer: Any = policy.object.decide(facts)
-        if type(answer) is Allow:  # as nearly always; to find out that it is no Deferred takes longer than most rules
-            return answer
-        if inspect.iscoroutine(answer):
-            answer = Deferred.fromCoroutine(answer)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise PluginError(policy.plugin, f"policy {policy.name!r} raised {shown(error)} in decide") from error
+        raise _raised(policy, error) from error
+    return _decision_of(policy, answer, facts)
+
+
+def _raised(policy: Built[IPolicy], error: BaseException) -> PluginError:
+    return PluginError(policy.plugin, f"policy {policy.name!r} raised {shown(error)} in decide")
+
+
+def _decision_of(policy: Built[IPolicy], answer: Any, facts: Facts) -> "Decision | Deferred[Any]":
+    if inspect.iscoroutine(answer):
+        answer = Deferred.fromCoroutine(answer)
     if isinstance(answer, Deferred):
         results: list[Any] = []
         if not answer.called or answer.paused:  # paused: it waits for another Deferred
@@ -146,11 +152,20 @@ class Questions:
         Raises: PluginError.
         """
         self._until = until
+        policies, facts = self._policies, self._facts
         while self.asked < until:
-            answer = decide(self._policies[self.asked], self._facts)
-            if type(answer) is Allow:
-                self._passed(answer)
+            policy = policies[self.asked]
+            try:
+                said = policy.object.decide(facts)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                raise _raised(policy, error) from error
+            # As nearly always. To find out that it is neither a Deferred nor final takes longer than most rules do.
+            if said is ALLOW and facts.backend is None:
+                self.asked += 1
                 continue
+            answer = _decision_of(policy, said, facts)
             if isinstance(answer, Deferred):
                 self._waiting_on = answer
                 answer.addBoth(self._answered, answer)
