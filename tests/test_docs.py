@@ -222,6 +222,7 @@ ORIGINS: dict[tuple[str, Cause], set[Stage]] = {
     ("tcp_session", Cause.CLIENT_TIMEOUT): {Stage.VALIDATION},
     ("tcp_session", Cause.KILLED): {Stage.RELAY},
     ("tcp_session", Cause.NORMAL): {Stage.RELAY},
+    ("http_express", Cause.KILLED): {Stage.RESPONSE},
     ("http_session", Cause.CLIENT): {Stage.VALIDATION, Stage.BODY, Stage.RESPONSE, Stage.RELAY},
     ("http_session", Cause.PROXY): {Stage.VALIDATION, Stage.POLICY, Stage.TARPIT, Stage.RESPONSE, Stage.RELAY},
     ("http_session", Cause.LOCAL): {Stage.POLICY},
