@@ -73,6 +73,53 @@ def test_what_is_for_http_alone_is_an_error_in_tcp_mode(process: Process) -> Non
     build(process, frontends={"web": {**frontend, "mode": "http"}})
 
 
+def test_an_entry_of_several_validators_becomes_one(process: Process) -> None:
+    several = {"any_of": ["http1", {"use": "payload", "starts_with_hex": "ff"}, "smtp"]}
+    frontend = {"bind": "127.0.0.1:0", "backend": "app", "validators": ["http1", several], "inspect_expired": "pass"}
+    made = build(process, frontends={"web": frontend}).frontends["web"]
+    assert [type(entry).__name__ for entry in made.validators] == ["Built", "AnyOf"]
+    assert (made.waits, made.can_watch, made.lets_undecided) == (True, True, True)
+
+
+def test_what_is_wrong_with_one_of_several_is_told_with_its_place(process: Process) -> None:
+    wrong = {"any_of": ["http1", {"use": "payload", "starts_with_hax": "ff"}]}
+    frontend = {"bind": "127.0.0.1:0", "backend": "app", "validators": [wrong]}
+    assert "frontends.web.validators[0].any_of[1].starts_with_hax" in problems(process, frontends={"web": frontend})
+    frontend["validators"] = [{"any_of": ["smtp", "imap"]}]
+    said = problems(process, frontends={"web": frontend})
+    assert 'frontends.web.validators[0].any_of: in "smtp" and "imap" the server speaks first' in said
+
+
+def test_a_validator_that_stays_on_the_stream_has_no_place_in_http_mode(
+    process: Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "lb_stays.py").write_text(STAYS)
+    frontend = {"bind": "127.0.0.1:0", "backend": "app", "mode": "http", "validators": ["stays"]}
+    said = problems(process, frontends={"web": frontend}, plugins=["lb_stays"])
+    assert 'frontends.web.validators[0]: "stays" stays on the stream: only in mode = "tcp"' in said
+
+
+STAYS = """
+from zope.interface import implementer
+from twisted_lb.api import *
+
+@implementer(IStreamValidator)
+class Stays:
+    server_first = False
+
+    def validate(self, data, facts):
+        return ALLOW
+
+    def watch(self, facts):
+        return None
+
+@hookimpl
+def lb_validators():
+    return {"stays": Supply(lambda options: Stays())}
+"""
+
+
 def test_servers_that_stay_where_they_are_keep_their_counters(process: Process) -> None:
     before = build(process)
     before.commit()

@@ -4,8 +4,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from zope.interface import directlyProvides
 
-from twisted_lb.api import Stage
+from twisted_lb.api import IStreamValidator, Stage
 from twisted_lb.backends.pool import Backend, Server
 from twisted_lb.backends.target import EndpointTarget
 from twisted_lb.config.inherit import BackendTimers, FrontendTimers
@@ -13,6 +14,7 @@ from twisted_lb.frontend import UNKNOWN_HOST, Frontend, Refusal, Routing
 from twisted_lb.plugin_host import Built
 from twisted_lb.routing import Routes, Rule
 from twisted_lb.stages.admission import Limit
+from twisted_lb.stages.recognition import AnyOf
 from twisted_lb.testing import make_facts, make_request
 
 
@@ -27,6 +29,33 @@ def frontend(stages: str = "", **parts: Any) -> Frontend:
 @pytest.mark.parametrize(("stages", "at_admission"), [("", 0), ("A", 1), ("P", 0), ("AAP", 2), ("PA", 0), ("APA", 1)])
 def test_policies_are_asked_early_as_far_as_their_order_allows(stages: str, at_admission: int) -> None:
     assert frontend(stages).at_admission == at_admission
+
+
+def validator(server_first: bool | None = None) -> Any:
+    """A validator that stays on the stream, unless ``server_first`` is ``None``."""
+    made = SimpleNamespace(server_first=server_first)
+    if server_first is not None:
+        directlyProvides(made, IStreamValidator)
+    return Built("v", "v", made)
+
+
+@pytest.mark.parametrize(
+    ("validators", "waits", "can_watch"),
+    [
+        ([], False, False),
+        ([validator()], True, False),
+        ([validator(False)], True, True),
+        ([validator(True)], False, True),
+        ([validator(True), validator()], True, True),
+        ([AnyOf([validator(), validator()])], True, False),
+        ([AnyOf([validator(), validator(True)])], True, True),
+    ],
+)
+def test_bytes_of_the_client_are_waited_for_unless_the_server_speaks_first_for_all(
+    validators: Any, waits: bool, can_watch: bool
+) -> None:
+    made = frontend(validators=validators)
+    assert (made.waits, made.can_watch) == (waits, can_watch)
 
 
 def test_records_are_made_only_if_somebody_wants_them() -> None:

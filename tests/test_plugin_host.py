@@ -1,5 +1,6 @@
 """The plugin host finds, checks and merges plugins, and says clearly what is wrong with one."""
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -391,6 +392,36 @@ def test_an_object_that_lacks_a_method_is_refused_with_plugin_interface_and_meth
     assert build_problems(load_plugins(["lb_last"]), "balancers", "last") == [
         'backends.app.balance: plugin "lb_last": Last is no IBalancer: it lacks method choose(candidates, facts)'
     ]
+
+
+STREAM = """
+from zope.interface import implementer
+from twisted_lb.api import *
+
+@implementer(IStreamValidator)
+class Guard:
+    server_first = False
+
+    def validate(self, data, facts):
+        return ALLOW
+
+    def watch(self, facts):
+        return None
+
+@hookimpl
+def lb_validators():
+    return {"guard": Supply(lambda options: Guard())}
+"""
+
+
+def test_a_validator_that_stays_on_the_stream_has_to_satisfy_that_interface(shelf: Shelf) -> None:
+    shelf.module("lb_good", STREAM)
+    assert load_plugins(["lb_good"]).build("validators", Use(use="guard"), "w").name == "guard"
+    for broken, lacks in (("def watch", "method watch(facts)"), ("server_first", "attribute server_first")):
+        name = f"lb_{lacks[:3]}"
+        shelf.module(name, STREAM.replace(broken, broken + "ed"))
+        with pytest.raises(ConfigError, match=f"Guard is no IStreamValidator: it lacks {re.escape(lacks)}"):
+            load_plugins([name]).build("validators", Use(use="guard"), "w")
 
 
 def test_an_object_whose_method_takes_too_little_is_refused(shelf: Shelf) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from twisted.internet.endpoints import clientFromString
 
-from twisted_lb.api import IPolicy, Runtime
+from twisted_lb.api import IPolicy, IStreamValidator, Runtime
 from twisted_lb.backends.health import Check, Health, Rhythm
 from twisted_lb.backends.outgoing import Outgoing
 from twisted_lb.backends.pool import Backend, Server
@@ -71,9 +71,8 @@ class Entry(NamedTuple):
 class Assembly:
     """What a configuration became.
 
-    ``binds``: every bind entry with its frontend and its limit. ``maxconn``: the process's. ``scopes``: what is known in
-    each frontend behind its policies. Nothing that an earlier
-    assembly serves is touched before ``commit``.
+    ``binds``: every bind entry with its frontend and its limit. ``maxconn``: the process's. ``scopes``: what is known
+    in each frontend behind its policies. Nothing that an earlier assembly serves is touched before ``commit``.
     """
 
     def __init__(self, config: model.Config, process: Process) -> None:
@@ -358,12 +357,13 @@ class _Assembler:
                 with self.collected(entry.any_of[0].where.removesuffix("[0]")):
                     made.append(AnyOf(self.build(host, "validators", entry.any_of, settings.mode)))
             else:
-                made += self.build(host, "validators", [entry], settings.mode)
+                built = self.build(host, "validators", [entry], settings.mode)
+                if settings.mode == "http" and any(IStreamValidator.providedBy(one.object) for one in built):
+                    self.problems.append(f'{entry.where}: "{entry.use}" stays on the stream: only in mode = "tcp"')
+                made += built
         return made
 
-    def policies(
-        self, host: PluginHost, name: str, settings: model.Frontend
-    ) -> tuple[Sequence[Built[IPolicy]], Scope]:
+    def policies(self, host: PluginHost, name: str, settings: model.Frontend) -> tuple[Sequence[Built[IPolicy]], Scope]:
         """Build a frontend's policies, those of plugins and rules; also what is known behind all of them."""
         assembly = PolicyAssembly(host, name, settings, self.made.lists, self.made.tables)
         built = assembly.build(lambda use: self.build(host, "policies", [use], settings.mode))

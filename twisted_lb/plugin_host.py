@@ -143,16 +143,19 @@ class PluginHost:
         options, problems = convert(use.options, supplied.supply.options, where, use.folder)
         if problems:
             raise ConfigError(*problems)
+        interface = KINDS[kind].interface
         try:
             built = self._built(supplied.supply, options)
-            faults = list(_faults(KINDS[kind].interface, built))
+            if interface is IValidator and IStreamValidator.providedBy(built):
+                interface = IStreamValidator
+            faults = list(_faults(interface, built))
         except ConfigError as error:
             raise ConfigError(*(f"{who}: {problem}" for problem in error.problems)) from error
         except Exception as error:
             noun = KINDS[kind].noun
             raise ConfigError(f'{who} failed to build the {noun} "{use.use}": {_cause(error)}') from error
         if faults:
-            what = f"{type(built).__name__} is no {KINDS[kind].interface.__name__}"
+            what = f"{type(built).__name__} is no {interface.__name__}"
             raise ConfigError(*(f"{who}: {what}: {fault}" for fault in faults))
         return Built(supplied.plugin, supplied.name, built)
 
@@ -299,8 +302,6 @@ def _merge(kind: KindName, found: Sequence[Supplied], problems: list[str]) -> di
 def _faults(interface: InterfaceClass, built: object) -> Iterator[str]:
     """Say what keeps ``built`` from satisfying ``interface``, in a plugin author's words."""
     invalid: Sequence[Exception] = ()
-    if interface is IValidator and IStreamValidator.providedBy(built):
-        interface = IStreamValidator
     try:
         verifyObject(interface, built)
     except exceptions.Invalid as error:
