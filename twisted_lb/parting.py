@@ -63,11 +63,11 @@ class Farewell:
         self._limits = limits
         self._process = process
         self._leaving: Lingering | None = None
+        process.sessions.add(self)
 
     def say(self, farewell: bytes) -> None:
         """Tell it, and wait until it has left, or has had the time to."""
         client, process = self._client, self._process
-        process.sessions.add(self)
         if type(client) is Stream:
             client.attach(self, half_close=True)
         client.write(farewell)

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from twisted_lb.api import ALLOW, ALLOW_FINALLY, NEED_MORE, Deny, Stage
 from twisted_lb.stages.lingering import LOOK_S
@@ -87,6 +88,22 @@ def test_who_goes_on_talking_is_not_listened_to_for_ever(world: "World") -> None
         world.wait(1)
     assert client.read() == b"bye"
     world.assert_empty()
+
+
+def test_the_last_connection_has_not_ended_before_its_farewell_is_heard(world: "World") -> None:
+    """Else a graceful stop would cut it off."""
+    empty: list[bool] = []
+    answer: Any = Deferred()
+    policies = [policy(answer)]
+    client = world.client(world.frontend(world.backend(world.upstream()), policies=policies))
+    world.process.when_empty(lambda: empty.append(True))
+    answer.callback(Deny("closed", farewell=b"bye"))
+    world.turn()
+    assert empty == []
+    assert client.read() == b"bye"
+    client.leave()
+    world.turn()
+    assert empty == [True]
 
 
 def test_a_stop_does_not_wait_for_who_hears_a_farewell(world: "World") -> None:
