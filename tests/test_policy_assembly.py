@@ -7,10 +7,10 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactor
 from zope.interface import implementer
 
-from twisted_lb.api import ALLOW, Decision, Fact, Facts, FactType, IPolicy, Options, Stage, Supply
+from twisted_lb.api import ALLOW, Decision, Fact, Facts, FactType, IFactPolicy, IPolicy, Options, Stage, Supply
 from twisted_lb.assembly import Assembly, assemble
 from twisted_lb.config.load import load_dict
-from twisted_lb.config.model import Bind, Frontend, ListenTcp, Rule, Use, ValidatorUse
+from twisted_lb.config.model import Bind, Frontend, ListenTcp, Rule, Use
 from twisted_lb.counting.tables import Tables
 from twisted_lb.errors import ConfigError
 from twisted_lb.plugin_host import KINDS, Built, PluginHost, Supplied, load_plugins
@@ -68,6 +68,11 @@ def test_every_mistake_in_every_rule_is_told_with_its_place() -> None:
 def test_a_fact_that_nobody_in_this_frontend_learns_is_told_with_who_would() -> None:
     (problem,) = problems(policies=[{"deny": "tls.sni == 'x'"}])
     assert problem == 'frontends.web.policies[0].deny: nobody here learns tls.sni: a validator does: "tls"'
+
+
+def test_a_fact_that_only_the_other_mode_has_is_told_with_it() -> None:
+    (problem,) = problems(mode="http", policies=[{"deny": "tls.sni == 'x'"}])
+    assert problem == 'frontends.web.policies[0].deny: nobody here learns tls.sni: only in mode = "tcp"'
 
 
 def test_a_validator_among_several_learns_too() -> None:
@@ -147,7 +152,7 @@ def assembly(*policies: Rule | Use, validators: tuple[str, ...] = ()) -> PolicyA
     number = Fact(FactType.INTEGER, "")
     supplies["validators"] = {"other": Supplied("v", "other", Supply(Learns, Options, facts={"geo.country": number}))}
     settings = Frontend(
-        bind=[], backend="app", policies=list(policies), validators=[ValidatorUse(use=name) for name in validators]
+        bind=[], backend="app", policies=list(policies), validators=[Use(use=name) for name in validators]
     )
     return PolicyAssembly(PluginHost(supplies), "web", settings, NoLists(), Tables(Clock()))
 
@@ -177,3 +182,25 @@ def test_a_fact_that_two_learn_in_two_types_is_a_mistake() -> None:
         "frontends.web.policies: geo.country is a string of geo, and a whole number of another one:"
         " they cannot be used together"
     )
+
+
+def test_a_policy_that_asks_for_facts_and_fails_is_named() -> None:
+    @implementer(IFactPolicy)
+    class Failing:
+        """A policy of which nothing is known but that it asks."""
+
+        stage = Stage.POLICY
+
+        def use_facts(self, find: Any) -> None:
+            find("source")
+            raise RuntimeError("a defect")
+
+        def decide(self, facts: Facts) -> Decision:
+            return ALLOW
+
+    use = Use(use="failing", where="frontends.web.policies[0]")
+    settings = Frontend(bind=[Bind(address="127.0.0.1:0")], backend="app", policies=[use])
+    assembly = PolicyAssembly(load_plugins(), "web", settings, NoLists())
+    assembly.build(lambda entry: [Built("policy_failing", "failing", Failing())])
+    (problem,) = assembly.problems
+    assert problem.startswith('frontends.web.policies[0]: plugin "policy_failing" raised RuntimeError')

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
 from twisted_lb.api import IFactPolicy, IPolicy
 from twisted_lb.config import model
@@ -126,11 +126,17 @@ class PolicyAssembly:
             ("validators", "a validator does: {}"),
             ("policies", "a policy before this entry would: {}"),
         )
+        of_other_mode: dict[str, tuple[str, list[str]]] = {}
         for kind, words in kinds:
             for name, supplied in self._host.supplies(kind).items():
-                if supplied.supply.mode in (None, self._settings.mode):
-                    for fact in supplied.supply.facts:
+                mode = supplied.supply.mode
+                fits = mode in (None, self._settings.mode)
+                for fact in supplied.supply.facts:
+                    if fits:
                         found.setdefault(fact, (words, []))[1].append(name)
+                    else:
+                        of_other_mode[fact] = (f'only in mode = "{mode}"', [])
+        found = of_other_mode | found
         return {fact: words.format(quoted(names)) for fact, (words, names) in found.items() if fact not in self._facts}
 
 
@@ -145,11 +151,10 @@ def _of_settings(settings: model.Frontend) -> Mapping[str, Fact]:
     return facts
 
 
-def validator_uses(entries: Sequence[Any]) -> Iterator[model.Use]:
+def validator_uses(entries: Sequence[model.Use | model.AnyOf]) -> Iterator[model.Use]:
     """Yield every validator that is used, those of an ``any_of`` too."""
     for entry in entries:
-        any_of = getattr(entry, "any_of", UnsetType)
-        if isinstance(any_of, list):
-            yield from any_of
+        if isinstance(entry, model.AnyOf):
+            yield from entry.any_of
         else:
             yield entry

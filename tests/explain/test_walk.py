@@ -87,6 +87,19 @@ def test_whose_fact_is_said_has_recognised_its_protocol() -> None:
     assert explained(several, learnt={"tls.sni": "x", "protocol": "y"}).allowed
 
 
+def test_what_a_proxy_header_would_say_is_known_from_the_beginning() -> None:
+    assembly = built(accept_proxy=True, policies=[{"deny": "proxy.ssl.cn == 'x'"}])
+    told = explained(assembly, learnt={"proxy.ssl.cn": "x"})
+    assert (told.allowed, told.result) == (False, "a closed connection")
+    assert not explained(built(policies=[{"deny": "unix.uid == 5"}]), learnt={"unix.uid": "5"}).allowed
+    assert explained(built(policies=[{"deny": "unix.uid == 0"}])).allowed
+
+
+def test_addresses_are_not_said_as_facts() -> None:
+    with pytest.raises(ConfigError, match=r'nobody in this frontend learns a fact "source.port"'):
+        explained(built(), learnt={"source.port": "5"})
+
+
 def test_bytes_that_are_not_enough_are_told_with_how_many_are() -> None:
     told = explained(built(**TLS), data=python_hello("a.example")[:20])
     assert told.steps[-1].outcome.startswith("undecided about these 20 bytes: it waits for more")

@@ -7,7 +7,7 @@ from typing import Any
 from twisted_lb.config.addresses import IpAddress, parse_bind
 from twisted_lb.config.hints import nearest
 from twisted_lb.config.model import Frontend
-from twisted_lb.declared import Fact, FactType
+from twisted_lb.declared import OWN_FACTS, Fact, FactType
 from twisted_lb.errors import ConfigError
 from twisted_lb.facts import Facts, SocketAddress
 from twisted_lb.networks import Networks
@@ -72,6 +72,11 @@ def read_address(text: str, port: int) -> SocketAddress:
     if said and not (said.isdecimal() and int(said) <= 65535):
         raise ConfigError(f'"{said}" in "{text}" is no port')
     return SocketAddress(host, int(said) if said else port)
+
+
+def can_be_said(name: str) -> bool:
+    """Whether a fact is one that ``read_facts`` may set: the addresses are said otherwise."""
+    return name not in OWN_FACTS or name.startswith("unix.")
 
 
 def read_facts(texts: Mapping[str, str], known: Mapping[str, Fact]) -> dict[str, Any]:

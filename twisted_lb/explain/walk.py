@@ -16,9 +16,9 @@ from twisted_lb.assembly import Assembly
 from twisted_lb.config import model
 from twisted_lb.config.checks_http import rule_of
 from twisted_lb.errors import PluginError, WireError
-from twisted_lb.explain.case import Case, facts_of, read_facts, request_of
+from twisted_lb.explain.case import Case, can_be_said, facts_of, read_facts, request_of
 from twisted_lb.explain.steps import Explanation, Step, shown, told, values_of
-from twisted_lb.facts import Facts
+from twisted_lb.facts import Credentials, Facts
 from twisted_lb.frontend import Refusal
 from twisted_lb.policy_assembly import validator_uses
 from twisted_lb.routing import Routes
@@ -49,6 +49,7 @@ class Walk:
     async def go(self) -> Explanation:
         """Walk to the end. Raises: ConfigError for a case that makes no sense."""
         early = self.frontend.at_admission
+        self._learn_what_is_said()
         walked = await self._policies(0, early)
         walked = walked and self._recognise()
         if walked and (self._let_in or await self._policies(early, len(self.frontend.policies))):
@@ -125,7 +126,6 @@ class Walk:
 
     def _recognise(self) -> bool:
         """Let validators look at the first bytes, in HTTP mode at the request; tell whether the walk goes on."""
-        self._learn_what_is_said()
         data = self._case.data
         if self.frontend.http is not None:
             try:
@@ -146,14 +146,18 @@ class Walk:
         return all(self._validated(number, one, data) for number, one in enumerate(self.frontend.validators, 1))
 
     def _learn_what_is_said(self) -> None:
-        """Take what the case says for what validators would learn; whose fact is known has recognised its protocol."""
-        said = read_facts(self._case.learnt, self._scope.facts)
+        """Take what the case says for what would be learnt; whose fact is known has recognised its protocol."""
+        facts, known = self.facts, self._scope.facts
+        said = read_facts(self._case.learnt, {name: known[name] for name in known if can_be_said(name)})
         names = {one.use for one in validator_uses(self.settings.validators)}
         protocols = [name.partition(".")[0] for name in said]
         recognised = next((name for name in protocols if name in names), None)
-        if recognised is not None and "protocol" in self._scope.facts:
+        if recognised is not None and "protocol" in known:
             said.setdefault("protocol", recognised)
-        self.facts.learnt.update(said)
+        numbers = {name: said.pop(f"unix.{name}", 0) for name in ("pid", "uid", "gid")}
+        if any(f"unix.{name}" in self._case.learnt for name in numbers):
+            facts.credentials = Credentials(**numbers)
+        facts.learnt.update(said)
 
     def _validated(self, number: int, validator: Validator, data: bytes) -> bool:
         what = f"validator {number}"
