@@ -38,9 +38,7 @@ def two(clock: Clock, **settings: Any) -> tuple[Machine, Machine]:
 
 
 def connect(machine: Machine, key: bytes = b"k") -> None:
-    machine.table.enter(key)
-    machine.table.hold(key)
-    machine.table.count(key, Event.CONNECTION)
+    assert machine.table.connect(key)
 
 
 def test_each_hears_of_the_other_within_two_rounds() -> None:

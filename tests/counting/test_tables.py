@@ -57,7 +57,7 @@ def mark(tables: Tables) -> int:
 
 def test_a_table_of_the_same_key_is_taken_over_with_its_counts(clock: Clock) -> None:
     before = marked(assembled(clock))
-    assert before.named["t"].table.hold(b"k")
+    assert before.named["t"].table.connect(b"k")
     after = assembled(clock, before, size=5, window=Duration(2))
     after.named["t"].want(["gpc1"])
     assert before.named["t"].table.size == 100_000, "nothing changes before it begins"

@@ -47,8 +47,8 @@ def hear(
 def test_what_was_counted_is_told_once_with_the_connections_that_are_open() -> None:
     table = made(Hands())
     assert table.events == ["connection", "gpc0"]
-    assert table.hold(b"k")
-    table.count(b"k", Event.CONNECTION, 3)
+    assert table.connect(b"k")
+    table.count(b"k", Event.CONNECTION, 2)
     table.count(b"k", Event.BYTES_IN, 100)
     assert told(table) == [TableEntry(b"k", 1, [3, 0])]
     assert told(table) == []
@@ -70,8 +70,7 @@ def test_together_all_counts_are_read_and_what_we_have_not_told_yet() -> None:
     table.enter(b"k")
     table.count(b"k", Event.CONNECTION, 2)
     hear(table, told(table), Shared(5, [9, 1], [7, 0], [0, 0]))
-    assert table.hold(b"k")
-    table.count(b"k", Event.CONNECTION)
+    assert table.connect(b"k")
     assert [value(table, name) for name in COUNTED] == [6, 10, 8, 1]
 
 
@@ -127,7 +126,7 @@ def test_what_waited_for_longer_than_the_window_is_of_no_rate() -> None:
 def test_a_machine_that_the_store_has_forgotten_tells_its_connections_anew() -> None:
     table = made(Hands())
     for key in (b"a", b"b"):
-        assert table.hold(key)
+        assert table.connect(key)
     table.enter(b"c")
     told(table)
     hear(table, [], known=False)

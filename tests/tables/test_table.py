@@ -35,9 +35,9 @@ def value(table: Table, key: bytes, name: str) -> int:
 
 def test_what_is_counted_is_read_under_each_name() -> None:
     table = made(Hands())
+    assert table.connect(b"k")
     for event in Event:
-        table.count(b"k", event, event + 1)
-    assert table.hold(b"k")
+        table.count(b"k", event, event + (event is not Event.CONNECTION))
     assert {name: value(table, b"k", name) for name in COUNTERS} == {
         "connections": 1,
         **{name: counter.event + 1 for name, counter in COUNTERS.items() if name != "connections"},
@@ -56,7 +56,7 @@ def test_only_what_is_read_is_kept() -> None:
     table.count(b"k", Event.REQUEST)
     table.count(b"k", Event.CONNECTION)
     assert value(table, b"k", "connection_rate") == 1
-    assert not table.hold(b"k")
+    assert table.connect(b"k") is False
 
 
 def test_counters_that_come_later_begin_at_zero_and_the_others_go_on() -> None:
@@ -137,7 +137,7 @@ def test_a_clock_that_jumps_costs_the_rates_and_harms_nothing_else(jump: float) 
     clock = Hands(1e6)
     table = made(clock, expire_s=1e10)
     table.count(b"k", Event.CONNECTION, 7)
-    assert table.hold(b"k")
+    assert table.connect(b"k")
     clock.now += jump
     assert value(table, b"k", "connection_rate") in (0, 7)
     assert value(table, b"k", "connections") == 1
@@ -201,23 +201,23 @@ def test_expired_entries_make_room_before_any_other_has_to_go() -> None:
 def test_an_entry_with_open_connections_stays_and_a_table_full_of_them_takes_no_more() -> None:
     clock = Hands()
     table = made(clock, size=2)
-    assert table.hold(b"a")
+    assert table.connect(b"a")
     clock.now += 1000
-    assert table.hold(b"b")
+    assert table.connect(b"b")
     assert not table.enter(b"c")
-    assert not table.hold(b"c")
+    assert table.connect(b"c") is None
     table.count(b"c", Event.GPC0)
     assert table.refused == 3
     assert value(table, b"a", "connections") == 1
     table.release(b"a")
-    assert table.hold(b"c")
+    assert table.connect(b"c")
     assert sorted(table.entries()) == [b"b", b"c"]
 
 
 def test_a_connection_that_ended_leaves_its_entry_as_the_one_used_last() -> None:
     clock = Hands()
     table = made(clock, size=2)
-    assert table.hold(b"a")
+    assert table.connect(b"a")
     clock.now += 1
     table.enter(b"b")
     clock.now += 1
@@ -232,7 +232,7 @@ def test_other_bounds_hold_from_then_on_and_keep_what_they_can() -> None:
     for key in (b"a", b"b", b"c", b"d"):
         clock.now += 1
         table.count(key, Event.GPC0)
-    assert table.hold(b"a")
+    assert table.connect(b"a")
     table.resize(2, 60, 10)
     assert sorted(table.entries()) == [b"a", b"d"]
     assert value(table, b"d", "gpc0_rate") == 1
@@ -287,7 +287,7 @@ def test_a_table_does_as_a_plain_model_does(steps: list[tuple[str, int]]) -> Non
                 entry["gpc0"] += 1
         elif what == "hold":
             entry = model.enter(key, clock.now)
-            assert table.hold(key) == (entry is not None)
+            assert table.connect(key) is (None if entry is None else True)
             if entry is not None:
                 entry["open"] += 1
                 held.append(key)

@@ -10,13 +10,8 @@ from twisted_lb.facts import Facts
 from twisted_lb.tables.counters import Event
 from twisted_lb.tables.table import Table
 
-_CONNECTION, _REQUEST, _ERROR, _BYTES_IN, _BYTES_OUT = (
-    Event.CONNECTION,
-    Event.REQUEST,
-    Event.ERROR,
-    Event.BYTES_IN,
-    Event.BYTES_OUT,
-)
+# Looking a member up on its Enum is a call of a Python function on 3.11.
+_REQUEST, _ERROR, _BYTES_IN, _BYTES_OUT = Event.REQUEST, Event.ERROR, Event.BYTES_IN, Event.BYTES_OUT
 
 
 class _Tracked:
@@ -50,12 +45,12 @@ class Tracking:
                 one.counts = True
                 table.count(key, _REQUEST)
             return True
-        if not table.enter(key):
+        held = table.connect(key)
+        if held is None:
             return False
         if one is not None and one.held:
             table.release(one.key)
-        self._tables[table] = _Tracked(key, table.hold(key), not request)
-        table.count(key, _CONNECTION)
+        self._tables[table] = _Tracked(key, held, not request)
         if request:
             table.count(key, _REQUEST)
         return True

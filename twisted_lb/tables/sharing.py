@@ -136,11 +136,15 @@ class SharedTable(Table):
             if counted is not None:
                 counted[place] += amount
 
-    def hold(self, key: bytes) -> bool:
+    def connect(self, key: bytes) -> bool | None:
         """See ``Table``."""
-        held = super().hold(key)
-        if held:
-            self._waiting(key)
+        self.watch(key)
+        held = super().connect(key)
+        if held is not None:
+            counted = self._waiting(key)
+            place = self._place.get(Event.CONNECTION)
+            if counted is not None and place is not None:
+                counted[place] += 1
         return held
 
     def release(self, key: bytes) -> None:

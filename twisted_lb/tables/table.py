@@ -24,6 +24,9 @@ _HELD = 0
 """The slot that no entry has. The entries that may go form a ring through it, the one used longest ago first."""
 
 
+# Looking a member up on its Enum is a call of a Python function on 3.11.
+_CONNECTION, _CURRENT, _TOTAL = Event.CONNECTION, Kind.CURRENT, Kind.TOTAL
+
 Column: TypeAlias = "memoryview[int]"
 
 
@@ -36,7 +39,7 @@ def _column(code: str, places: int) -> Column:
 class Table:
     """Counters of one kind of key.
 
-    An entry begins with the first ``enter``, ``count`` or ``hold`` of its key. It is gone ``expire_s`` seconds after
+    An entry begins with the first ``enter``, ``count`` or ``connect`` of its key. It is gone ``expire_s`` seconds after
     the last one, or before if the table is full and it is the one used longest ago. One that is held, as its
     connections have not ended, stays whatever happens; a table full of these takes no more keys.
 
@@ -132,46 +135,56 @@ class Table:
         wider[: len(column)] = column
         return wider
 
-    # Counting
+    # Counting. Once per connection, so the clock is read once each, and what is small is written out.
 
     def enter(self, key: bytes) -> bool:
         """Note that ``key`` is there. Returns: whether there is a place for it."""
-        return bool(self._slot(key))
+        return bool(self._slot(key, self._seconds()))
 
     def count(self, key: bytes, event: Event, amount: int = 1) -> None:
         """Count ``amount`` more events; nothing happens if there is no place for the key."""
-        slot = self._slot(key)
-        if not slot:
-            return
-        total = self._totals[event]
-        if total is not None:
-            total[slot] += amount
-        rate = self._rates[event]
-        if rate is not None:
-            bucket = int(self._seconds() / self.window_s) & _WRAP
-            if bucket != self._bucket[slot]:
-                self._turn(slot, bucket)
-            rate[0][slot] += amount
+        now = self._seconds()
+        slot = self._slot(key, now)
+        if slot:
+            self._add(slot, event, amount, now)
 
-    def hold(self, key: bytes) -> bool:
-        """One connection more; its entry stays until it is released. Returns: whether there is a place for it."""
-        slot = self._slot(key)
+    def connect(self, key: bytes) -> bool | None:
+        """Count a connection that begins; where connections are counted, its entry is held until it is released.
+
+        Returns: whether it is held, ``None`` if there is no place for the key.
+        """
+        now = self._seconds()
+        slot = self._slot(key, now)
+        if not slot:
+            return None
+        self._add(slot, _CONNECTION, 1, now)
         connections = self._connections
-        if not slot or connections is None:
+        if connections is None:
             return False
         if not connections[slot]:
             self._unlink(slot)
         connections[slot] += 1
         return True
 
+    def _add(self, slot: int, event: Event, amount: int, now: float) -> None:
+        total = self._totals[event]
+        if total is not None:
+            total[slot] += amount
+        rate = self._rates[event]
+        if rate is not None:
+            bucket = int(now / self.window_s) & _WRAP
+            if bucket != self._bucket[slot]:
+                self._turn(slot, bucket)
+            rate[0][slot] += amount
+
     def release(self, key: bytes) -> None:
-        """One connection less; once for each ``hold`` that there was a place for."""
+        """One connection less; once for each that is held."""
         slot = self._slots[key]
         connections = self._connections
         assert connections is not None
         connections[slot] -= 1
         if not connections[slot]:
-            self._used[slot] = self._tick()
+            self._used[slot] = int(self._seconds() * _TICKS_PER_S) & _WRAP
             self._link(slot)
 
     # Reading
@@ -184,27 +197,26 @@ class Table:
         slot = self._slots.get(key)
         if slot is None:
             return 0
-        if counter.kind is Kind.CURRENT:
+        kind = counter.kind
+        if kind is _CURRENT:
             if self._connections is None:
                 self.keep([counter.name])
                 return 0
             return self._connections[slot]
-        if self._expired(slot):
+        now = self._seconds()
+        if self._expired(slot, now):
             return 0
-        if counter.kind is Kind.TOTAL:
+        if kind is _TOTAL:
             total = self._totals[counter.event]
             if total is None:
                 self.keep([counter.name])
                 return 0
             return total[slot]
-        return self._rate(slot, counter)
-
-    def _rate(self, slot: int, counter: Counter) -> int:
         rate = self._rates[counter.event]
         if rate is None:
             self.keep([counter.name])
             return 0
-        at = self._seconds() / self.window_s
+        at = now / self.window_s
         bucket = int(at)
         behind = (bucket - self._bucket[slot]) & _WRAP
         if behind == 0:
@@ -213,27 +225,24 @@ class Table:
 
     def entries(self) -> list[bytes]:
         """Return the keys of all entries."""
-        return [key for key, slot in self._slots.items() if not self._expired(slot)]
+        now = self._seconds()
+        return [key for key, slot in self._slots.items() if not self._expired(slot, now)]
 
     # Slots
 
-    def _tick(self) -> int:
-        return int(self._seconds() * _TICKS_PER_S) & _WRAP
-
-    def _held(self, slot: int) -> bool:
-        return self._connections is not None and self._connections[slot] > 0
-
-    def _expired(self, slot: int) -> bool:
-        age = (self._tick() - self._used[slot]) & _WRAP
+    def _expired(self, slot: int, now: float) -> bool:
+        age = (int(now * _TICKS_PER_S) - self._used[slot]) & _WRAP
         # More than half of all ticks ago is a moment to come: the clock has jumped back.
-        return self.expire_s * _TICKS_PER_S < age <= _WRAP // 2 and not self._held(slot)
+        if not self.expire_s * _TICKS_PER_S < age <= _WRAP // 2:
+            return False
+        return self._connections is None or not self._connections[slot]
 
-    def _slot(self, key: bytes) -> int:
+    def _slot(self, key: bytes, now: float) -> int:
         """Return the slot of ``key``, made if need be, as the one used last; 0 if there is no place."""
         slot = self._slots.get(key)
         if slot is None:
-            return self._make(key)
-        tick = int(self._seconds() * _TICKS_PER_S) & _WRAP
+            return self._make(key, now)
+        tick = int(now * _TICKS_PER_S) & _WRAP
         age = (tick - self._used[slot]) & _WRAP
         if not age or (self._connections is not None and self._connections[slot]):
             return slot
@@ -244,12 +253,13 @@ class Table:
         self._link(slot)
         return slot
 
-    def _make(self, key: bytes) -> int:
+    def _make(self, key: bytes, now: float) -> int:
         oldest = self._next[_HELD]
         for _ in range(2):  # two go for one that comes, so that the table shrinks when it is used less
-            if oldest != _HELD and self._expired(oldest):
-                self._remove(oldest)
-                oldest = self._next[_HELD]
+            if oldest == _HELD or not self._expired(oldest, now):
+                break
+            self._remove(oldest)
+            oldest = self._next[_HELD]
         if len(self._slots) >= self.size:
             if oldest == _HELD:
                 self.refused += 1
@@ -259,7 +269,7 @@ class Table:
         slot = self._free.pop() if self._free else self._grow()
         self._slots[key] = slot
         self._keys[slot] = key
-        self._used[slot] = self._tick()
+        self._used[slot] = int(now * _TICKS_PER_S) & _WRAP
         self._link(slot)
         return slot
 
