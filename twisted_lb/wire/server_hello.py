@@ -9,9 +9,19 @@ from typing import Final
 from twisted_lb.errors import WireError
 from twisted_lb.verdicts import NeedMore
 from twisted_lb.wire.client_hello_extensions import VERSIONS
-from twisted_lb.wire.tls_records import RECORD_HEADER, SERVER, check_record_start, place_in_stream, read_message
+from twisted_lb.wire.tls_records import (
+    HANDSHAKE,
+    LONGEST_RECORD,
+    RECORD_HEADER,
+    SERVER,
+    check_record_start,
+    place_in_stream,
+    read_message,
+)
 
 ALERT: Final = 21
+ALERT_BYTES: Final = 7
+"""Of its record, in the clear."""
 WARNING, FATAL = 1, 2
 MOST_WARNINGS: Final = 4
 """Alerts that are no more than warnings, such as of a name that the server does not know, before its ServerHello."""
@@ -52,7 +62,7 @@ class TlsServerStart:
     def _judge_headers(self) -> None:
         said, position = self._said, self._header
         while position < ALERTS_LIMIT and said[position] == ALERT:
-            position += RECORD_HEADER + 2
+            position += ALERT_BYTES
         while True:
             check_record_start(said, position, SERVER, False)
             if len(said) - position < RECORD_HEADER:
@@ -67,20 +77,21 @@ def read_server_start(data: bytes, min_version: int = 0x0301) -> NeedMore | None
     ``min_version``: the lowest that the server may choose. Raises: WireError. Cost: O(bytes).
     """
     position = 0
-    for _ in range(MOST_WARNINGS + 1):
+    message: bytes | NeedMore | None = _message_in_one_record(data)
+    while message is None:
         if data[position : position + 1] != bytes((ALERT,)):
+            message = read_message(data, SERVER, position)
             break
+        if position == MOST_WARNINGS * ALERT_BYTES:
+            raise WireError("tls-server-alert", position)
         level = _alert_level(data, position)
-        if level is None:
-            return NeedMore(position + RECORD_HEADER + 2)
         if level == FATAL:
             return None
-        position += RECORD_HEADER + 2
+        position += ALERT_BYTES
+        if level is None:
+            return NeedMore(position)
         if position == len(data):
-            return NeedMore(position + RECORD_HEADER + 2)
-    else:
-        raise WireError("tls-server-alert", position)
-    message = read_message(data, SERVER, position)
+            return NeedMore(position + ALERT_BYTES)
     if isinstance(message, NeedMore):
         return message
     try:
@@ -92,6 +103,15 @@ def read_server_start(data: bytes, min_version: int = 0x0301) -> NeedMore | None
     return None
 
 
+def _message_in_one_record(data: bytes) -> bytes | None:
+    """Return the first message if it comes as nearly always; ``None`` says nothing."""
+    if len(data) < 47 or data[0] != HANDSHAKE or data[1] != 3 or data[5] != SERVER.message:
+        return None
+    end = 9 + (data[6] << 16 | data[7] << 8 | data[8])
+    fits = end - RECORD_HEADER <= data[3] << 8 | data[4] <= LONGEST_RECORD and end <= len(data)
+    return data[RECORD_HEADER:end] if fits else None
+
+
 def _alert_level(data: bytes, position: int) -> int | None:
     """Return the level of the alert whose record begins at ``position``, ``None`` while it is not there yet."""
     for offset, allowed in enumerate((b"\x15", b"\x03", None, b"\x00", b"\x02", b"\x01\x02")):
@@ -99,7 +119,7 @@ def _alert_level(data: bytes, position: int) -> int | None:
         if allowed is not None and byte not in allowed:
             reason = "tls-server-no-tls" if offset < 2 else "tls-server-alert"
             raise WireError(reason, position + offset)
-    return data[position + 5] if len(data) >= position + RECORD_HEADER + 2 else None
+    return data[position + 5] if len(data) >= position + ALERT_BYTES else None
 
 
 def _chosen_version(message: bytes) -> int:
