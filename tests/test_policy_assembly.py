@@ -200,7 +200,7 @@ def test_a_policy_that_asks_for_facts_and_fails_is_named() -> None:
 
     use = Use(use="failing", where="frontends.web.policies[0]")
     settings = Frontend(bind=[Bind(address="127.0.0.1:0")], backend="app", policies=[use])
-    assembly = PolicyAssembly(load_plugins(), "web", settings, NoLists())
+    assembly = PolicyAssembly(load_plugins(), "web", settings, NoLists(), Tables(Clock()))
     assembly.build(lambda entry: [Built("policy_failing", "failing", Failing())])
     (problem,) = assembly.problems
     assert problem.startswith('frontends.web.policies[0]: plugin "policy_failing" raised RuntimeError')
