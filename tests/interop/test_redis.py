@@ -2,6 +2,7 @@
 
 import socket
 import subprocess
+from random import Random
 
 import pytest
 
@@ -47,6 +48,21 @@ def test_a_client_is_served(name: str, doors: FrontDoors) -> None:
 def test_a_mass_of_commands_in_one_pipeline_is_served(doors: FrontDoors) -> None:
     lines = "".join(f"SET many:{number} {'x' * (number % 50 + 1)}\r\n" for number in range(20000))
     assert "errors: 0, replies: 20000" in ask(doors.ports["guarded"], "--pipe", said=lines)
+
+
+def test_a_large_value_goes_through_the_guard_unchanged(doors: FrontDoors) -> None:
+    value = Random(1).randbytes(1 << 20) * 24 + b"*1\r\n$8\r\nFLUSHALL\r\n"
+    with dial(doors.ports["guarded"]) as client:
+        client.sendall(b"*3\r\n$3\r\nSET\r\n$5\r\nlarge\r\n$%d\r\n" % len(value) + value + b"\r\n")
+        assert client.recv(100) == b"+OK\r\n"
+        client.sendall(b"*2\r\n$3\r\nGET\r\n$5\r\nlarge\r\n")
+        expected = b"$%d\r\n" % len(value) + value + b"\r\n"
+        heard = bytearray()
+        while len(heard) < len(expected):
+            data = client.recv(1 << 20)
+            assert data, "it has ended"
+            heard += data
+    assert heard == expected
 
 
 @pytest.mark.parametrize(
