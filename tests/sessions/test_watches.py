@@ -2,12 +2,14 @@
 
 import gc
 import weakref
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from zope.interface import implementer
 
-from twisted_lb.api import ALLOW, ALLOW_FINALLY, Deny, IStreamValidator, IStreamWatch
+from tests.sessions.proxied import V1, client_of
+from twisted_lb.api import ALLOW, ALLOW_FINALLY, Deny, IStreamValidator, IStreamWatch, Stage, Tarpit
 from twisted_lb.facts import Facts
 
 if TYPE_CHECKING:
@@ -214,6 +216,28 @@ def test_no_byte_is_waited_for_where_the_server_speaks_first(world: "World") -> 
     assert guard.asked == []
     assert guard.watches[0].heard["server"] == b"220 hi\r\n"
     world.end(client, upstream.peers[0])
+
+
+@pytest.mark.parametrize("early", [b"", b"EHLO x"])
+def test_what_came_behind_a_proxy_header_is_validated_all_the_same(world: "World", early: bytes) -> None:
+    guard = Guard(server_first=True)
+    client = client_of(world, validators=[guard], inspect=1)
+    client.send(V1 + early)
+    assert world.upstreams[0].peers[0].read() == early
+    assert guard.asked == [early] * bool(early)
+    assert guard.watches[0].heard["client"] == early
+    world.end(client, world.upstreams[0].peers[0])
+
+
+def test_a_client_that_is_refused_behind_a_proxy_header_may_be_held(world: "World") -> None:
+    held = SimpleNamespace(stage=Stage.ADMISSION, decide=lambda facts: Tarpit("slow down"))
+    client = client_of(world, policies=[held], tarpit=1)
+    client.send(V1 + b"hello")
+    world.wait(0.9)
+    assert world.records == []
+    world.wait(0.2)
+    assert client.ended()
+    assert (world.records[0].ending, world.records[0].source) == ("PT", "203.0.113.7")
 
 
 def test_another_validator_is_waited_for_all_the_same(world: "World") -> None:
