@@ -13,7 +13,7 @@ from twisted_lb.config.convert import join
 from twisted_lb.config.hints import quoted
 from twisted_lb.counting.tables import Tables
 from twisted_lb.declared import OWN_FACTS, PROXY_FACTS, SYN_FACTS, Fact
-from twisted_lb.errors import ConfigError
+from twisted_lb.errors import ConfigError, shown
 from twisted_lb.facts import Facts
 from twisted_lb.plugin_host import Built, KindName, PluginHost
 from twisted_lb.rules.http_facts import HTTP_FACTS
@@ -83,6 +83,8 @@ class PolicyAssembly:
             policy.use_facts(find)
         except ConfigError as error:
             self.problems.extend(f"{entry.where}.{problem}" for problem in error.problems)
+        except Exception as error:
+            self.problems.append(f'{entry.where}: plugin "{made.plugin}" raised {shown(error)} in use_facts')
 
     def check_routes(self) -> None:
         """Find routes by facts that nobody learns: they would never be taken."""

@@ -7,12 +7,11 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from twisted_lb.api import ALLOW, ConfigError, Fact, Facts, IPolicy, Runtime, Size, Stage, TokenBucket
+from twisted_lb.api import ALLOW, ConfigError, Facts, IPolicy, Runtime, Size, Stage, TokenBucket
 from twisted_lb.assembly import Assembly, assemble
 from twisted_lb.config.load import load_dict
 from twisted_lb.process import Process
-from twisted_lb.rules.scope import Scope
-from twisted_lb.testing import PolicyContract, make_facts
+from twisted_lb.testing import PolicyContract, fact_finder, make_facts
 from twisted_lb_plugins.policy_bandwidth import BandwidthOptions, BandwidthPolicy, Buckets, build
 
 MIB = 1 << 20
@@ -22,14 +21,7 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: %s\r\n\r\n"
 def policy(clock: Any = None, mode: Any = "tcp", **options: Any) -> BandwidthPolicy:
     made = build(BandwidthOptions(**{"in_": Size(MIB), **options}), Runtime(None, clock or Clock()))
 
-    def find(name: str) -> tuple[Fact, Any]:
-        try:
-            use = Scope(mode=mode).fact(name)
-        except ValueError as error:
-            raise ConfigError(str(error)) from None
-        return use.fact, use.get
-
-    made.use_facts(find)
+    made.use_facts(fact_finder(mode))
     return made
 
 

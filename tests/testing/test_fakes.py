@@ -2,8 +2,16 @@
 
 import pytest
 
-from twisted_lb.api import IServer, WireError
-from twisted_lb.testing import FakeServer, make_facts, make_record, make_request, make_response, make_runtime
+from twisted_lb.api import ConfigError, Fact, FactType, IServer, WireError
+from twisted_lb.testing import (
+    FakeServer,
+    fact_finder,
+    make_facts,
+    make_record,
+    make_request,
+    make_response,
+    make_runtime,
+)
 
 
 def test_the_fake_server_is_a_server() -> None:
@@ -22,6 +30,19 @@ def test_the_time_of_a_made_up_process_stands_still_until_the_test_moves_it() ->
     runtime.reactor.advance(5)
     assert runtime.clock.seconds() == before + 5
     assert runtime.wall_clock() == 86400.0
+
+
+def test_facts_are_found_as_in_a_frontend() -> None:
+    find = fact_finder(learnt={"tls.sni": Fact(FactType.STRING, "the server's name")})
+    fact, get = find("source")
+    assert fact.type is FactType.ADDRESS
+    assert get(make_facts("::1")) == "::1"
+    assert find("tls.sni")[1](make_facts(learnt={"tls.sni": "a.example"})) == "a.example"
+    with pytest.raises(ConfigError, match='did you mean "source"'):
+        find("sorce")
+    with pytest.raises(ConfigError, match='only in mode = "http"'):
+        find("http.host")
+    assert fact_finder("http")("http.host")[0].type is FactType.STRING
 
 
 def test_heads_of_messages_are_what_the_proxy_would_read() -> None:

@@ -2,18 +2,22 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from twisted.internet.testing import MemoryReactorClock
 from zope.interface import implementer
 
 from twisted_lb.api import (
+    OWN_FACTS,
+    ConfigError,
+    Fact,
     Facts,
     IServer,
     Runtime,
     SessionRecord,
     SocketAddress,
 )
+from twisted_lb.rules.scope import Scope
 from twisted_lb.wire.http1 import RequestHead, ResponseHead, parse_request, parse_response
 
 SOURCES = (
@@ -58,6 +62,22 @@ def make_runtime(reactor: Any = None, wall_clock: Callable[[], float] = lambda: 
     """
     made = MemoryReactorClock() if reactor is None else reactor
     return Runtime(made, made, wall_clock)
+
+
+def fact_finder(
+    mode: Literal["tcp", "http"] = "tcp", learnt: Mapping[str, Fact] | None = None
+) -> Callable[[str], tuple[Fact, Callable[[Facts], Any]]]:
+    """Make what ``IFactPolicy.use_facts`` is given in a frontend of that mode, where ``learnt`` is learnt as well."""
+    scope = Scope({**OWN_FACTS, **(learnt or {})}, mode)
+
+    def find(name: str) -> tuple[Fact, Callable[[Facts], Any]]:
+        try:
+            use = scope.fact(name)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+        return use.fact, use.get
+
+    return find
 
 
 def make_facts(
