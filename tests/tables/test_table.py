@@ -67,6 +67,14 @@ def test_counters_that_come_later_begin_at_zero_and_the_others_go_on() -> None:
     assert (value(table, b"k", "gpc0"), value(table, b"k", "gpc1")) == (1, 1)
 
 
+def test_a_rate_beyond_its_column_stays_at_the_most_that_it_can_hold() -> None:
+    table = made(Hands())
+    for _ in range(3):
+        table.count(b"k", Event.REQUEST, 2**31)
+    assert value(table, b"k", "request_rate") == 2**32 - 1
+    assert value(table, b"k", "request_count") == 3 * 2**31
+
+
 # Windows
 
 

@@ -175,7 +175,10 @@ class Table:
             bucket = int(now / self.window_s) & _WRAP
             if bucket != self._bucket[slot]:
                 self._turn(slot, bucket)
-            rate[0][slot] += amount
+            try:
+                rate[0][slot] += amount
+            except ValueError:  # more than the column has bits for, and beyond every limit
+                rate[0][slot] = _WRAP
 
     def release(self, key: bytes) -> None:
         """One connection less; once for each that is held."""
