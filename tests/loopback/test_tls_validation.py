@@ -383,3 +383,43 @@ def test_routes_know_facts_that_are_worked_out_on_demand(before: Any, start_serv
     with connected(port, "www.example.org", "h2") as secured:
         assert ask(secured) == b"app"
     assert [record["stage"] for record in running.records(2)] == ["policy", "relay"]
+
+
+def test_tls_and_another_protocol_share_a_port(proxy: Any, free_port: Any, start_server: Any, pem: Path) -> None:
+    port = free_port()
+    frontend = {
+        "bind": f"127.0.0.1:{port}",
+        "validators": [{"any_of": ["tls", {"use": "payload", "starts_with": "PING"}]}],
+        "routes": [{"facts": {"protocol": "tls"}, "backend": "tls"}],
+        "backend": "plain",
+    }
+    servers = {"tls": start_server(says("tls", server_context(pem))), "plain": start_server(says_plainly(b"PONG"))}
+    backends = {name: {"servers": {"a": f"127.0.0.1:{server.port}"}} for name, server in servers.items()}
+    running = proxy({"frontends": {"web": frontend}, "backends": backends})
+    with connected(port, "www.example.org") as secured:
+        assert ask(secured) == b"tls"
+    with socket.create_connection(("127.0.0.1", port), timeout=ANSWER_S) as sock:
+        sock.sendall(b"PING")
+        assert sock.recv(100) == b"PONG"
+    with socket.create_connection(("127.0.0.1", port), timeout=ANSWER_S) as sock:
+        sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        with contextlib.suppress(ConnectionResetError):
+            assert sock.recv(100) == b""
+    assert {record["backend"] for record in running.records(3)} == {"tls", "plain"}
+
+
+def test_through_twisted_endpoints_it_is_the_same(proxy: Any, free_port: Any, start_server: Any, pem: Path) -> None:
+    servers = {"good": start_server(says("good", server_context(pem))), "rude": start_server(says_plainly(b"PONG"))}
+    ports = {name: free_port() for name in servers}
+    frontends = {
+        name: {"bind": f"tcp:{port}:interface=127.0.0.1", "validators": ["tls"], "backend": name}
+        for name, port in ports.items()
+    }
+    backends = {name: {"servers": {"a": f"tcp:127.0.0.1:{server.port}"}} for name, server in servers.items()}
+    proxy({"frontends": frontends, "backends": backends})
+    with connected(ports["good"], "www.example.org") as secured:
+        assert len(ask(secured, b"GET /plenty HTTP/1.0\r\n\r\n")) == PLENTY
+    with pytest.raises(ssl.SSLError, match="TLSV1_ALERT_INTERNAL_ERROR"):
+        connected(ports["rude"], "www.example.org")
+    with pytest.raises(ssl.SSLError, match="TLSV1_UNRECOGNIZED_NAME"):
+        connected(ports["good"], "www-.example.org")
