@@ -10,7 +10,9 @@ from twisted_lb.api import (
     ALLOW,
     Answer,
     Deny,
+    Fact,
     Facts,
+    FactType,
     IPolicy,
     IValidator,
     NeedMore,
@@ -119,4 +121,5 @@ def lb_policies() -> Mapping[str, Supply[IPolicy]]:
 @hookimpl
 def lb_validators() -> Mapping[str, Supply[IValidator]]:
     """Supply ``learns_name``."""
-    return {"learns_name": Supply(lambda options: LearnsName())}
+    facts = {"tls.sni": Fact(FactType.STRING, "the name", host=True), "tls.alpn": Fact(FactType.STRINGS, "the protocol")}
+    return {"learns_name": Supply(lambda options: LearnsName(), facts=facts)}
