@@ -5,8 +5,9 @@ Source: RFC 5321, section 4.1.1; RFC 3207.
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
+from msgspec import Meta
 from zope.interface import implementer
 
 from twisted_lb.api import (
@@ -38,11 +39,13 @@ class SmtpCommandsOptions(Options, frozen=True):
     """Verbs, such as ``VRFY``. ``deny`` wins over ``allow``; without ``allow`` all are allowed that are not denied.
 
     ``after_starttls``: behind it nothing can be read any more; ``"refuse"`` does not let it come to that.
+    ``max_line_bytes``: of a command. It must be less than what the server reads as one line.
     """
 
     deny: tuple[str, ...] = ()
     allow: tuple[str, ...] | None = None
     after_starttls: Literal["pass", "refuse"] = "pass"
+    max_line_bytes: Annotated[int, Meta(ge=64, le=12288)] = 2000
 
 
 def _verbs(entries: Iterable[str], option: str) -> frozenset[str]:
@@ -63,11 +66,16 @@ class SmtpCommandsValidator:
             raise ConfigError('it needs "deny", "allow" or after_starttls = "refuse"')
         self._denied = _verbs(options.deny, "deny")
         self._allowed = None if options.allow is None else _verbs(options.allow, "allow")
+        self._max_line_bytes = options.max_line_bytes
         self.refuses_tls = options.after_starttls == "refuse"
 
     def validate(self, data: bytes, facts: Facts) -> Verdict:
         """Judge what comes before the greeting; it is judged again with what follows."""
-        return self.judge(SmtpDialogue(), data)
+        return self.judge(self.dialogue(), data)
+
+    def dialogue(self) -> SmtpDialogue:
+        """Begin to read a connection."""
+        return SmtpDialogue(self._max_line_bytes)
 
     def judge(self, dialogue: SmtpDialogue, data: bytes) -> Allow | Deny:
         """Judge each command that ends in ``data``."""
@@ -98,7 +106,7 @@ class SmtpCommandsWatch:
 
     def __init__(self, validator: SmtpCommandsValidator) -> None:
         self._validator = validator
-        self._dialogue = SmtpDialogue()
+        self._dialogue = validator.dialogue()
         self._tls: TlsStart | None = None
         self._over = False
 

@@ -98,6 +98,12 @@ def test_starttls_can_be_refused_once_the_server_agrees() -> None:
     assert told(turns, after_starttls="refuse").refused is None
 
 
+def test_commands_may_be_as_long_as_the_server_reads_them() -> None:
+    said = [BANNER, (CLIENT, b"NOOP " + b"x" * 193 + b"\r\n")]
+    assert told(said, deny=DENY, max_line_bytes=200).refused is None
+    assert told(said, deny=DENY, max_line_bytes=199).refused == "smtp-line-long"
+
+
 def test_what_cannot_be_told_apart_is_refused() -> None:
     refused = told([BANNER, (CLIENT, b"NOOP\n")])
     assert (refused.refused, refused.farewell) == ("smtp-line-end", b"554 5.5.2 protocol error: smtp-line-end\r\n")

@@ -15,7 +15,7 @@ from twisted_lb.errors import WireError
 from twisted_lb.wire.lines import LineSplitter
 
 MAX_COMMAND_BYTES: Final = 2000
-"""Line end included. Postfix reads a line longer than 2048 bytes as two, and so the end of one as a command."""
+"""Unless told otherwise. Postfix reads a line longer than 2048 bytes as two, and so the end of one as a command."""
 MAX_RESPONSE_BYTES: Final = 12288
 """Of what a client answers during AUTH; the limit of RFC 4954, section 4.3."""
 MAX_REPLY_BYTES: Final = 4096
@@ -70,6 +70,7 @@ class MessageEnd:
 class SmtpDialogue:
     """One connection, from the server's greeting on. After a WireError it must not be used any more.
 
+    ``max_command_bytes``: of the line of a command, its end included.
     ``encrypted``: the server has agreed to STARTTLS; what the client says next is not for this class.
     """
 
@@ -88,9 +89,9 @@ class SmtpDialogue:
         "encrypted",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, max_command_bytes: int = MAX_COMMAND_BYTES) -> None:
         self.encrypted = False
-        self._commands = LineSplitter("smtp", MAX_COMMAND_BYTES)
+        self._commands = LineSplitter("smtp", max_command_bytes)
         self._responses = LineSplitter("smtp", MAX_RESPONSE_BYTES)
         self._replies = LineSplitter("smtp-reply", MAX_REPLY_BYTES, lenient=True)
         self._reading = _Reading.COMMANDS
