@@ -36,6 +36,8 @@ class Begins:
 
 @implementer(IStreamValidator)
 class Greeted(Begins):
+    """As ``Begins``, of a protocol in which the server speaks first."""
+
     server_first = True
 
     def watch(self, facts: Facts) -> None:
