@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.task import Clock
+from twisted.logger import Logger, formatEvent
 
 from tests.counting.stores import Shelf, ShelfStore, facts_of, key_of
 from twisted_lb.api import ALLOW, ConfigError
@@ -53,6 +54,16 @@ def marked(tables: Tables) -> Tables:
 
 def mark(tables: Tables) -> int:
     return tables.named["t"].table.value(b"k", GPC0)
+
+
+def test_a_reload_logs_how_full_the_tables_are(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    logger = Logger(observer=lambda event: said.append(formatEvent(event)))  # type: ignore[arg-type]
+    monkeypatch.setattr(Tables, "_log", logger)
+    after = assembled(clock, marked(assembled(clock)))
+    assert said == []
+    after.begin()
+    assert said == ["table t: 1 of 100000 entries; 0 went before their time, 0 times there was no place"]
 
 
 def test_a_table_of_the_same_key_is_taken_over_with_its_counts(clock: Clock) -> None:

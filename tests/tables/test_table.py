@@ -192,6 +192,7 @@ def test_a_full_table_loses_the_entry_used_longest_ago() -> None:
     table.count(b"d", Event.GPC0)
     assert sorted(table.entries()) == [b"a", b"c", b"d"]
     assert table.evicted == 1
+    assert str(table) == "3 of 3 entries; 1 went before their time, 0 times there was no place"
 
 
 def test_expired_entries_make_room_before_any_other_has_to_go() -> None:

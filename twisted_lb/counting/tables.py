@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
 from twisted_lb.config import model
 from twisted_lb.counting.entries import AskFirst
@@ -33,6 +34,8 @@ BuildStore = Callable[[model.TableStoreUse], Built[Any]]
 
 class Tables:
     """The tables of one configuration. ``before``: those that were in force before, empty at the start."""
+
+    _log = Logger(namespace="twisted_lb.tables")
 
     def __init__(self, clock: IReactorTime, before: "Tables | None" = None) -> None:
         self.named: dict[str, NamedTable] = {}
@@ -98,6 +101,9 @@ class Tables:
     def begin(self) -> None:
         """Put all settings in force, and begin to exchange what is shared."""
         before, self._before = self._before, None
+        for name, table in self.named.items():
+            if before is not None and name in before.named and before.named[name].table is table.table:
+                self._log.info("table {name}: {state}", name=name, state=table.table)
         for table in self:
             table.begin()
         kept = {id(table.exchange) for table in self}

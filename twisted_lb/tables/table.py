@@ -70,6 +70,13 @@ class Table:
     def __len__(self) -> int:
         return len(self._slots)
 
+    def __str__(self) -> str:
+        """Say for people how full it is."""
+        return (
+            f"{len(self)} of {self.size} entries; {self.evicted} went before their time,"
+            f" {self.refused} times there was no place"
+        )
+
     # What it keeps
 
     def keep(self, counters: Iterable[str]) -> None:
