@@ -3,7 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.task import Clock
+from zope.interface import directlyProvides
 
 from twisted_lb.parting import PATIENCE_S, Farewell, part
 from twisted_lb.process import Process
@@ -41,6 +43,15 @@ class Transport:
 def test_each_verdict_has_its_way(verdict: Deny, done: list[str], stays: bool) -> None:
     assert part(transport := Transport(), verdict) is stays
     assert transport.done == done
+
+
+def test_over_tls_the_end_itself_is_waited_for_within_bounds() -> None:
+    transport = Transport()
+    directlyProvides(transport, ISSLTransport)
+    assert part(transport, Deny("x", how="close"))
+    process, limit = Process(None, Clock(), None), Limit(1)
+    Farewell(process, (limit,), transport).say(b"")
+    assert transport.done == ["loseConnection"]
 
 
 def farewell() -> tuple[Farewell, Transport, Process, Limit]:

@@ -5,7 +5,7 @@ With a FIN, a RST, or nothing at all; and with last words, which it is given the
 
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.interfaces import IHalfCloseableProtocol, ISSLTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -39,8 +39,8 @@ def part(client: Any, verdict: Deny) -> bool:
         else:
             hang_up(client)
         return False
-    if verdict.farewell:
-        return True
+    if verdict.farewell or ISSLTransport.providedBy(client):
+        return True  # over TLS the end is itself a farewell, which waits for its answer
     if type(client) is Stream:
         client.finish()
     else:
@@ -70,7 +70,8 @@ class Farewell:
         client, process = self._client, self._process
         if type(client) is Stream:
             client.attach(self, half_close=True)
-        client.write(farewell)
+        if farewell:
+            client.write(farewell)
         now = process.clock.seconds()
         self._leaving = Lingering(client, now, PATIENCE_S)
         process.wheel.arm(self, LOOK_S, now)

@@ -28,6 +28,7 @@ from twisted_lb.stages.policy import Questions
 from twisted_lb.stages.proxy_header import Reception, Trust
 from twisted_lb.stages.relay import StreamRelay
 from twisted_lb.stages.relay_transports import TransportRelay
+from twisted_lb.stages.validator import PEEK_LIMIT
 from twisted_lb.verdicts import Allow, Decision, Deny, NeedMore, Tarpit
 from twisted_lb.walk import ENDED, FULL, LATER, PASSED, TRANSITIONS, Event, Steps, steps_of
 
@@ -339,11 +340,11 @@ class Session:
 
     def dataReceived(self, data: bytes) -> None:
         """See ``IProtocol``."""
-        if self.stage is Stage.TARPIT:
-            return  # nobody wants it
         self._peeked += data
         if self._reading_header():
             self._look_for_header()
+        elif self.stage is Stage.TARPIT and len(self._peeked) > PEEK_LIMIT:
+            self.client.pauseProducing()  # nobody wants it
 
     def _reading_header(self) -> bool:
         # Policies are asked in this stage too, once the header has been taken.

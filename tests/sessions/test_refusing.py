@@ -168,6 +168,17 @@ def test_who_leaves_the_tarpit_is_not_kept(world: "World", stage: Stage) -> None
     world.assert_empty()
 
 
+def test_who_talks_in_the_tarpit_is_listened_to_for_a_while_at_most(world: "World") -> None:
+    """To hear that a client leaves, some transports have to be read."""
+    frontend = world.frontend(world.backend(world.upstream()), policies=[policy(Tarpit("slow"))], tarpit=2)
+    client = world.client(frontend)
+    for _ in range(40):
+        client.send(bytes(10_000))
+    world.wait(2.2)
+    assert client.ended()
+    assert world.records[0].bytes_in <= 2 * 65536
+
+
 def test_a_stop_ends_the_tarpit(world: "World") -> None:
     frontend = world.frontend(world.backend(world.upstream()), policies=[policy(Tarpit("slow"))], tarpit=60)
     world.client(frontend)
