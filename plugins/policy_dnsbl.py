@@ -4,6 +4,7 @@ Source: RFC 5782, sections 2.1 and 2.4 on names and answers; RFC 2308, section 5
 """
 
 import contextlib
+import socket
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal
@@ -11,8 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 from twisted.internet.defer import Deferred, DeferredList, succeed
-from twisted.internet.error import CannotListenError
-from twisted.internet.protocol import DatagramProtocol
+from twisted.internet.interfaces import IReadDescriptor
 from twisted.names import dns
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -32,6 +32,7 @@ from twisted_lb.api import (
     Networks,
     Options,
     Runtime,
+    SeldomWarning,
     Stage,
     Supply,
     UnansweredError,
@@ -45,6 +46,8 @@ FACTS: Mapping[str, Fact] = {
 }
 NOT_LISTED_S = 60.0
 """How long "no such name" holds if the answer does not say it."""
+LONGEST = 4096
+"""Bytes of a datagram."""
 RESOLV_CONF = "/etc/resolv.conf"
 
 Zone = Annotated[
@@ -79,44 +82,68 @@ class DnsblOptions(Options, frozen=True):
     max_queries: AtLeastOne = 100
 
 
-class Query(DatagramProtocol):
-    """One question to one resolver, on a port of its own, which hears nobody else."""
+@implementer(IReadDescriptor)
+class Query:
+    """One question to one resolver, on a port of its own, which hears nobody else.
 
-    noisy = False
+    A socket on the reactor: Twisted's UDP ports have something to log about each of them.
+    """
 
-    def __init__(self, name: bytes, resolver: tuple[str, int]) -> None:
+    def __init__(self, reactor: Any, name: bytes, resolver: tuple[str, int]) -> None:
+        self._reactor = reactor
         self._resolver = resolver
         self._question = dns.Query(name, dns.A)
         self._id = dns.randomSource()
+        self._socket: socket.socket | None = None
         self.answer: Deferred[dns.Message] = Deferred()
 
     def begin(self) -> None:
-        """Connect, so that the kernel drops what others send, and ask."""
-        assert self.transport is not None
-        self.transport.connect(*self._resolver)
+        """Connect, so that the kernel drops what others send, and ask. Raises: OSError."""
+        made = socket.socket(socket.AF_INET6 if ":" in self._resolver[0] else socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket = made
+        made.setblocking(False)
+        made.connect(self._resolver)
         message = dns.Message(self._id, recDes=1)
         message.queries = [self._question]
-        self.transport.write(message.toStr(), None)
+        made.send(message.toStr())
+        self._reactor.addReader(self)
 
-    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
-        """Take the answer, and nothing that is not the answer to this question."""
+    def fileno(self) -> int:
+        """See ``IReadDescriptor``."""
+        return -1 if self._socket is None else self._socket.fileno()
+
+    def logPrefix(self) -> str:
+        """See ``ILoggingContext``."""
+        return "dnsbl"
+
+    def doRead(self) -> None:
+        """See ``IReadDescriptor``: take the answer, and nothing that is not the answer to this question."""
+        while self._socket is not None and not self.answer.called:
+            try:
+                datagram = self._socket.recv(LONGEST)
+            except BlockingIOError:
+                return
+            except OSError:  # the resolver's machine says that nobody is there
+                self.give_up("nobody answers")
+                return
+            message = self._read(datagram)
+            if message is not None:
+                self._fire(message)
+
+    def _read(self, datagram: bytes) -> dns.Message | None:
         message = dns.Message()
         try:
             message.fromStr(datagram)
         except Exception:  # whatever a parser of strangers' bytes may raise
-            return
+            return None
         if int.from_bytes(datagram[6:8]) != len(message.answers):
-            return  # cut off: the parser takes what is there, and an address that is missing would be "not listed"
-        if message.id == self._id and message.answer and list(map(_asked, message.queries)) == [_asked(self._question)]:
-            self._fire(message)
+            return None  # cut off: the parser takes what is there, and a missing address would be "not listed"
+        right = message.id == self._id and message.answer
+        return message if right and list(map(_asked, message.queries)) == [_asked(self._question)] else None
 
-    def connectionRefused(self) -> None:
-        """Nobody is there."""
+    def connectionLost(self, reason: Failure) -> None:
+        """See ``IReadDescriptor``: reactors that go by epoll say so that nobody is there."""
         self.give_up("nobody answers")
-
-    def stopProtocol(self) -> None:
-        """See ``DatagramProtocol``: how reactors that go by epoll, other than those by select, say the same."""
-        self.connectionRefused()
 
     def give_up(self, why: str) -> None:
         """Wait no longer."""
@@ -128,8 +155,10 @@ class Query(DatagramProtocol):
 
     def close(self) -> None:
         """Give back the port."""
-        if self.transport is not None:
-            self.transport.stopListening()
+        if self._socket is not None:
+            self._reactor.removeReader(self)
+            self._socket.close()
+            self._socket = None
 
 
 def _asked(query: dns.Query) -> tuple[bytes, int, int]:
@@ -149,7 +178,7 @@ class Resolver:
         last = UnansweredError("nobody was asked")
         for resolver in self._attempts:
             try:
-                message = await self._ask_one(Query(name, resolver), ":" in resolver[0])
+                message = await self._ask_one(Query(self._runtime.reactor, name, resolver))
             except UnansweredError as error:
                 last = error
                 continue
@@ -158,17 +187,15 @@ class Resolver:
             last = UnansweredError(f"answer {message.rCode} of {resolver[0]}:{resolver[1]}")
         raise last
 
-    async def _ask_one(self, query: Query, v6: bool) -> dns.Message:
-        try:
-            self._runtime.reactor.listenUDP(0, query, "::" if v6 else "", 4096)
-        except CannotListenError as error:  # no descriptors, say
-            raise UnansweredError(str(error)) from None
+    async def _ask_one(self, query: Query) -> dns.Message:
         giving_up = self._runtime.clock.callLater(self._each_s, query.give_up, "no answer")
         try:
             query.begin()
             return await query.answer
-        except OSError as error:  # no way to that network, say
-            raise UnansweredError(str(error)) from None
+        except ConnectionRefusedError:
+            raise UnansweredError("nobody answers") from None
+        except OSError as error:  # no descriptors, or no way to that network
+            raise UnansweredError(error.strerror or "it cannot be reached") from None
         finally:
             query.close()
             if giving_up.active():
@@ -190,6 +217,7 @@ class Dnsbl:
         self._failure_denies = options.on_failure == "deny"
         self._max_ttl_s = float(options.max_ttl)
         self._resolver = resolver
+        self._warn = SeldomWarning(runtime.clock, "policy dnsbl")
         self._lookups: Lookups[str, str] = Lookups(
             runtime.clock, self._ask, options.timeout, options.max_queries, options.cache_size
         )
@@ -218,7 +246,11 @@ class Dnsbl:
             elif answer:
                 facts.learnt[ZONE], facts.learnt[CODE] = zone, answer
                 return Deny(f"listed by {zone} as {answer}") if self._denies else ALLOW
-        return Deny(failed, 503) if failed and self._failure_denies else ALLOW
+        if failed and self._failure_denies:
+            return Deny(failed, 503)
+        if failed:
+            self._warn(f"{failed}; clients are let in")
+        return ALLOW
 
     def _ask(self, name: str) -> Deferred[tuple[str, float]]:
         return Deferred.fromCoroutine(self._code(name))

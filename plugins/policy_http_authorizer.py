@@ -30,6 +30,7 @@ from twisted_lb.api import (
     Options,
     RequestHead,
     Runtime,
+    SeldomWarning,
     Size,
     Stage,
     Supply,
@@ -153,6 +154,7 @@ class HttpAuthorizer:
         self._ttl_s = float(options.cache_ttl)
         self._identify = identify
         self._service = service
+        self._warn = SeldomWarning(runtime.clock, f"policy http_authorizer, {options.url}")
         kept = options.cache_size if self._remembers else 0
         self._lookups: Lookups[Question, Said] = Lookups(
             runtime.clock, self._ask, options.timeout, options.max_requests, kept
@@ -214,10 +216,12 @@ class HttpAuthorizer:
         return Deny(reason, said.status, [field for field in said.fields if field[0].lower() != b"content-type"])
 
     def _failed(self, failure: Failure, facts: Facts) -> Decision:
-        if self._failure_allows:
-            self._replace(facts, ())
-            return ALLOW
-        return Deny(f"the authorizer cannot be asked: {failure.getErrorMessage()}", 503)
+        reason = f"the authorizer cannot be asked: {failure.getErrorMessage()}"
+        if not self._failure_allows:
+            return Deny(reason, 503)
+        self._warn(f"{reason}; clients are let in")
+        self._replace(facts, ())
+        return ALLOW
 
     def _replace(self, facts: Facts, fields: Sequence[tuple[bytes, bytes]]) -> None:
         """Put the service's fields in place of the client's, which may have sent some of these names itself."""

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
+from twisted.logger import LogEvent, formatEvent
 
-from twisted_lb.lookups import WAITING, Lookups, UnansweredError
+from twisted_lb.lookups import WAITING, Lookups, SeldomWarning, UnansweredError
 
 
 class Somebody:
@@ -190,3 +191,17 @@ def test_one_who_makes_another_leave_does_no_harm() -> None:
     first.addCallback(leave)
     somebody.answer("yes")
     assert (result(first), result(second), result(third)) == ("yes", "left", "yes")
+
+
+def test_what_goes_wrong_is_logged_seldom_and_counted(logged: list[LogEvent]) -> None:
+    clock = Clock()
+    warn = SeldomWarning(clock, "policy x")
+    for _ in range(5):
+        warn("nobody answers")
+    clock.advance(60)
+    warn("still nobody")
+    said = [formatEvent(event) for event in logged]
+    assert said == [
+        "policy x: nobody answers (1 since the last such line)",
+        "policy x: still nobody (5 since the last such line)",
+    ]

@@ -22,7 +22,7 @@ from twisted_lb.endings import NORMAL, Cause, Ending, Stage
 from twisted_lb.errors import ConfigError, PluginError, WireError
 from twisted_lb.facts import Credentials, Facts, SocketAddress
 from twisted_lb.greeted import GreetedValidator, GreetedWatch, facts_of_greeted
-from twisted_lb.lookups import Lookups, UnansweredError
+from twisted_lb.lookups import Lookups, SeldomWarning, UnansweredError
 from twisted_lb.networks import Networks
 from twisted_lb.patterns import StreamPattern
 from twisted_lb.tables.keys import Key, parse_key
@@ -159,6 +159,7 @@ __all__ = [
     "RefusedMessage",
     "RequestHead",
     "Runtime",
+    "SeldomWarning",
     "SessionRecord",
     "Shared",
     "Size",

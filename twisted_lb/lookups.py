@@ -10,11 +10,13 @@ from typing import Generic, TypeVar
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
+WARN_AGAIN_S = 60.0
 WAITING = 1000
 """So many questions may wait for their turn."""
 
@@ -156,3 +158,25 @@ class _Question(Generic[V]):
         for waiter in self.waiters:
             if not waiter.called:
                 waiter.errback(failure)
+
+
+class SeldomWarning:
+    """Logs that something goes wrong, for example that nobody answers: one line a minute, however often it does."""
+
+    _log = Logger(namespace="twisted_lb.plugins")
+
+    def __init__(self, clock: IReactorTime, name: str) -> None:
+        self._clock = clock
+        self._name = name
+        self._next = float("-inf")
+        self._count = 0
+
+    def __call__(self, what: str) -> None:
+        """Log it, or count it for the next line."""
+        self._count += 1
+        now = self._clock.seconds()
+        if now >= self._next:
+            self._log.warn(
+                "{name}: {what} ({count} since the last such line)", name=self._name, what=what, count=self._count
+            )
+            self._next, self._count = now + WARN_AGAIN_S, 0

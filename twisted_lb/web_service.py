@@ -41,6 +41,12 @@ IDLE_S = 15.0
 _END = "-----END CERTIFICATE-----"
 
 
+class _Quiet(HTTPConnectionPool._factory):  # type: ignore[valid-type,misc]
+    """Has nothing to log about each connection."""
+
+    noisy = False
+
+
 class WebAnswer(NamedTuple):
     """What a service answered; ``body``: ``None`` if it is longer than it may be."""
 
@@ -72,6 +78,7 @@ class WebService:
         self._url = url.encode()
         self._most_bytes = most_bytes
         self._pool = pool = HTTPConnectionPool(reactor)
+        pool._factory = _Quiet
         pool.maxPersistentPerHost = kept
         pool.cachedConnectionTimeout = IDLE_S  # type: ignore[assignment]
         endpoints = _OneEndpoint(_endpoint(reactor, URI.fromBytes(self._url), timeout_s, endpoint, ca_file))

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.logger import LogEvent, formatEvent
 
 from tests.turning import Origin, Turning, says, turning
 from twisted_lb.api import ALLOW, Answer, ConfigError, Credentials, Deny, Duration, Facts, IPolicy, Size, Stage
@@ -223,6 +224,17 @@ def test_a_failure_denies_unless_told_otherwise(turning: Turning, origin: Origin
     facts = request("/", "X-User: root")
     assert Asking(turning, origin, response_headers=["X-User"], on_failure="allow")(facts) is ALLOW
     assert b"x-user" not in facts.http.headers
+
+
+def test_letting_clients_in_although_it_fails_is_logged(
+    turning: Turning, origin: Origin, logged: list[LogEvent]
+) -> None:
+    origin.answer = lambda asked: says(500)
+    Asking(turning, origin, on_failure="allow").get()
+    said = (
+        f"policy http_authorizer, {origin.url}: the authorizer cannot be asked: the answer is 500; clients are let in"
+    )
+    assert any(formatEvent(event).startswith(said) for event in logged)
 
 
 def test_one_that_is_dead_denies(turning: Turning, origin: Origin) -> None:
