@@ -121,5 +121,6 @@ def lb_policies() -> Mapping[str, Supply[IPolicy]]:
 @hookimpl
 def lb_validators() -> Mapping[str, Supply[IValidator]]:
     """Supply ``learns_name``."""
-    facts = {"tls.sni": Fact(FactType.STRING, "the name", host=True), "tls.alpn": Fact(FactType.STRINGS, "the protocol")}
+    name, protocol = Fact(FactType.STRING, "the name", host=True), Fact(FactType.STRINGS, "the protocol")
+    facts = {"tls.sni": name, "tls.alpn": protocol}
     return {"learns_name": Supply(lambda options: LearnsName(), facts=facts)}
