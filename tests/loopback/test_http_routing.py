@@ -148,7 +148,7 @@ def test_a_policy_can_deny_with_any_status_and_the_connection_goes_on(site: Site
     assert b"\r\nRetry-After: 7\r\n" in said
     assert client.ask(get("/")) == 200
     record = backends.records(2)[0]
-    assert (record["status"], record["ending"], record["reason"]) == (429, "PR", "too often")
+    assert (record["status"], record["ending"], record["reason"]) == (429, "PR", "policy 1: too often")
 
 
 def test_a_policy_can_answer_in_place_of_a_server(site: Site) -> None:
@@ -190,7 +190,7 @@ def test_a_tarpit_answers_late(site: Site) -> None:
     assert client.status() == 503
     assert client.ask(get("/")) == 200
     record = backends.records(2)[0]
-    assert (record["ending"], record["stage"], record["reason"]) == ("PT", "tarpit", "a bot")
+    assert (record["ending"], record["stage"], record["reason"]) == ("PT", "tarpit", "policy 1: a bot")
 
 
 @pytest.mark.parametrize("request_", [get("/tarpit"), post(b"x" * 5, "/tarpit")])
