@@ -58,9 +58,10 @@ class LoadBalancer(Service):
     def startService(self) -> None:
         """See ``IService``: begin to accept."""
         super().startService()  # type: ignore[no-untyped-call]
+        assert self.assembly is not None
+        self.assembly.tables.start()
         for binding in self.bindings.values():
             self._start(binding)
-        assert self.assembly is not None
         self.assembly.start_checks()
         self.assembly.watch_lists()
         self._log.info("serving on {binds}", binds=", ".join(self._spelt_binds()) or "nothing")
@@ -169,6 +170,7 @@ class LoadBalancer(Service):
             self._log.failure("reload failed; the configuration that was in force before stays in force")
             return False
         self._take_over(assembly, opened)
+        assembly.tables.start()
         for binding in opened.values():
             self._start(binding, fatal=False)
         assembly.start_checks()

@@ -125,17 +125,21 @@ def test_an_entry_of_a_limits_table_outlives_its_window(clock: Clock) -> None:
 def test_a_shared_table_goes_on_with_its_store_until_that_changes(clock: Clock) -> None:
     stores = Stores()
     one = assembled(clock, None, stores, store=SHELF)
-    assert not stores.made[0].is_open, "nothing is opened before it begins"
     one.begin()
+    assert not stores.made[0].is_open, "nothing is opened before the process serves"
+    one.start()
     two = assembled(clock, one, stores, store=SHELF)
     two.begin()
+    two.start()
     assert two.named["t"].exchange is one.named["t"].exchange
     assert [store.is_open for store in stores.made] == [True, False], "the second was only built to see that it can be"
     three = assembled(clock, two, stores, store=TableStoreUse(use="shelf", when_away="refuse"))
     three.begin()
+    three.start()
     assert [store.is_open for store in stores.made] == [False, False, True]
     four = assembled(clock, three, stores)
     four.begin()
+    four.start()
     assert not any(store.is_open for store in stores.made)
     clock.advance(10)
     assert clock.getDelayedCalls() == []

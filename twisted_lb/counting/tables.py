@@ -99,7 +99,7 @@ class Tables:
     # Life
 
     def begin(self) -> None:
-        """Put all settings in force, and begin to exchange what is shared."""
+        """Put all settings in force; exchange no more what is no longer shared."""
         before, self._before = self._before, None
         for name, table in self.named.items():
             if before is not None and name in before.named and before.named[name].table is table.table:
@@ -110,6 +110,9 @@ class Tables:
         for table in before or ():
             if table.exchange is not None and id(table.exchange) not in kept:
                 table.exchange.stop()
+
+    def start(self) -> None:
+        """Exchange what is shared, from now on; by now the process is what it will be, and the reactor about to run."""
         for table in self:
             if table.exchange is not None and not table.exchange.running:
                 table.exchange.start()
