@@ -88,5 +88,8 @@ def test_a_text_is_bounded_in_length_and_depth() -> None:
     assert mistake("true or " * (LONGEST // 8) + "true")[0] == f"is longer than {LONGEST} characters"
     assert mistake("not " * (DEEPEST + 1) + "true")[0] == f"is nested more than {DEEPEST} deep"
     assert holds("not " * (DEEPEST - 2) + "true") is True
+    for count in (100, 300, 600, 900, 1200):
+        assert mistake("tls" + ".a" * count + " == 'x'")
+        assert mistake("source" + ".lower()" * count + " == 'x'")
     for text in ("(" * 300, "not " * 2400 + "true", "source.port == " + "9" * 6000, "tls" + ".a" * 4000):
         assert mistake(text)

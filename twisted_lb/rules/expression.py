@@ -62,6 +62,8 @@ def _read(text: str, scope: Scope, read: Callable[[Reader, ast.expr], T], as_sen
             return result
     except Mistake as mistake:
         mistakes = [mistake]
+    except RecursionError:
+        mistakes = [Mistake("is nested too deeply", 0, 0)]
     raise complaint(text, mistakes)
 
 
