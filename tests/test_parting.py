@@ -41,17 +41,24 @@ class Transport:
     ],
 )
 def test_each_verdict_has_its_way(verdict: Deny, done: list[str], stays: bool) -> None:
-    assert part(transport := Transport(), verdict) is stays
+    assert part(transport := Transport(), verdict, heard=True) is stays
     assert transport.done == done
 
 
 def test_over_tls_the_end_itself_is_waited_for_within_bounds() -> None:
     transport = Transport()
     directlyProvides(transport, ISSLTransport)
-    assert part(transport, Deny("x", how="close"))
+    assert part(transport, Deny("x", how="close"), heard=True)
     process, limit = Process(None, Clock(), None), Limit(1)
     Farewell(process, (limit,), transport).say(b"")
-    assert transport.done == ["loseConnection"]
+    assert transport.done == ["loseConnection", "pauseProducing"]
+
+
+def test_before_a_handshake_nothing_can_be_said_over_tls() -> None:
+    transport = Transport()
+    directlyProvides(transport, ISSLTransport)
+    assert not part(transport, Deny("x", how="close", farewell=b"bye"), heard=False)
+    assert transport.done == ["abortConnection"]
 
 
 def farewell() -> tuple[Farewell, Transport, Process, Limit]:
@@ -65,7 +72,7 @@ def farewell() -> tuple[Farewell, Transport, Process, Limit]:
 
 def test_a_transport_that_cannot_half_close_is_closed_behind_the_words() -> None:
     _, transport, process, limit = farewell()
-    assert transport.done == ["write", "loseConnection"]
+    assert transport.done == ["write", "loseConnection", "pauseProducing"]
     assert (len(process.sessions), limit.count) == (1, 1)
 
 

@@ -26,12 +26,14 @@ PATIENCE_S = 5.0
 """How long a client may take nothing of its farewell; a few retransmissions."""
 
 
-def part(client: Any, verdict: Deny) -> bool:
-    """Close the client's connection as ``verdict`` wants it.
+def part(client: Any, verdict: Deny, heard: bool) -> bool:
+    """Close the client's connection as ``verdict`` wants it; ``heard``: it has said something.
 
     Returns: whether it has to be told its farewell first, and so is still open.
     """
-    if verdict.how == "reset" or verdict.how == "drop":
+    over_tls = ISSLTransport.providedBy(client)
+    # Before the handshake nothing can be told over TLS, and who is silent may never have one.
+    if verdict.how == "reset" or verdict.how == "drop" or (over_tls and not heard):
         if verdict.how == "drop":
             silence(client)
         if type(client) is Stream:
@@ -39,7 +41,7 @@ def part(client: Any, verdict: Deny) -> bool:
         else:
             hang_up(client)
         return False
-    if verdict.farewell or ISSLTransport.providedBy(client):
+    if verdict.farewell or over_tls:
         return True  # over TLS the end is itself a farewell, which waits for its answer
     if type(client) is Stream:
         client.finish()
@@ -80,6 +82,7 @@ class Farewell:
             client.resumeProducing()
         else:
             client.loseConnection()
+            client.pauseProducing()  # Twisted's TLS keeps what comes from now on, all of it
 
     # The client's transport; one that is no stream of ours tells the session, which passes it on
 

@@ -438,7 +438,7 @@ class Session:
     def _part(self, ending: Ending, verdict: Deny) -> None:
         """End as ``verdict`` wants it: the client may stay for a while to hear the last words, without this session."""
         client = self.client
-        if not part(client, verdict):
+        if not part(client, verdict, heard=self.bytes_in > 0):
             self._finish(ending)
             return
         limits, self._limits = self._limits, ()
