@@ -3,6 +3,7 @@
 Source: MaxMind DB File Format Specification, version 2.0; the records of GeoLite2 and of what is made in its image.
 """
 
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -157,7 +158,8 @@ def build(options: GeoIpOptions) -> GeoIp:
         try:
             readers.append(_opened(path, maxminddb))
         except OSError as error:
-            problems.append(f"databases: {path}: cannot be read: {error.strerror}")
+            what = "cannot be read" if error.filename == path else f"cannot be copied to {_temporary()}"
+            problems.append(f"databases: {path}: {what}: {error.strerror}")
         except maxminddb.InvalidDatabaseError:
             problems.append(f"databases: {path}: is no database in MaxMind's format")
     if problems:
@@ -179,6 +181,10 @@ def _opened(path: str, library: Any) -> Any:
         shutil.copyfileobj(source, copy, 1 << 20)
         copy.flush()
         return library.open_database(copy.name)
+
+
+def _temporary() -> str:
+    return os.environ.get("TMPDIR", "the folder for temporary files")
 
 
 @hookimpl

@@ -1,5 +1,6 @@
 """A service is asked over connections that are kept, and what it answers is bounded; TLS is tried in tests/loopback."""
 
+import contextlib
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
+from tests.loopback.servers import needs_ipv6
 from tests.turning import Origin, Turning, says, turning
 from twisted_lb.errors import ConfigError
 from twisted_lb.lookups import UnansweredError
@@ -152,6 +154,26 @@ def test_nobody_there_is_what_connecting_failed_with(turning: Turning) -> None:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     assert "refused" in str(Asking(turning, f"http://127.0.0.1:{port}/")())
+
+
+@needs_ipv6
+def test_the_host_may_be_an_ipv6_address(turning: Turning) -> None:
+    listening = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    listening.setblocking(False)
+    answer = Asking(turning, f"http://[::1]:{listening.getsockname()[1]}/").begin()
+    accepted: list[socket.socket] = []
+
+    def accept() -> bool:
+        with contextlib.suppress(BlockingIOError):
+            accepted.append(listening.accept()[0])
+        return bool(accepted)
+
+    turning.until(accept, "the connection")
+    accepted[0].sendall(says(200, b"yes", "Connection: close"))
+    assert turning.result(answer).body == b"yes"
+    accepted[0].close()
+    listening.close()
+    turning.settle()
 
 
 def test_an_endpoint_leads_elsewhere(turning: Turning, origin: Origin) -> None:

@@ -178,6 +178,16 @@ def test_every_database_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     )
 
 
+def test_without_room_for_a_copy_it_is_an_error(both: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setenv("TMPDIR", "/tmp")
+    monkeypatch.setattr("twisted_lb_plugins.policy_geoip.shutil.copyfileobj", full)
+    with pytest.raises(ConfigError, match="cannot be copied to /tmp: No space left on device"):
+        build(GeoIpOptions(databases=both))
+
+
 def test_without_the_library_the_extra_is_named(both: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "maxminddb", None)
     with pytest.raises(ConfigError, match=r'pip install "twisted-lb\[geoip\]"'):
