@@ -224,6 +224,28 @@ def test_a_limit_holds_with_our_own_count_while_redis_is_away_and_with_all_count
     assert not served(port), "Redis has forgotten, and we have not"
 
 
+def test_a_table_is_shared_from_a_reload_on_and_no_more_after_another(proxy: Any, redis: Redis, free_port: Any) -> None:
+    port = free_port()
+
+    def whole(store: Any) -> dict[str, Any]:
+        policies = [{"limit": "connections per source > 2 in 1h", "table": "t"}]
+        return {
+            "tables": {"t": {"key": "source", "window": "1h", "expire": "2h", "store": store}},
+            "frontends": {"web": {"bind": f"127.0.0.1:{port}", "backend": "app", "policies": policies}},
+            "backends": {"app": {"servers": {"s": "127.0.0.1:9"}}},
+        }
+
+    running = proxy(whole("memory"))
+    assert not seen(running, redis)
+    shared = whole({"use": "redis", "address": f"127.0.0.1:{redis.port}", "password": "sesame", "refresh": "50ms"})
+    running.reload(shared)
+    wait_until(lambda: seen(running, redis), "it connects to Redis")
+    running.reload({**shared, "process": {"graceful_stop": "1s"}})
+    assert seen(running, redis), "it goes on"
+    running.reload(whole("memory"))
+    wait_until(lambda: not seen(running, redis), "the connection is closed")
+
+
 def test_a_wrong_password_is_told_and_counts_as_away(proxy: Any, redis: Redis, free_port: Any) -> None:
     port = free_port()
     store = {"use": "redis", "address": f"127.0.0.1:{redis.port}", "password": "wrong", "when_away": "refuse"}
