@@ -6,13 +6,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactor
 
 from tests.rules.compiled import mistakes
+from twisted_lb.assembly import assemble
 from twisted_lb.config.load import load_dict
 from twisted_lb.config.model import Rule
 from twisted_lb.declared import OWN_FACTS, PROXY_FACTS, SYN_FACTS, Fact
 from twisted_lb.endings import Stage
 from twisted_lb.plugin_host import KindName, load_plugins
+from twisted_lb.process import Process
 from twisted_lb.rules.http_facts import HTTP_FACTS
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -73,12 +77,6 @@ def test_the_mistakes_shown_are_those_that_are_told() -> None:
 
 @pytest.mark.parametrize("page", ["reference/rules.md", "how-to/write-rules.md", "how-to/explain.md"])
 def test_the_rules_of_the_examples_compile(page: str) -> None:
-    from twisted.internet.task import Clock  # noqa: PLC0415
-    from twisted.internet.testing import MemoryReactor  # noqa: PLC0415
-
-    from twisted_lb.assembly import assemble  # noqa: PLC0415
-    from twisted_lb.process import Process  # noqa: PLC0415
-
     text = (DOCS / page).read_text(encoding="utf-8")
     examples = [tomllib.loads(one) for one in re.findall(r"^```toml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)]
     count = 0
