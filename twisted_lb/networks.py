@@ -24,6 +24,7 @@ _MAPPED = 0xFFFF
 _V6 = 1 << 128
 """Added to IPv6 addresses, so that no number stands for two addresses."""
 
+_V6_HIGH = _V6 >> 64
 _LOW = (1 << 64) - 1
 
 _UNIX_NUMBER = -1
@@ -125,14 +126,9 @@ class Networks:
 
     def holds(self, number: int) -> bool:
         """Whether the address that ``number`` gave is in the set."""
-        if number >= _V6:
-            return self._holds_v6(number - _V6)
-        if number < 0:
-            return self._unix
-        return bisect_right(self._v4, number) & 1 == 1
-
-    def _holds_v6(self, number: int) -> bool:
-        high = number >> 64
+        if number < _V6:
+            return bisect_right(self._v4, number) & 1 == 1 if number >= 0 else self._unix
+        high = (number >> 64) - _V6_HIGH
         after = bisect_right(self._high, high)
         if not self._first:
             return after & 1 == 1
