@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from twisted_lb import networks
 from twisted_lb.errors import ConfigError
 from twisted_lb.networks import Networks
 
@@ -168,3 +169,10 @@ def test_half_a_million_networks_are_asked_in_less_than_two_microseconds(v6: boo
             ours.holds(number)
         took.append((thread_time() - before) / len(numbers))
     assert min(took) < 2e-6
+
+
+@pytest.mark.parametrize("most", [1, 7, 1000])
+def test_many_are_put_into_their_order_in_parts(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = [(number * 7919) % 10_007 // most for number in range(2000)]
+    monkeypatch.setattr(networks, "SORTED_AT_ONCE", 500)
+    assert list(networks._in_order(numbers)) == sorted(numbers)

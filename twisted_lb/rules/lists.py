@@ -2,14 +2,16 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from twisted_lb.config.model import ListFile
 from twisted_lb.errors import ConfigError
 from twisted_lb.networks import Networks
 from twisted_lb.rules.members import Hosts, Integers, host_entry_fault, read_integers
 from twisted_lb.rules.scope import ListKind
+
+T = TypeVar("T")
 
 LARGEST_BYTES = 64 * 1024 * 1024
 """Of a file; a million networks take about 20 MiB."""
@@ -40,95 +42,90 @@ class Loaded(NamedTuple):
     signature: Signature
 
 
-class _Line(NamedTuple):
-    number: int
-    entry: str
+class _Lines(NamedTuple):
+    """The entries of a file, and on which line each stands. Two lists, and no object per line for the collector."""
+
+    entries: list[str]
+    numbers: list[int]
 
 
 def load_list(path: str, kind: ListKind) -> Loaded:
-    """Read a file as entries of one kind; may run in a thread.
+    """Read a file as entries of one kind; may run in a thread, and is made of short steps so that others can go on.
 
     Raises: ConfigError that names the file, each bad line with its number, up to ``MOST_NAMED`` of them.
     """
     signature = signature_of(path)
-    lines = list(_lines(path))
+    lines = _lines(path)
     bad: list[str] = []
     contains = _READERS[kind](lines, bad)
     if bad:
         more = [f"{path}: and more lines are bad"] if len(bad) > MOST_NAMED else []
         raise ConfigError(*(f"{path}:{one}" for one in bad[:MOST_NAMED]), *more)
-    return Loaded(contains, len(lines), signature)
+    return Loaded(contains, len(lines.entries), signature)
 
 
-def _lines(path: str) -> Iterator[_Line]:
+def _lines(path: str) -> _Lines:
+    lines = _Lines([], [])
+    size = 0
     try:
         with open(path, "rb") as file:
-            data = file.read(LARGEST_BYTES + 1)
+            for number, raw in enumerate(file, 1):
+                size += len(raw)
+                if size > LARGEST_BYTES:
+                    raise ConfigError(f"{path}: has more than {LARGEST_BYTES // 1024 // 1024} MiB")
+                entry = _entry(raw, path, number)
+                if entry:
+                    lines.entries.append(entry)
+                    lines.numbers.append(number)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
-    if len(data) > LARGEST_BYTES:
-        raise ConfigError(f"{path}: has more than {LARGEST_BYTES // 1024 // 1024} MiB")
+    return lines
+
+
+def _entry(raw: bytes, path: str, number: int) -> str:
     try:
-        text = data.decode()
+        line = raw.decode()
     except UnicodeDecodeError as error:
-        at = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{path}:{at}: is not UTF-8 text: a byte is 0x{data[error.start]:02x}") from None
-    for number, line in enumerate(text.split("\n"), 1):
-        entry = (_COMMENT.sub("", line, count=1) if "#" in line else line).strip()
-        if entry:
-            yield _Line(number, entry)
+        raise ConfigError(f"{path}:{number}: is not UTF-8 text: a byte is 0x{raw[error.start]:02x}") from None
+    return (_COMMENT.sub("", line, count=1) if "#" in line else line).strip()
 
 
-def _said(line: _Line, what: str) -> str:
-    return f"{line.number}: {what.encode('unicode_escape').decode()[:200]}"
+def _each(lines: _Lines, bad: list[str], read: Callable[[str], T]) -> list[T]:
+    """Read each entry; ``read`` raises ValueError or ConfigError for a bad one."""
+    found: list[T] = []
+    for number, entry in zip(lines.numbers, lines.entries, strict=True):
+        try:
+            found.append(read(entry))
+        except (ValueError, ConfigError) as error:
+            what = str(error).encode("unicode_escape").decode()
+            bad.append(f"{number}: {what[:200]}")
+            if len(bad) > MOST_NAMED:
+                break
+    return found
 
 
-def _networks(lines: list[_Line], bad: list[str]) -> Contains:
+def _networks(lines: _Lines, bad: list[str]) -> Contains:
     try:
-        return Networks.parse(line.entry for line in lines).contains
+        return Networks.parse(lines.entries).contains
     except ConfigError:
-        pass  # now line by line
-    for line in lines:
-        try:
-            Networks.parse([line.entry])
-        except ConfigError as error:
-            bad.append(_said(line, error.problems[0]))
-            if len(bad) > MOST_NAMED:
-                break
-    return frozenset[str]().__contains__
+        _each(lines, bad, lambda entry: Networks.parse([entry]))
+        return frozenset[str]().__contains__
 
 
-def _hosts(lines: list[_Line], bad: list[str]) -> Contains:
-    names: list[str] = []
-    for line in lines:
-        name = line.entry.lower().removesuffix(".")
-        fault = host_entry_fault(name)
-        if fault:
-            bad.append(_said(line, f'"{line.entry}": {fault}'))
-            if len(bad) > MOST_NAMED:
-                break
-        names.append(name)
-    return Hosts(names).contains
+def _host(entry: str) -> str:
+    name = entry.lower().removesuffix(".")
+    fault = host_entry_fault(name)
+    if fault:
+        raise ValueError(f'"{entry}": {fault}')
+    return name
 
 
-def _integers(lines: list[_Line], bad: list[str]) -> Contains:
-    ranges: list[range] = []
-    for line in lines:
-        try:
-            ranges.append(read_integers(line.entry))
-        except ValueError as error:
-            bad.append(_said(line, str(error)))
-            if len(bad) > MOST_NAMED:
-                break
-    return Integers(ranges).contains
-
-
-_READERS: Mapping[ListKind, Callable[[list[_Line], list[str]], Contains]] = {
+_READERS: Mapping[ListKind, Callable[[_Lines, list[str]], Contains]] = {
     "networks": _networks,
-    "hosts": _hosts,
-    "integers": _integers,
-    "strings": lambda lines, bad: frozenset(line.entry for line in lines).__contains__,
-    "small": lambda lines, bad: frozenset(line.entry.lower() for line in lines).__contains__,
+    "hosts": lambda lines, bad: Hosts(_each(lines, bad, _host)).contains,
+    "integers": lambda lines, bad: Integers(_each(lines, bad, read_integers)).contains,
+    "strings": lambda lines, bad: frozenset(_each(lines, bad, str)).__contains__,
+    "small": lambda lines, bad: frozenset(_each(lines, bad, str.lower)).__contains__,
 }
 
 
