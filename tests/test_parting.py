@@ -10,7 +10,7 @@ from zope.interface import directlyProvides
 from twisted_lb.parting import PATIENCE_S, Farewell, part
 from twisted_lb.process import Process
 from twisted_lb.stages.admission import Limit
-from twisted_lb.stages.lingering import LOOK_S
+from twisted_lb.stages.lingering import LOOK_S, MOST_S
 from twisted_lb.verdicts import Deny
 
 if TYPE_CHECKING:
@@ -82,6 +82,17 @@ def test_it_gives_back_its_place_once() -> None:
     made.connectionLost()
     made.kill("the process stops")
     assert (len(process.sessions), limit.count, len(process.wheel)) == (0, 0, 0)
+
+
+def test_a_client_that_takes_its_words_bit_by_bit_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    left = iter(range(10_000, 0, -1))
+    monkeypatch.setattr("twisted_lb.stages.lingering.undelivered", lambda client: next(left))
+    _, transport, process, _ = farewell()
+    clock: Any = process.clock
+    clock.pump([0.5] * int((MOST_S - 1) * 2))
+    assert "abortConnection" not in transport.done
+    clock.pump([0.5] * int((LOOK_S + 1) * 2))
+    assert transport.done[-1] == "abortConnection"
 
 
 def test_a_client_that_takes_nothing_is_cut_off_when_patience_ends() -> None:

@@ -15,7 +15,7 @@ from twisted_lb.net.silence import silence
 from twisted_lb.net.stream import Stream
 from twisted_lb.process import Process
 from twisted_lb.stages.admission import Limit
-from twisted_lb.stages.lingering import LOOK_S, Lingering
+from twisted_lb.stages.lingering import LOOK_S, MOST_S, Lingering
 from twisted_lb.stages.relay_transports import can_half_close
 from twisted_lb.verdicts import Deny
 
@@ -57,7 +57,7 @@ class Farewell:
     Closed at once, its connection could be reset because of what it still sends, and the words be lost.
     """
 
-    __slots__ = ("_client", "_leaving", "_limits", "_process", "timer_slot")
+    __slots__ = ("_client", "_leaving", "_limits", "_process", "_until", "timer_slot")
 
     def __init__(self, process: Process, limits: tuple[Limit, ...], client: Any) -> None:
         self.timer_slot: set[Timed] | None = None
@@ -76,6 +76,7 @@ class Farewell:
             client.write(farewell)
         now = process.clock.seconds()
         self._leaving = Lingering(client, now, PATIENCE_S)
+        self._until = now + MOST_S
         process.wheel.arm(self, LOOK_S, now)
         if can_half_close(client):
             client.loseWriteConnection()
@@ -117,7 +118,7 @@ class Farewell:
         """See ``Timed``."""
         assert self._leaving is not None
         delay_s = self._leaving.again_in(now)
-        if delay_s is None:
+        if delay_s is None or now >= self._until:
             self.kill("it has had its time")
         else:
             self._process.wheel.arm(self, delay_s, now)
