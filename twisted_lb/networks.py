@@ -191,7 +191,7 @@ class _Collected:
 def _in_order(numbers: list[int]) -> Iterator[int]:
     """Yield the numbers in their order.
 
-    Many are sorted in parts: sorting lets no other thread run, and large lists are read in one while the reactor serves.
+    Many are sorted in parts: sorting lets no other thread run, and large lists are read in one beside the reactor.
     """
     if len(numbers) <= SORTED_AT_ONCE:
         yield from sorted(numbers)
