@@ -138,7 +138,7 @@ def test_a_whole_file_arrives_as_written(tmp_path: Path) -> None:
             folder=folder,
         ),
     ]
-    assert [policy.options for policy in web.policies] == [{"deny": ["203.0.113.0/24"]}]
+    assert [policy.options for policy in web.policies if isinstance(policy, Use)] == [{"deny": ["203.0.113.0/24"]}]
     assert web.access_log == AccessLogUse(
         use="text",
         path="/var/log/web.log",
