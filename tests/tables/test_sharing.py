@@ -103,6 +103,32 @@ def test_a_store_that_has_lost_its_data_makes_us_forget_nothing_of_our_own() -> 
     assert [value(table, name) for name in ("connection_count", "connection_rate")] == [5, 5]
 
 
+def test_what_others_are_still_asking_for_does_not_count_in_a_decision_before_theirs() -> None:
+    table = made(Hands(), "connection_count", "connection_rate")
+    table.watch(b"k")
+    asked = []
+    for _ in range(3):
+        table.count(b"k", Event.CONNECTION)
+        asked.append(told(table))
+    for number, entries in enumerate(asked, 1):
+        hear(table, entries, Shared(0, [number], [number], [0]))
+        assert [value(table, name) for name in ("connection_count", "connection_rate")] == [number, number]
+
+
+def test_a_reply_that_comes_after_other_counters_are_kept_does_no_harm() -> None:
+    table = made(Hands(), "gpc0")
+    table.watch(b"k")
+    table.count(b"k", Event.GPC0)
+    entries = told(table)
+    table.keep(["gpc1"])
+    hear(table, entries, Shared(0, [1], [1], [0]))
+    table.count(b"k", Event.GPC0)
+    more = told(table)
+    table.untold(entries)
+    hear(table, more, Shared(0, [2, 0], [2, 0], [0, 0]))
+    assert value(table, "gpc0") == 2
+
+
 def test_what_did_not_arrive_is_told_again_with_what_came_since() -> None:
     table = made(Hands())
     table.count(b"k", Event.GPC0, 2)

@@ -96,6 +96,7 @@ class SharedTable(Table):
         self._place: dict[Event, int] = {}
         self._queued: dict[bytes, tuple[float, list[int]]] = {}
         self._watched: OrderedDict[bytes, tuple[float, _Seen | None]] = OrderedDict()
+        self._asking: dict[bytes, list[int]] = {}
 
     def keep(self, counters: Iterable[str]) -> None:
         """See ``Table``."""
@@ -105,6 +106,7 @@ class SharedTable(Table):
             # What waits was counted by other places; the little that it is, is forgotten.
             self._queued.clear()
             self._watched.clear()
+            self._asking.clear()
             self._events = sorted(events)
             self._place = {event: place for place, event in enumerate(self._events)}
 
@@ -113,6 +115,7 @@ class SharedTable(Table):
         if window_s != self.window_s:
             self._queued.clear()
             self._watched.clear()
+            self._asking.clear()
         super().resize(size, expire_s, window_s)
 
     @property
@@ -187,9 +190,12 @@ class SharedTable(Table):
             return own
         waiting = self._queued.get(key)
         untold = waiting[1][place] if waiting else 0
+        # A store that has lost its data knows less than we do. What is on its way belongs to decisions to come.
+        asking = self._asking.get(key)
+        if asking is not None:
+            own -= asking[place]
         if counter.kind is Kind.TOTAL:
             return max(own, shared.totals[place] + untold)
-        # A store that has lost its data knows less than we do.
         return max(own, self._of_all(began, shared.currents[place] + untold, shared.previous[place]))
 
     def _of_all(self, began: float, current: int, previous: int) -> int:
@@ -213,7 +219,22 @@ class SharedTable(Table):
         """Take what waits of one key; nothing new is a question too."""
         since, counted = self._queued.pop(key, (self._seconds(), [0] * len(self._events)))
         fresh = self._seconds() - since <= self.window_s
+        if any(counted):
+            asking = self._asking.setdefault(key, [0] * len(counted))
+            for place, amount in enumerate(counted):
+                asking[place] += amount
         return TableEntry(key, self._open(key), counted, fresh)
+
+    def _heard_of(self, entries: Sequence[TableEntry]) -> None:
+        """What was told is no longer on its way."""
+        for entry in entries:
+            asking = self._asking.get(entry.key)
+            if asking is None or not any(entry.counted) or len(asking) != len(entry.counted):
+                continue
+            for place, amount in enumerate(entry.counted):
+                asking[place] = max(0, asking[place] - amount)
+            if not any(asking):
+                del self._asking[entry.key]
 
     def _open(self, key: bytes) -> int:
         slot = self._slots.get(key)
@@ -231,6 +252,7 @@ class SharedTable(Table):
 
     def untold(self, entries: Sequence[TableEntry]) -> None:
         """Let entries wait again that did not arrive, or of which nobody knows whether they did."""
+        self._heard_of(entries)
         for entry in entries:
             if len(entry.counted) != len(self._events):
                 continue  # counted by other places, before a reload
@@ -245,6 +267,7 @@ class SharedTable(Table):
     def told(self, entries: Sequence[TableEntry], reply: TableReply) -> None:
         """Note what a store answered."""
         began = self._seconds() - reply.elapsed_ms / 1000
+        self._heard_of(entries)
         for entry, shared in zip(entries, reply.entries, strict=True):
             known = self._watched.get(entry.key)
             if known is not None and len(shared.totals) == len(self._events):
