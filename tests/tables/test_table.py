@@ -330,7 +330,7 @@ table = Table(count, 3600, 10, time.monotonic)
 table.keep(counters)
 before = resident()
 for number in range(count):
-    table.count(b"\\x20\\x01\\x0d\\xb8" * 3 + number.to_bytes(4), Event.CONNECTION)
+    table.connect(b"\\x20\\x01\\x0d\\xb8" * 3 + number.to_bytes(4))
 assert len(table) == count
 print((resident() - before) / count)
 """

@@ -1,7 +1,7 @@
 """A table in memory: counters by key, with sliding windows, bounded in size and in time.
 
 An entry is a slot: a place in columns that hold one number each. Only counters that somebody reads have a column, so
-that an entry takes 140 to 160 bytes without its counters, and 4 to 16 bytes more for each of them.
+that an entry takes 150 to 165 bytes without its counters, and 4 to 16 bytes more for each of them.
 
 Rates are sliding averages over two buckets: what the current bucket of ``window_s`` seconds has, and of the one before
 the part that the window still reaches into, as if its events had come evenly. The true number is never below the first
