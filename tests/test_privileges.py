@@ -38,6 +38,12 @@ def with_policies(*policies: Any) -> dict[str, Any]:
     return made
 
 
+def of_header() -> dict[str, Any]:
+    made = config(backend={"source": "header:X-Real-IP"})
+    made["frontends"]["web"] |= {"mode": "http", "forwarded": {"except": ["10.0.0.1"]}}
+    return made
+
+
 def spelt(wanted: list[Need]) -> list[tuple[str, str]]:
     return [(privileges.spelt(need.any_of), need.key) for need in wanted]
 
@@ -59,6 +65,7 @@ def spelt(wanted: list[Need]) -> list[tuple[str, str]]:
             config({"address": "*:8080", "namespace": "blue"}),
             [("CAP_SYS_ADMIN", "frontends.web.bind[0].namespace")],
         ),
+        (of_header(), [("CAP_NET_RAW or CAP_NET_ADMIN", "backends.app.source")]),
         (config(backend={"source": "client_ip"}), [("CAP_NET_RAW or CAP_NET_ADMIN", "backends.app.source")]),
         (
             config(backend={"source": "client"}),

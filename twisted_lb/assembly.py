@@ -6,6 +6,7 @@ A reload assembles anew and takes over from the assembly before what must go on 
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, NamedTuple
 
 from twisted.internet.endpoints import clientFromString
@@ -32,7 +33,7 @@ from twisted_lb.config.tlvs import forwarded_types, own_tlvs
 from twisted_lb.counting.tables import Tables
 from twisted_lb.errors import ConfigError, PluginError
 from twisted_lb.frontend import Frontend, Refusal, Routing
-from twisted_lb.http_assembly import http_backend, http_frontend
+from twisted_lb.http_assembly import believed, http_backend, http_frontend
 from twisted_lb.logs import LineBuffer, LineFile, standard_output
 from twisted_lb.net.namespace import Namespace
 from twisted_lb.networks import Networks
@@ -257,6 +258,7 @@ class _Assembler:
             process.listening,
             process.poller is not None,
             process.complain,
+            partial(believed, self.config),
         )
         of_backend = self.config.backends[backend]
         with self.collected():

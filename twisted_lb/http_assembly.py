@@ -42,17 +42,27 @@ def http_frontend(config: Config, name: str, filters: BuiltFilters = ()) -> Http
         body_with_any_method=settings.accept_payload_with_any_method,
         odd_names=settings.restrict_header_names,
     )
-    excepted = Networks.parse(forwarded.except_) if forwarded is not None and forwarded.except_ else None
     edits = tuple(_edits(settings.response_headers))
     return HttpFrontend(
         parsing,
         Answers(_pages(settings.error_files), settings.json_errors, edits),
         plans,
-        excepted,
+        _excepted(settings),
         _bodies(config, settings, filters),
         _least_rate(settings.min_rate),
         None if settings.monitor_uri is None else settings.monitor_uri.encode(),
     )
+
+
+def believed(config: Config) -> dict[str, Networks]:
+    """Find, by frontend, the proxies whose word about their clients counts there."""
+    found = {name: _excepted(settings) for name, settings in config.frontends.items() if settings.mode == "http"}
+    return {name: networks for name, networks in found.items() if networks is not None}
+
+
+def _excepted(settings: Frontend) -> Networks | None:
+    forwarded = _forwarded(settings)
+    return Networks.parse(forwarded.except_) if forwarded is not None and forwarded.except_ else None
 
 
 def _bodies(config: Config, frontend: Frontend, filters: BuiltFilters) -> Bodies | None:

@@ -57,7 +57,7 @@ class HttpUpstream(HttpClient):
         while True:
             connection = idle.take() if usual else None
             if self._own is not None:
-                connection = self._own.take(idle)
+                connection = self._own.take(idle, None if idle.key_of is None else idle.key_of(self.facts))
             if connection is None and not usual and not idle.private:
                 plain = idle.key_of is None and (replayable or self.requests > 1)
                 connection = idle.take() if plain else self._shared(idle, replayable)

@@ -15,7 +15,7 @@ from pathlib import Path
 from msgspec import UnsetType
 
 from twisted_lb.config import inherit
-from twisted_lb.config.addresses import ClientSource, FixedSource, IpAddress, parse_bind, parse_source
+from twisted_lb.config.addresses import ClientSource, FixedSource, HeaderSource, IpAddress, parse_bind, parse_source
 from twisted_lb.config.keys import ServerKeys, option_key
 from twisted_lb.config.model import Config, Rule, Source, Tcp
 from twisted_lb.errors import ConfigError, found_in
@@ -193,7 +193,7 @@ def is_transparent(source: Source) -> bool:
 
 
 def _is_clients(source: Source) -> bool:
-    return source.address is not None and isinstance(parse_source(source.address), ClientSource)
+    return source.address is not None and isinstance(parse_source(source.address), ClientSource | HeaderSource)
 
 
 def _of_source(source: Source, key: str) -> Iterator[Need]:

@@ -14,10 +14,11 @@ from twisted_lb.backends.outgoing import Outgoing
 from twisted_lb.backends.pool import Server
 from twisted_lb.backends.source import Source
 from twisted_lb.backends.target import DestinationTarget, EndpointTarget, SocketTarget
-from twisted_lb.config.addresses import ClientSource, FixedSource
+from twisted_lb.config.addresses import ClientSource, FixedSource, HeaderSource
 from twisted_lb.config.model import ConnectTcp
 from twisted_lb.facts import Facts, SocketAddress
-from twisted_lb.testing import MemoryNetwork
+from twisted_lb.networks import Networks
+from twisted_lb.testing import MemoryNetwork, make_facts
 
 FIXED = SocketTarget(socket.AF_INET, ("192.0.2.9", 80))
 
@@ -240,6 +241,19 @@ def test_one_on_which_the_client_has_logged_in_comes_before_all_others() -> None
     assert not own.bound
 
 
+def test_who_is_behind_a_client_may_change_and_does_not_get_another_s_connection() -> None:
+    room = Room()
+    own = Own()
+    one, two = room.connection("one"), room.connection("two")
+    one.bound = True
+    own.put(one)
+    own.put(two)
+    assert own.take(room.idle, "three") is None
+    assert own.take(room.idle, "two") is two
+    assert own.take(room.idle, "two") is None
+    assert own.take(room.idle, "one") is one
+
+
 # What makes connections differ
 
 
@@ -299,6 +313,25 @@ def test_an_ipv4_client_is_the_same_however_it_came() -> None:
     key_of = key_for(FIXED, outgoing(ClientSource(port=False)))
     assert key_of is not None
     assert key_of(facts("::ffff:192.0.2.1")) == key_of(facts())
+
+
+def test_requests_share_with_those_whose_address_is_the_same_and_only_where_it_counts() -> None:
+    source = Source(HeaderSource("X-Real-IP"), False, None, {"web": Networks.parse(["10.0.0.1", "10.0.0.2"])})
+    how = Outgoing(ConnectTcp(), source)
+    key_of = key_for(FIXED, how)
+    assert key_of is not None
+
+    def key(address: str, source: str = "10.0.0.1") -> Any:
+        assert key_of is not None
+        request = f"GET / HTTP/1.1\r\nHost: x\r\nX-Real-IP: {address}\r\n\r\n".encode()
+        return key_of(make_facts(source, request=request))
+
+    assert key("192.0.2.1") == key("192.0.2.1", "10.0.0.2") == key("::ffff:192.0.2.1")
+    assert key("192.0.2.1") != key("192.0.2.2")
+    assert key("192.0.2.1") is not None
+    assert key("192.0.2.1", "192.0.2.1") is None, "anybody could write that"
+    assert key("nonsense") is None
+    assert not belongs_to_one_client(how)
 
 
 def test_nobody_else_can_use_the_client_s_own_port() -> None:

@@ -11,6 +11,8 @@ from twisted_lb.backends.target import DestinationTarget, EndpointTarget, Socket
 from twisted_lb.config.model import Backend, ConnectTcp, Server, Source
 from twisted_lb.errors import ConfigError
 from twisted_lb.net.namespace import Namespaces
+from twisted_lb.networks import Networks
+from twisted_lb.testing import make_facts
 
 TARGET = SocketTarget(2, ("127.0.0.1", 80))
 
@@ -34,6 +36,21 @@ def test_a_server_with_settings_has_them() -> None:
     assert outgoing.ports is not None
     assert (outgoing.ports.low, outgoing.ports.high) == (5000, 5009)
     assert isinstance(made({}, {}, DestinationTarget()), Outgoing), "a loop must be found"
+
+
+@pytest.mark.root
+@pytest.mark.linux
+def test_an_address_in_a_header_is_taken_from_those_who_are_believed() -> None:
+    believed = {"web": Networks.parse(["10.0.0.0/8"])}
+    around = Surroundings(Namespaces(), dict, (), True, lambda where, what: None, lambda: believed)
+    settings = Server(address="127.0.0.1:80")
+    backend = Backend(servers={"a": settings}, source=Source(address="header:X-Real-IP"))
+    outgoing = outgoing_for(("app", "a"), backend, settings, TARGET, around, None)
+    assert outgoing is not None
+    assert outgoing.source is not None
+    request = b"GET / HTTP/1.1\r\nHost: x\r\nX-Real-IP: 192.0.2.1\r\n\r\n"
+    assert outgoing.source.of_request(make_facts("10.0.0.1", request=request)) == (2, "192.0.2.1")
+    assert outgoing.source.of_request(make_facts("192.0.2.8", request=request)) is None
 
 
 def test_what_an_endpoint_or_a_unix_socket_inherits_is_not_for_it() -> None:

@@ -6,8 +6,10 @@ import socket
 import pytest
 
 from twisted_lb.backends.source import OutgoingError, Source, cannot_bind, check_source, ip_of
-from twisted_lb.config.addresses import ClientSource, FixedSource
+from twisted_lb.config.addresses import ClientSource, FixedSource, HeaderSource
 from twisted_lb.errors import ConfigError
+from twisted_lb.facts import Facts
+from twisted_lb.networks import Networks
 from twisted_lb.testing import make_facts
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
@@ -67,11 +69,84 @@ def test_an_address_that_cannot_be_had_is_an_error(
         Source(source, False, None).local(make_facts(client, 4321), family)
 
 
+BELIEVED = {"web": Networks.parse(["10.0.0.0/8", "fd00::/8"])}
+FORWARDED_FOR = Source(HeaderSource("X-Forwarded-For"), False, None, BELIEVED)
+
+
+def asked(*values: str, source: str = "10.0.0.1", frontend: str = "web") -> Facts:
+    lines = "".join(f"x-forwarded-FOR: {value}\r\n" for value in values)
+    head = f"GET / HTTP/1.1\r\nHost: example.org\r\n{lines}\r\n".encode()
+    return make_facts(source, 4321, frontend=frontend, request=head)
+
+
+@pytest.mark.parametrize(
+    ("facts", "family", "host"),
+    [
+        (asked("192.0.2.1"), V4, "192.0.2.1"),
+        (asked("192.0.2.1:80"), V4, "192.0.2.1"),
+        (asked("192.0.2.1, 192.0.2.2", source="fd00::1"), V4, "192.0.2.2"),
+        (asked("192.0.2.3", "192.0.2.1,192.0.2.2"), V4, "192.0.2.2"),
+        (asked("::ffff:192.0.2.2"), V4, "192.0.2.2"),
+        (asked("2001:DB8::1"), V6, "2001:db8::1"),
+        (asked("[2001:db8::1]:99"), V6, "2001:db8::1"),
+    ],
+)
+def test_the_last_address_in_the_header_is_taken_with_a_port_of_the_kernels_choice(
+    facts: Facts, family: int, host: str
+) -> None:
+    assert FORWARDED_FOR.local(facts, family) == (host, 0)
+    assert FORWARDED_FOR.of_request(facts) == (family, host)
+    assert FORWARDED_FOR.transparent
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        (asked(), "the request has no X-Forwarded-For"),
+        (asked("192.0.2.1, unknown"), "the last element of X-Forwarded-For, 'unknown', is no IP address"),
+        (asked("192.0.2.1,"), "'', is no IP address"),
+        (asked("192.0.2.1", ""), "'', is no IP address"),
+        (asked("x" * 1000), "'x{60}', is no IP address"),
+        (asked("192.0.2.1", source="192.0.2.8"), "of 192.0.2.8 does not count, .* frontends.web.forwarded.except"),
+        (asked("192.0.2.1", source="unix:"), "does not count"),
+        (asked("192.0.2.1", frontend="other"), "does not count, .* frontends.other.forwarded.except"),
+        (make_facts("10.0.0.1"), 'in mode = "http" only'),
+    ],
+)
+def test_without_an_address_of_somebody_who_is_believed_there_is_an_error(facts: Facts, reason: str) -> None:
+    with pytest.raises(OutgoingError, match=reason):
+        FORWARDED_FOR.local(facts, V4)
+    assert FORWARDED_FOR.of_request(facts) is None, "it must share no connection with anybody"
+
+
+def test_the_header_is_read_as_policies_have_left_it() -> None:
+    facts = asked("192.0.2.1")
+    facts.http.headers.set(b"X-Forwarded-For", b"192.0.2.7")
+    assert FORWARDED_FOR.local(facts, V4) == ("192.0.2.7", 0)
+
+
+def test_an_address_of_the_other_family_is_an_error() -> None:
+    with pytest.raises(OutgoingError, match="in X-Forwarded-For 2001:db8::1 is IPv6, and the server's IPv4"):
+        FORWARDED_FOR.local(asked("2001:db8::1"), V4)
+
+
+@pytest.mark.parametrize(
+    ("host", "family"),
+    [("0.0.0.0", V4), ("255.255.255.255", V4), ("224.0.0.1", V4), ("::ffff:0.0.0.0", V4), ("::", V6), ("ff02::1", V6)],
+)
+def test_an_address_in_whose_place_the_kernel_would_take_ours_is_an_error(host: str, family: int) -> None:
+    with pytest.raises(OutgoingError, match="is nobody's"):
+        FORWARDED_FOR.local(asked(host), family)
+    with pytest.raises(OutgoingError, match="is nobody's"):
+        Source(ClientSource(False), False, None).local(make_facts(host), family)
+
+
 def test_a_check_has_the_fixed_address_without_its_port_and_never_the_clients() -> None:
     made = Source(FixedSource("192.0.2.7", 5, 9), True, "lo").without_client()
     assert made is not None
     assert (made.address, made.transparent, made.interface) == (FixedSource("192.0.2.7"), True, "lo")
     assert Source(ClientSource(True), False, None).without_client() is None
+    assert FORWARDED_FOR.without_client() is None
     tied = Source(ClientSource(True), False, "lo").without_client()
     assert tied is not None
     assert (tied.address, tied.transparent, tied.interface) == (None, False, "lo")

@@ -12,6 +12,7 @@ from twisted_lb.config.addresses import (
     ClientSource,
     EndpointDescription,
     FixedSource,
+    HeaderSource,
     InheritedFd,
     IpAddress,
     IpServer,
@@ -188,6 +189,7 @@ def test_a_range_keeps_its_ends_or_is_refused(low: int, high: int) -> None:
     [
         ("client", ClientSource(True)),
         ("client_ip", ClientSource(False)),
+        ("header:X-Forwarded-For", HeaderSource("X-Forwarded-For")),
         ("192.0.2.7", FixedSource("192.0.2.7")),
         ("192.0.2.7:4000", FixedSource("192.0.2.7", 4000, 4000)),
         ("192.0.2.7:4000-4999", FixedSource("192.0.2.7", 4000, 4999)),
@@ -197,16 +199,21 @@ def test_a_range_keeps_its_ends_or_is_refused(low: int, high: int) -> None:
         ("*:4000-4999", FixedSource("", 4000, 4999)),
     ],
 )
-def test_every_form_of_a_source(text: str, source: ClientSource | FixedSource) -> None:
+def test_every_form_of_a_source(text: str, source: ClientSource | HeaderSource | FixedSource) -> None:
     assert parse_source(text) == source
 
 
 @pytest.mark.parametrize(
     ("text", "advice"),
     [
-        ("", '"client_ip" or an IP address'),
+        ("", '"header:NAME" or an IP address'),
         ("clientip", 'write "client_ip"'),
-        ("localhost", '"client_ip" or an IP address'),
+        ("header:", 'write "header:NAME"'),
+        ("header:X Y", 'write "header:NAME"'),
+        ("header:X-Real-IP\n", 'write "header:NAME"'),
+        ("header:forwarded", "holds no plain addresses"),
+        ("hdr_ip(X-Real-IP,-1)", 'write "header:X-Real-IP"'),
+        ("localhost", '"header:NAME" or an IP address'),
         ("999.1.1.1", "is not an address"),
         ("[::g]", "is not an address"),
         ("::1", r'IPv6 is written as "\[ADDRESS\]:PORT"'),

@@ -63,3 +63,60 @@ def test_what_makes_no_sense_says_what_would(server: Any, backend: Any, problem:
 )
 def test_what_makes_sense_is_fine(server: Any, backend: Any) -> None:
     assert problems(server, **backend) == []
+
+
+def of_header(frontend: dict[str, Any], server: Any = IP, **backend: Any) -> list[str]:
+    backends = {"app": {"servers": {"a": server}, **backend}, "plain": {"servers": {"a": IP}}}
+    whole = {"bind": "127.0.0.1:80", "backend": "app", **frontend}
+    try:
+        load_dict({"frontends": {"web": whole}, "backends": backends}, "lb.toml")
+    except ConfigError as error:
+        return [problem.removeprefix("lb.toml: frontends.web.") for problem in error.problems]
+    return []
+
+
+HTTP = {"mode": "http"}
+BELIEVING = {**HTTP, "forwarded": {"except": ["10.0.0.0/8"]}}
+BEHIND_A_ROUTE = {"backend": "plain", "routes": [{"backend": "app"}]}
+
+
+@pytest.mark.parametrize(
+    ("frontend", "problem"),
+    [
+        ({}, r"backend: backends.app.source is an address in requests, which only HTTP mode sees"),
+        (BEHIND_A_ROUTE, r"routes\[0\].backend: backends.app.source is an address in requests"),
+        (HTTP, r"forwarded: backends.app.source is the address in X-Real-IP, which any client can write: .*except"),
+        ({**HTTP, "forwarded": True}, "forwarded: .* any client can write"),
+        ({**HTTP, "forwarded": {"rfc7239": "append"}}, "forwarded: .* any client can write"),
+        ({**HTTP, **BEHIND_A_ROUTE}, "forwarded: .* any client can write"),
+    ],
+)
+def test_an_address_in_a_header_needs_requests_and_somebody_who_is_believed(
+    frontend: dict[str, Any], problem: str
+) -> None:
+    (found,) = of_header(frontend, source="header:X-Real-IP")
+    assert re.match(problem, found), found
+
+
+def test_the_server_s_own_source_is_what_counts() -> None:
+    (found,) = of_header({}, {"address": IP, "source": "header:X-Real-IP"})
+    assert found.startswith("backend: backends.app.servers.a.source is an address in requests")
+    assert of_header({}, {"address": IP, "source": False}, source="header:X-Real-IP") == []
+
+
+@pytest.mark.parametrize("frontend", [BELIEVING, {**BELIEVING, **BEHIND_A_ROUTE}, {"backend": "plain"}])
+def test_an_address_in_a_header_is_fine_where_somebody_is_believed(frontend: dict[str, Any]) -> None:
+    assert of_header(frontend, source="header:X-Real-IP") == []
+
+
+@pytest.mark.parametrize(
+    ("server", "backend"),
+    [
+        (UNIX, {"source": "header:X-Real-IP"}),
+        ({"address": UNIX, "source": "header:X-Real-IP"}, {}),
+        (ENDPOINT, {"source": "header:X-Real-IP"}),
+    ],
+)
+def test_a_server_that_is_not_reached_over_ip_can_have_no_such_address(server: Any, backend: dict[str, Any]) -> None:
+    (found,) = of_header(BELIEVING, server, **backend)
+    assert re.match("lb.toml: backends.app.servers.a.source: the server is a (Unix socket|Twisted endpoint)", found)

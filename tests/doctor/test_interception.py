@@ -49,6 +49,28 @@ def test_for_answers_to_clients_addresses_alone_nothing_is_intercepted() -> None
     assert "tproxy" not in printed
 
 
+def test_addresses_in_headers_are_clients_addresses_too() -> None:
+    given = load_dict(
+        {
+            "frontends": {
+                "web": {
+                    "bind": "127.0.0.1:80",
+                    "mode": "http",
+                    "backend": "app",
+                    "forwarded": {"except": ["10.0.0.1"]},
+                }
+            },
+            "backends": {"app": {"source": "header:X-Real-IP", "servers": {"a": "[2001:db8::1]:1"}}},
+        },
+        "x",
+    )
+    printed = script(given, "web", Choices())
+    assert "socket transparent 1 socket wildcard 0" in printed
+    assert "because of backends.app.source." in printed
+    assert "ip -6 rule add" in printed
+    assert "tproxy" not in printed
+
+
 @pytest.mark.parametrize(("name", "problem"), [("web", "needs no rules"), ("wbe", 'there is no frontend "wbe"')])
 def test_where_there_is_nothing_to_print_that_is_said(name: str, problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):

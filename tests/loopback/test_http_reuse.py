@@ -374,6 +374,75 @@ def test_clients_of_one_address_share_where_only_the_address_is_seen(site: Site)
     assert server.served[0].peer[0] == "127.0.0.9"
 
 
+FROM_HEADER = {"source": "header:X-Real-IP", "of_frontend": {"forwarded": {"except": ["127.0.0.1"]}}}
+
+
+@pytest.mark.root
+def test_a_connection_comes_from_the_address_in_the_header_and_serves_no_other(site: Site) -> None:
+    server = site.upstream()
+    site.start(server, **FROM_HEADER, pool={"max": 1000})
+    clients = [site.client() for _ in range(3)]
+    hosts = [f"127.0.9.{number}" for number in range(1, 51)]
+    for client in clients:  # each of them is a proxy with requests of everybody
+        for host in hosts:
+            assert client.ask(get(f"/{host}", f"X-Real-IP: {host}")) == 200
+    assert len(server.served) == 50, "requests of one address share a connection, over whichever client they came"
+    for one in server.served:
+        assert {request.split()[1].decode() for request in one.asked} == {f"/{one.peer[0]}"}
+        assert len(one.asked) == 3
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("settings", [{"http_reuse": "never"}, {"send_proxy": "v2"}])
+def test_nor_does_one_that_belongs_to_a_client_if_that_is_a_proxy(site: Site, settings: dict[str, str]) -> None:
+    server = site.upstream(preface=28 if "send_proxy" in settings else 0)
+    site.start(server, **FROM_HEADER, **settings)
+    client = site.client()
+    for host in ("127.0.9.1", "127.0.9.2", "127.0.9.1", "127.0.9.2"):
+        assert client.ask(get(f"/{host}", f"X-Real-IP: {host}")) == 200
+    assert len(server.served) == 2
+    for one in server.served:
+        assert {request.split()[1].decode() for request in one.asked} == {f"/{one.peer[0]}"}
+
+
+@pytest.mark.root
+def test_who_logs_in_shares_with_nobody_behind_the_same_proxy(site: Site) -> None:
+    server = site.upstream()
+    site.start(server, **FROM_HEADER)
+    client = site.client()
+    login = "Authorization: NTLM abc"
+    assert client.ask(get("/one", "X-Real-IP: 127.0.9.1", login)) == 200
+    assert client.ask(get("/two", "X-Real-IP: 127.0.9.2")) == 200
+    assert client.ask(get("/one", "X-Real-IP: 127.0.9.1")) == 200
+    assert [(one.peer[0], len(one.asked)) for one in server.served] == [("127.0.9.1", 2), ("127.0.9.2", 1)]
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("source", "fields", "reason"),
+    [
+        ("127.0.0.1", (), "the request has no X-Real-IP"),
+        ("127.0.0.1", ("X-Real-IP: unknown",), "'unknown', is no IP address"),
+        ("127.0.0.1", ("X-Real-IP: 2001:db8::1",), "is IPv6, and the server's IPv4"),
+        ("127.0.0.1", ("X-Real-IP: 0.0.0.0",), "is nobody's"),
+        ("127.0.0.1", ("X-Real-IP: 127.255.255.255",), "is nobody's"),
+        ("127.0.0.9", ("X-Real-IP: 127.0.9.1",), "of 127.0.0.9 does not count"),
+    ],
+)
+def test_a_request_without_such_an_address_reaches_no_server(
+    site: Site, source: str, fields: tuple[str, ...], reason: str
+) -> None:
+    server = site.upstream()
+    site.start(server, **FROM_HEADER)
+    assert site.client().ask(get("/", "X-Real-IP: 127.0.9.1")) == 200, "a connection of somebody is idle"
+    client = site.client(source)
+    assert [client.ask(get("/", *fields)), client.ask(get("/", *fields))] == [503, 503]
+    assert len(server.asked) == 1
+    record = site.running.records(3)[1]
+    assert (record["ending"], record["status"]) == ("RC", 503)
+    assert reason in record["reason"]
+
+
 def test_connections_from_a_fixed_address_are_shared(site: Site) -> None:
     server = site.upstream()
     site.start(server, source="127.0.0.77")

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from twisted_lb.backends.outgoing import Outgoing
-from twisted_lb.backends.source import ip_of
 from twisted_lb.backends.target import DestinationTarget, SocketTarget, Target
-from twisted_lb.config.addresses import ClientSource
+from twisted_lb.config.addresses import ClientSource, HeaderSource
 from twisted_lb.facts import Facts
 
 if TYPE_CHECKING:
@@ -169,11 +168,14 @@ class Own:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def take(self, home: Idle) -> "ServerConnection | None":
-        """Take one to the server of ``home``, made under its settings; one that is bound before all others."""
+    def take(self, home: Idle, key: Hashable = None) -> "ServerConnection | None":
+        """Take one of that key to the server of ``home``, made under its settings; a bound one before all others.
+
+        Who is behind a client that is a proxy may differ from request to request, and so may the key.
+        """
         found = None
         for connection in self._waiting:
-            if connection.home is home and (found is None or connection.bound):
+            if connection.home is home and connection.key == key and (found is None or connection.bound):
                 found = connection
         if found is not None:
             self.forget(found)
@@ -223,8 +225,9 @@ def key_for(target: Target, outgoing: Outgoing | None) -> KeyOf | None:
     The name that a server is told in TLS belongs here too, once there is one.
     """
     parts: list[KeyOf] = []
-    if outgoing is not None and outgoing.source is not None and isinstance(outgoing.source.address, ClientSource):
-        parts.append(lambda facts: ip_of(facts.source.host))
+    source = None if outgoing is None else outgoing.source
+    if source is not None and isinstance(source.address, ClientSource | HeaderSource):
+        parts.append(source.of_request)
     if outgoing is not None and outgoing.namespaces is not None:
         parts.append(lambda facts: facts.namespace)
     if isinstance(target, DestinationTarget):

@@ -144,6 +144,8 @@ class Outgoing:
         if code in _PORT_TAKEN:
             sock.close()
             raise PortTakenError(_taken(local))
+        if local is not None and self.source is not None and self.source.transparent:
+            _check_kept(sock, local[0], code)
         return sock, code
 
     def _connect_ranged(
@@ -205,6 +207,15 @@ def _ports(source: Source, before: Outgoing | None) -> SourcePorts:
         if (kept.low, kept.high) == (address.low, address.high):
             return kept
     return SourcePorts(address.low, address.high)
+
+
+def _check_kept(sock: socket.SocketType, host: str, code: int) -> None:
+    """Give up a connection that came from another address than it was bound to; which one of networks' broadcast
+    addresses is, only the kernel knows, and it takes one of ours in its place. Raises: OutgoingError.
+    """
+    if code in (0, errno.EINPROGRESS) and sock.family == socket.AF_INET and sock.getsockname()[0] != host:
+        sock.close()
+        raise OutgoingError(f"source: {host} is nobody's")
 
 
 def _taken(local: tuple[str, int] | None) -> str:

@@ -10,18 +10,19 @@ from twisted_lb.backends.outgoing import Outgoing
 from twisted_lb.backends.source import Source
 from twisted_lb.backends.target import DestinationTarget, EndpointTarget, SocketTarget, Target
 from twisted_lb.config import inherit
-from twisted_lb.config.addresses import parse_source
+from twisted_lb.config.addresses import HeaderSource, parse_source
 from twisted_lb.config.keys import ServerKeys
 from twisted_lb.config.model import Backend, ConnectTcp, Server
 from twisted_lb.errors import ConfigError
 from twisted_lb.net.namespace import Namespace, Namespaces
+from twisted_lb.networks import Networks
 
 
 class Surroundings(NamedTuple):
     """What the process lends to all of them.
 
     ``of_clients``: opens the namespaces that clients may come in by, by name. ``streams``: there can be sockets
-    of ours.
+    of ours. ``believed``: by frontend, the proxies whose word about their clients counts there.
     """
 
     namespaces: Namespaces
@@ -29,6 +30,7 @@ class Surroundings(NamedTuple):
     listening: Listening
     streams: bool
     complain: Callable[[str, str], None]
+    believed: Callable[[], Mapping[str, Networks]] = dict
 
 
 def outgoing_for(
@@ -58,7 +60,8 @@ def outgoing_for(
     source = None
     if source_settings is not None:
         address = None if source_settings.address is None else parse_source(source_settings.address)
-        source = Source(address, source_settings.transparent, source_settings.interface)
+        believed = around.believed() if isinstance(address, HeaderSource) else None
+        source = Source(address, source_settings.transparent, source_settings.interface, believed)
     name = f"server {'/'.join(where)}"
     complain = around.complain  # the rest of ``around`` must not live as long as the server
     made = Outgoing(tcp, source, namespace, of_clients, around.listening, lambda reason: complain(name, reason), now)

@@ -6,15 +6,21 @@ Source: HAProxy configuration.txt, "source" and "usesrc".
 import errno
 import os
 import socket
-from ipaddress import IPv6Address
+from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
-from twisted_lb.config.addresses import ClientSource, FixedSource
+from twisted_lb.config.addresses import ClientSource, FixedSource, HeaderSource
 from twisted_lb.errors import ConfigError
 from twisted_lb.facts import Facts
 from twisted_lb.net.interfaces import SocketMaker, interfaces
 from twisted_lb.net.placement import allow_foreign_addresses, choose_port_late, tie_to_interface
+from twisted_lb.networks import Networks
+from twisted_lb.wire.http1_addresses import address_in, last_element
 
+_SHOWN = 60
+"""Bytes of a field that a reason quotes at most."""
+_EVERYBODY = IPv4Address("255.255.255.255")
 PRIVILEGES = "CAP_NET_ADMIN or CAP_NET_RAW"
 
 
@@ -43,6 +49,14 @@ def ip_of(host: str) -> tuple[int, str] | None:
     return (socket.AF_INET6, host) if mapped is None else (socket.AF_INET, str(mapped))
 
 
+def _somebodys(found: tuple[int, str], whose: str) -> tuple[int, str]:
+    """Return what was given. Raises: OutgoingError for what the kernel takes for "any": we would be seen ourselves."""
+    address = IPv6Address(found[1]) if found[0] == socket.AF_INET6 else IPv4Address(found[1])
+    if address.is_unspecified or address.is_multicast or address == _EVERYBODY:
+        raise OutgoingError(f"source: {whose}, {found[1]}, is nobody's")
+    return found
+
+
 def spelt(family: int) -> str:
     """The name of a family of addresses."""
     return "IPv6" if family == socket.AF_INET6 else "IPv4"
@@ -52,15 +66,23 @@ class Source:
     """What ``source`` says, ready to be put on sockets.
 
     ``address``: ``None`` when only the interface is fixed. ``port``, of a fixed address: 0 for the kernel's choice.
+    ``believed``: by frontend, the proxies whose word about their clients counts there; of no other is a field read.
     """
 
-    __slots__ = ("address", "fixed", "interface", "transparent")
+    __slots__ = ("_believed", "address", "fixed", "interface", "transparent")
 
-    def __init__(self, address: ClientSource | FixedSource | None, transparent: bool, interface: str | None) -> None:
+    def __init__(
+        self,
+        address: ClientSource | HeaderSource | FixedSource | None,
+        transparent: bool,
+        interface: str | None,
+        believed: Mapping[str, Networks] | None = None,
+    ) -> None:
         self.address = address
         self.fixed = ip_of(address.host) if isinstance(address, FixedSource) else None
-        self.transparent = transparent or isinstance(address, ClientSource)
+        self.transparent = transparent or isinstance(address, ClientSource | HeaderSource)
         self.interface = interface
+        self._believed = believed or {}
 
     @property
     def ranged(self) -> bool:
@@ -85,11 +107,45 @@ class Source:
         if isinstance(address, FixedSource):
             return self._checked(self.fixed, family, "the source address"), address.low
         assert facts is not None
-        source = facts.source
+        if isinstance(address, HeaderSource):
+            whose = f"the address in {address.name}"
+            return self._checked(_somebodys(self._in_header(facts, address.name), whose), family, whose), 0
+        source, whose = facts.source, "the client's address"
         found = ip_of(source.host)
         if found is None:
             raise OutgoingError(f"source: the client's address {source} is no IP address, so no server can see it")
-        return self._checked(found, family, "the client's address"), source.port if address.port else 0
+        return self._checked(_somebodys(found, whose), family, whose), source.port if address.port else 0
+
+    def of_request(self, facts: Facts) -> tuple[int, str] | None:
+        """The family and the address that the current request's connection comes from; ``None`` if it can have none.
+
+        For sources that clients have a say in.
+        """
+        if not isinstance(self.address, HeaderSource):
+            return ip_of(facts.source.host)
+        try:
+            return self._in_header(facts, self.address.name)
+        except OutgoingError:
+            return None
+
+    def _in_header(self, facts: Facts, name: str) -> tuple[int, str]:
+        """What a proxy that is believed says in the current request. Raises: OutgoingError."""
+        if facts.http is None:
+            raise OutgoingError(f'source: {name} is read in mode = "http" only')
+        believed = self._believed.get(facts.frontend)
+        if believed is None or not believed.contains(facts.source.host):
+            where = f"frontends.{facts.frontend}.forwarded.except"
+            raise OutgoingError(f"source: {name} of {facts.source.host} does not count, who is not in {where}")
+        values = facts.http.headers.get_all(name.encode())
+        if not values:
+            raise OutgoingError(f"source: the request has no {name}")
+        element = last_element(values)
+        address = address_in(element)
+        found = None if address is None else ip_of(address)
+        if found is None:
+            quoted = repr(element[-_SHOWN:])[1:]
+            raise OutgoingError(f"source: the last element of {name}, {quoted}, is no IP address")
+        return found
 
     def _checked(self, found: tuple[int, str] | None, family: int, whose: str) -> str:
         if found is None:

@@ -61,6 +61,13 @@ class ClientSource:
 
 
 @dataclass(frozen=True, slots=True)
+class HeaderSource:
+    """Connections come from the address in the request's fields of this name; HTTP mode only."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class FixedSource:
     """Connections come from this address.
 
@@ -148,26 +155,39 @@ def parse_server(text: str) -> ServerAddress:
     return IpServer(_host(host, text), *_server_port(port, text))
 
 
-def parse_source(text: str) -> ClientSource | FixedSource:
+def parse_source(text: str) -> ClientSource | HeaderSource | FixedSource:
     """Parse the address that connections to a server come from.
 
-    ``client``, ``client_ip``, ``IP``, ``IP:PORT``, ``IP:LOW-HIGH``, with ``[V6]`` for IPv6; ``*:LOW-HIGH`` and
-    ``*:PORT`` leave the address to the kernel.
+    ``client``, ``client_ip``, ``header:NAME``, ``IP``, ``IP:PORT``, ``IP:LOW-HIGH``, with ``[V6]`` for IPv6;
+    ``*:LOW-HIGH`` and ``*:PORT`` leave the address to the kernel.
     Raises: ConfigError with one problem that quotes the text, whatever the text is.
     """
     if text in ("client", "client_ip"):
         return ClientSource(text == "client")
     if text in ("clientip", "client-ip"):
         raise ConfigError(f'"{text}": write "client_ip"')
+    if text.startswith("header:"):
+        return _header_source(text)
+    if match := re.match(r"hdr_ip\(([^,)]*)", text):
+        raise ConfigError(f'"{text}": write "header:{match[1]}", of which the last address counts')
     host, port = _split(text)
     if host == "*":
         if port is None:
             raise ConfigError(f'"{text}" leaves all to the kernel: leave source out, or write a port')
         return FixedSource("", *_source_ports(port, text))
     if not re.fullmatch(r"[0-9.]+|\[.*\]", host):
-        what = f'"{text}": a source is "client", "client_ip" or an IP address, without or with ports'
+        what = f'"{text}": a source is "client", "client_ip", "header:NAME" or an IP address, without or with ports'
         raise ConfigError(f'{what}; an interface is written {{ interface = "NAME" }}')
     return FixedSource(_host(host, text), *((0, 0) if port is None else _source_ports(port, text)))
+
+
+def _header_source(text: str) -> HeaderSource:
+    name = text.removeprefix("header:")
+    if not re.fullmatch(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", name):
+        raise ConfigError(f'"{text}": write "header:NAME", such as "header:X-Forwarded-For"')
+    if name.lower() == "forwarded":
+        raise ConfigError(f'"{text}": {name} holds no plain addresses; "header:X-Forwarded-For" can be read')
+    return HeaderSource(name)
 
 
 def _source_ports(port: str, text: str) -> tuple[int, int]:

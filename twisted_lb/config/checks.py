@@ -18,7 +18,7 @@ from twisted_lb.config.addresses import (
 from twisted_lb.config.checks_bind import CLIENTS, check_bind_network, check_frontend_tcp
 from twisted_lb.config.checks_http import check_http_backend, check_http_backends, check_http_frontend
 from twisted_lb.config.checks_policies import check_policies
-from twisted_lb.config.checks_server import check_server_network, check_source
+from twisted_lb.config.checks_server import check_header_sources, check_server_network, check_source
 from twisted_lb.config.checks_validators import check_validators
 from twisted_lb.config.convert import INVALID, join
 from twisted_lb.config.hints import unknown_name
@@ -56,6 +56,7 @@ def problems_in(config: Config) -> Iterator[str]:
         yield from _check_backend(where, backend)
         yield from check_http_backend(where, backend)
     yield from check_http_backends(config)
+    yield from check_header_sources(config)
     yield from _check_timeouts("defaults.timeouts", config.defaults.timeouts)
     yield from _check_access_log("defaults.access_log", config.defaults.access_log)
 

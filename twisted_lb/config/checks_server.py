@@ -14,8 +14,9 @@ from twisted_lb.config.addresses import (
     parse_server,
     parse_source,
 )
-from twisted_lb.config.convert import INVALID
-from twisted_lb.config.model import Backend, ConnectTcp, Server, Source
+from twisted_lb.config.convert import INVALID, join
+from twisted_lb.config.keys import ServerKeys
+from twisted_lb.config.model import Backend, Config, ConnectTcp, Forwarded, Frontend, Server, Source
 from twisted_lb.errors import ConfigError
 
 
@@ -67,4 +68,51 @@ def check_server_network(where: str, backend: Backend, server: Server) -> Iterat
 
 def _is_of_clients(setting: object) -> bool:
     """Whether a server that silently did without it would see another client than it was promised."""
-    return isinstance(setting, Source) and setting.address in ("client", "client_ip")
+    return isinstance(setting, Source) and (setting.address in ("client", "client_ip") or _header_of(setting) != "")
+
+
+def _header_of(setting: object) -> str:
+    """The name of the field that connections have their address from; empty if they have it from elsewhere."""
+    address = setting.address if isinstance(setting, Source) else None
+    return address.removeprefix("header:") if isinstance(address, str) and address.startswith("header:") else ""
+
+
+def check_header_sources(config: Config) -> Iterator[str]:
+    """Addresses in requests need requests, and somebody who is believed: any client could write any address."""
+    if config.frontends is INVALID or config.backends is INVALID:
+        return
+    for name, frontend in config.frontends.items():
+        if frontend is INVALID or INVALID in (name, frontend.mode, frontend.forwarded, frontend.routes):
+            continue
+        believes = isinstance(frontend.forwarded, Forwarded) and bool(frontend.forwarded.except_)
+        for key, backend in _leading(frontend):
+            for source, header in _header_sources(config, backend).items():
+                if frontend.mode != "http":
+                    yield f"frontends.{name}.{key}: {source} is an address in requests, which only HTTP mode sees"
+                elif not believes:
+                    yield (
+                        f"frontends.{name}.forwarded: {source} is the address in {header}, which any client can write:"
+                        " write forwarded = { except = [...] } with the proxies before this one, whose word counts"
+                    )
+
+
+def _leading(frontend: Frontend) -> Iterator[tuple[str, str]]:
+    """The keys that name a backend, each with its name."""
+    yield "backend", frontend.backend
+    for index, route in enumerate(frontend.routes):
+        if route is not INVALID and isinstance(route.backend, str):
+            yield f"routes[{index}].backend", route.backend
+
+
+def _header_sources(config: Config, name: str) -> dict[str, str]:
+    """The keys of a backend's sources that are addresses in requests, each with the field's name."""
+    backend = config.backends.get(name, INVALID)
+    if backend is INVALID or backend.servers is INVALID:
+        return {}
+    found: dict[str, str] = {}
+    for server_name, server in backend.servers.items():
+        if server is not INVALID and INVALID not in (server_name, server.source, backend.source):
+            header = _header_of(inherit.source(backend, server))
+            if header:
+                found[ServerKeys(join("backends", name), server_name, server).of("source")] = header
+    return found

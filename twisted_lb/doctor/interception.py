@@ -93,7 +93,7 @@ def script(config: Config, frontend: str, choices: Choices) -> str:
     if not wanted:
         raise ConfigError(
             f"frontends.{frontend} needs no rules: it has no bind with transparent = true, and no server that it leads"
-            ' to has source = "client", "client_ip" or one with transparent = true'
+            ' to has source = "client", "client_ip", "header:NAME" or one with transparent = true'
         )
     lines = [
         "#!/bin/sh",
