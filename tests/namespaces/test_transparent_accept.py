@@ -85,7 +85,7 @@ def test_a_policy_judges_where_the_client_wanted_to_go(network: Network, running
     assert seen_by(network.client, (FAR[family], 87))[0].server == "one"
     with contextlib.suppress(ConnectionResetError), Visit(network.client, (NOWHERE[family], 87)) as visit:
         assert visit.refused()
-    assert record_to(running, (NOWHERE[family], 87))["reason"] == "nobody goes there"
+    assert record_to(running, (NOWHERE[family], 87))["reason"] == "policy 1: nobody goes there"
 
 
 @pytest.mark.parametrize("family", FAMILIES)
