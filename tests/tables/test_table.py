@@ -319,7 +319,6 @@ def test_a_table_does_as_a_plain_model_does(steps: list[tuple[str, int]]) -> Non
 MEASURE = """
 import sys, time
 from twisted_lb.tables.table import Table
-from twisted_lb.tables.counters import Event
 
 def resident():
     line = next(line for line in open("/proc/self/status") if line.startswith("VmRSS"))
