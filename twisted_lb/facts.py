@@ -74,7 +74,6 @@ class Facts:
 
     __slots__ = (
         "__weakref__",
-        "_learnt",
         "_priority",
         "backend",
         "bind",
@@ -82,6 +81,7 @@ class Facts:
         "destination",
         "frontend",
         "http",
+        "learnt",
         "namespace",
         "peer",
         "proxy_header",
@@ -130,7 +130,8 @@ class Facts:
         set for its connection."""
         self.tracking: Any = None
         """policy: the ``counting.tracking.Tracking`` of a connection that is counted in tables, ``None`` of others."""
-        self._learnt: dict[str, Any] | None = None
+        self.learnt: dict[str, Any] = {}
+        """validation: what validators learnt, by dotted name (``tls.sni``)."""
         self._priority = 0
 
     @property
@@ -154,10 +155,3 @@ class Facts:
         """
         shaping = self.shaping
         self.shaping = (Shaping() if shaping is None else shaping).plus(in_, out)
-
-    @property
-    def learnt(self) -> dict[str, Any]:
-        """validation: what validators learnt, by dotted name (``tls.sni``)."""
-        if self._learnt is None:
-            self._learnt = {}
-        return self._learnt

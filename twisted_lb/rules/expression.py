@@ -32,12 +32,14 @@ class Compiled:
     """A condition. ``condition``: whether it holds; raises WireError for a path that could be read both ways.
 
     ``stage``: the first that knows all its facts. ``facts``: those that it uses, each once, in their order.
+    ``readable``: it asks about no path, and so always has an answer.
     """
 
     text: str
     condition: Condition
     stage: Stage
     facts: Sequence[FactUse]
+    readable: bool = True
 
 
 def compile_expression(text: str, scope: Scope) -> Compiled:
@@ -73,7 +75,7 @@ def _compiled(reader: Reader, tree: ast.expr) -> Compiled:
         condition = _in_all_readings(condition, reader.reading)
     used = tuple(reader.used.values())
     stage = max((one.fact.stage for one in used), default=Stage.ADMISSION)
-    return Compiled(reader.text.text, condition, max(stage, Stage.ADMISSION), used)
+    return Compiled(reader.text.text, condition, max(stage, Stage.ADMISSION), used, reader.reading is None)
 
 
 def _fact(reader: Reader, tree: ast.expr) -> FactUse:

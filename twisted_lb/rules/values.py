@@ -78,16 +78,16 @@ def use_of(name: str, fact: Fact, fault: FindFault | None = None) -> FactUse:
         value = get(facts)
         return None if value is None else value.lower().removesuffix(".")
 
-    return FactUse(name, fact, folded, host_fault)
+    def folded_learnt(facts: Facts) -> str | None:
+        value = facts.learnt.get(name)
+        return None if value is None else value.lower().removesuffix(".")
+
+    return FactUse(name, fact, folded if fact.get is not None else folded_learnt, host_fault)
 
 
 def learnt(name: str) -> Get:
     """Return what looks a fact up among those that were learnt."""
-
-    def get(facts: Facts) -> Any:
-        return facts.learnt.get(name)
-
-    return get
+    return lambda facts: facts.learnt.get(name)
 
 
 def host_fault(text: str, place: Place) -> str:

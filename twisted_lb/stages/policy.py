@@ -8,7 +8,7 @@ Source: ``api.IPolicy``; docs/explanation/robustness.md, on failing closed.
 """
 
 import inspect
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -81,9 +81,13 @@ def settle(policy: Built[IPolicy], result: Any, facts: Facts) -> Decision:
 
 @dataclass(frozen=True, slots=True)
 class Entry(Built[IPolicy]):
-    """An entry of a frontend's ``policies``. ``number``: its place in the configuration's list, from 1 on."""
+    """An entry of a frontend's ``policies``. ``number``: its place in the configuration's list, from 1 on.
+
+    ``condition``: a rule's; it lets all go on for whom that does not hold.
+    """
 
     number: int = 0
+    condition: Callable[[Facts], bool] | None = None
 
     def refusal(self, reason: str) -> str:
         """Say for the record that this entry refused, and why; without a reason the kind of the entry tells it."""
@@ -101,7 +105,8 @@ def in_asking_order(policies: Sequence[Built[IPolicy]]) -> tuple[tuple[Entry, ..
     early: list[Entry] = []
     late: list[Entry] = []
     for number, policy in enumerate(policies, 1):
-        entry = Entry(policy.plugin, policy.name, policy.object, number)
+        condition = getattr(policy.object, "condition", None)
+        entry = Entry(policy.plugin, policy.name, policy.object, number, condition)
         overtakes = _only_refuses(entry) and all(map(_only_refuses, late))
         at_admission = entry.object.stage is Stage.ADMISSION and (not late or overtakes)
         (early if at_admission else late).append(entry)
@@ -152,10 +157,15 @@ class Questions:
         Raises: PluginError.
         """
         self._until = until
-        policies, facts = self._policies, self._facts
-        while self.asked < until:
-            policy = policies[self.asked]
+        policies, facts, asked = self._policies, self._facts, self.asked
+        while asked < until:
+            policy = policies[asked]
+            condition = policy.condition
+            self.asked = asked
             try:
+                if condition is not None and not condition(facts):
+                    asked += 1
+                    continue
                 said = policy.object.decide(facts)
             except KeyboardInterrupt:
                 raise
@@ -163,7 +173,7 @@ class Questions:
                 raise _raised(policy, error) from error
             # As nearly always. To find out that it is neither a Deferred nor final takes longer than most rules do.
             if said is ALLOW and facts.backend is None:
-                self.asked += 1
+                asked += 1
                 continue
             answer = _decision_of(policy, said, facts)
             if isinstance(answer, Deferred):
@@ -173,6 +183,8 @@ class Questions:
             if not isinstance(answer, Allow):
                 return answer
             self._passed(answer)
+            asked = self.asked
+        self.asked = asked
         return ALLOW
 
     @property
