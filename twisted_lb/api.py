@@ -362,6 +362,8 @@ class IStreamWatch(Interface):
     ``data``: bytes, never empty, each byte once and in its order, cut anywhere. Answers: ``Allow`` to let it pass and
     go on watching, ``Deny`` to end the connection before any of ``data`` passes, ``Allow(final=True)`` to let this and
     all that follows in this direction pass unseen. Raising, or answering anything else, denies.
+
+    ``None`` in place of a method: nothing that is said in this direction matters.
     """
 
     def client_said(data: bytes) -> Any:

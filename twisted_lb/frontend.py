@@ -104,8 +104,9 @@ class Frontend:
     """One frontend. Sessions keep the one that they began with; a reload makes new ones.
 
     ``policies``: in the order in which they are asked; the first ``at_admission`` of them need nothing but the
-    addresses and are asked before a byte is looked at. ``http``: ``None`` in TCP mode. ``routing``: ``None`` if all goes
-    to ``backend``. ``lets_undecided``: who says too little for its validators within ``timeouts.inspect`` is let on.
+    addresses and are asked before a byte is looked at. ``http``: ``None`` in TCP mode. ``routing``: ``None`` if all
+    goes to ``backend``. ``lets_undecided``: who says too little for its validators within ``timeouts.inspect`` is let
+    on.
     """
 
     def __init__(

@@ -163,7 +163,8 @@ def watched(*watches: Any) -> SimpleNamespace:
         Built(f"plugin_{at}", f"v{at}", SimpleNamespace(watch=lambda facts, watch=watch: watch))
         for at, watch in enumerate(watches)
     ]
-    relay = SimpleNamespace(owner="its owner", watch=lambda client, server: None)
+    relay = SimpleNamespace(owner="its owner", watched=None)
+    relay.watch = lambda client, server: setattr(relay, "watched", (client is not None, server is not None))
     watch(relay, None, validators, make_facts(), b"")  # type: ignore[arg-type]
     return relay
 
@@ -171,6 +172,11 @@ def watched(*watches: Any) -> SimpleNamespace:
 def test_a_connection_that_nobody_wants_to_watch_is_left_alone() -> None:
     assert watched().owner == watched(None, None).owner == "its owner"
     assert watched(None, SimpleNamespace(client_said=Seen(), server_said=Seen())).owner != "its owner"
+
+
+def test_a_direction_that_nobody_looks_at_has_no_gate() -> None:
+    relay: Any = watched(SimpleNamespace(client_said=None, server_said=Seen()))
+    assert relay.watched == (False, True)
 
 
 def test_a_watch_that_lacks_a_method_is_the_plugin_s_fault() -> None:

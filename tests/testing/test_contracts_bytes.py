@@ -184,7 +184,11 @@ def test_a_watch_that_raises_or_answers_nonsense_is_found_out() -> None:
 
 
 def test_a_watch_that_lacks_a_method_is_found_out() -> None:
-    assert "test_it_satisfies_the_interface" in stream_failures(watched(client_said=None))
+    assert "test_it_satisfies_the_interface" in stream_failures(watched(client_said=1))
+
+
+def test_a_watch_need_not_look_both_ways() -> None:
+    assert "test_it_satisfies_the_interface" not in stream_failures(watched(client_said=None))
 
 
 def test_a_validator_that_learns_other_things_when_bytes_come_in_pieces_is_found_out() -> None:

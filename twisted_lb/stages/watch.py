@@ -106,7 +106,7 @@ class Gate:
         """
         size = len(data)
         if size > self._ahead:
-            watched = self._judge(bytes(memoryview(data)[self._ahead :]))
+            watched = self._judge(bytes(memoryview(data)[self._ahead :]) if self._ahead else bytes(data))
             self._ahead = size
             if not watched:
                 send = self._send
@@ -136,14 +136,20 @@ class Watching:
         self, relay: StreamRelay | TransportRelay, watches: Sequence[tuple[Any, Any, Any]], preface: bytes
     ) -> None:
         """Watch ``relay``, which has not started."""
-        client = Direction(self.relay_refused, [(one, said) for one, said, _ in watches])
-        server = Direction(self.relay_refused, [(one, said) for one, _, said in watches])
+        client = self._judge_of([(one, said) for one, said, _ in watches if said is not None])
+        server = self._judge_of([(one, said) for one, _, said in watches if said is not None])
         relay.owner = self
-        if isinstance(relay, StreamRelay):
-            # What the client says is what is sent to the server, and the other way round.
-            self._gates = Gate(relay.server, client.judge, len(preface)), Gate(relay.client, server.judge)
-        else:
-            relay.watch(client.judge, server.judge)
+        if not isinstance(relay, StreamRelay):
+            relay.watch(client, server)
+            return
+        # What the client says is what is sent to the server, and the other way round.
+        if client is not None:
+            self._gates = (Gate(relay.server, client, len(preface)),)
+        if server is not None:
+            self._gates = (*self._gates, Gate(relay.client, server))
+
+    def _judge_of(self, watches: Sequence[Watch]) -> Callable[[bytes], bool] | None:
+        return Direction(self.relay_refused, watches).judge if watches else None
 
     def relay_half_closed(self) -> None:
         """See ``RelayOwner``."""
