@@ -1,15 +1,12 @@
-"""The express way comes to what the usual way comes to, whatever happens before, during and after it."""
+"""Who takes the express way and who does not; ``http_sessions/test_express_stories.py`` compares it with the usual."""
 
-import contextlib
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from tests.http_sessions.conftest import GET, OK, HttpWorld, post
+from tests.http_sessions.conftest import GET, OK, HttpWorld
 from twisted_lb.backends.http_connection import HttpBackend
 from twisted_lb.endings import Stage
 from twisted_lb.facts import SocketAddress
@@ -18,54 +15,14 @@ from twisted_lb.http_express import ExpressSession, may_take_it
 from twisted_lb.stages.answers import Answers
 from twisted_lb.token_bucket import TokenBucket
 from twisted_lb.verdicts import ALLOW
-from twisted_lb.wire.http1 import STRICT, ForwardPlan, ForwardSettings
+from twisted_lb.wire.http1 import STRICT, ForwardPlan, ForwardSettings, Http1Settings
 from twisted_lb.wire.http1_plain import PLAIN_GET
 from twisted_lb.wire.http1_speak import Speaking
 
 pytestmark = pytest.mark.linux
 
+KEPT_OK = b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nContent-Length: 3\r\n\r\nyes"
 KEPT = b"GET /kept HTTP/1.1\r\nAccept: */*\r\nHost: x\r\nConnection: keep-alive\r\nX-Last: 1\r\n\r\n"
-CLIENT_SAYS = {
-    "plain": GET,
-    "kept": KEPT,
-    "other host": b"GET / HTTP/1.1\r\nHost: y.example:80\r\n\r\n",
-    "no host": b"GET / HTTP/1.1\r\nHost: x:99999\r\n\r\n",
-    "two": GET + KEPT,
-    "half": GET[:20],
-    "rest": GET[20:],
-    "blank": b"\r\n",
-    "post": post(b"body"),
-    "half a post": post(b"body")[:-2],
-    "head": b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n",
-    "old": b"GET / HTTP/1.0\r\nHost: x\r\n\r\n",
-    "last": b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
-    "many fields": b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 120 + b"\r\n",
-    "nonsense": b"\x16\x03\x01\r\n\r\n",
-}
-SERVER_SAYS = {
-    "ok": OK,
-    "kept": b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nContent-Length: 3\r\n\r\nyes",
-    "half": OK[:30],
-    "rest": OK[30:],
-    "more": OK + b"stray",
-    "twice": OK + OK,
-    "close": b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
-    "chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
-    "until close": b"HTTP/1.1 200 OK\r\n\r\nwhatever",
-    "interim": b"HTTP/1.1 103 Early Hints\r\n\r\n" + OK,
-    "login": b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: NTLM\r\nContent-Length: 2\r\n\r\nno",
-    "empty": b"HTTP/1.1 204 No Content\r\n\r\n",
-    "many fields": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n" + b"A: b\r\n" * 120 + b"\r\nok",
-    "nonsense": b"\x15\x03\x01\r\n\r\n",
-}
-CLIENT_DOES = ["finish", "leave"]
-SERVER_DOES = ["finish", "leave"]
-STEPS = st.one_of(
-    st.tuples(st.just("client"), st.sampled_from([*CLIENT_SAYS] * 2 + ["plain", "kept"] * 10 + CLIENT_DOES)),
-    st.tuples(st.just("server"), st.sampled_from([*SERVER_SAYS] * 2 + ["ok", "kept"] * 10 + SERVER_DOES)),
-    st.tuples(st.just("clock"), st.sampled_from(["0.5", "1.5", "30"])),
-    st.tuples(st.just("process"), st.just("stops")),
-)
 
 
 def site(
@@ -91,50 +48,6 @@ def close(world: HttpWorld) -> None:
     world.close()
 
 
-def play(kind: str, steps: Sequence[tuple[str, str]]) -> tuple[bytes, bool, list[bytes]]:
-    """What a client was answered, whether it was closed, and what each connection to the server carried."""
-    world, upstream, (client,) = site(kind)
-    try:
-        for who, what in steps:
-            with contextlib.suppress(OSError):
-                if who == "clock":
-                    world.clock.advance(float(what))
-                    world.turn()
-                elif who == "process":
-                    world.process.stopping = True
-                    for session in list(world.process.sessions):
-                        session.wind_down()
-                    world.turn()
-                elif who == "client":
-                    if what in CLIENT_SAYS:
-                        client.send(CLIENT_SAYS[what])
-                    else:
-                        getattr(client, what)()
-                elif upstream.peers:
-                    server = upstream.peers[-1]
-                    if what in SERVER_SAYS:
-                        server.send(SERVER_SAYS[what])
-                    else:
-                        getattr(server, what)()
-        told = b"", True
-        with contextlib.suppress(OSError):
-            told = client.read(), client.ended()
-        carried = []
-        for server in upstream.peers:
-            with contextlib.suppress(OSError):
-                carried.append(server.read())
-        return *told, carried
-    finally:
-        close(world)
-
-
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(steps=st.lists(STEPS, max_size=12))
-def test_whatever_happens_it_comes_to_the_same(steps: list[tuple[str, str]]) -> None:
-    begun = [("client", "plain"), ("server", "ok")]
-    assert play("express", begun + steps) == play("streams", begun + steps)
-
-
 def session_of(world: HttpWorld) -> ExpressSession:
     (session,) = world.process.sessions
     assert isinstance(session, ExpressSession)
@@ -150,7 +63,7 @@ def test_a_plain_request_and_its_response_take_it() -> None:
         client.send(KEPT)
         session = session_of(world)
         assert (session.exchange, session._sent, session.stage) == (None, KEPT, Stage.RESPONSE)
-        upstream.peers[0].send(SERVER_SAYS["kept"])
+        upstream.peers[0].send(KEPT_OK)
         assert (session._sent, session.stage, session.requests) == (b"", Stage.VALIDATION, count)
     assert client.read() == OK + b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nyes" * 2
     assert upstream.peers[0].read() == GET + KEPT.replace(b"Connection: keep-alive\r\n", b"") * 2
@@ -245,4 +158,46 @@ def test_addresses_that_no_header_can_name_are_no_obstacle() -> None:
         client.send(GET)
         upstream.peers[0].send(OK)
     assert client.read() == OK * 2
+    close(world)
+
+
+class RaisesOnce:
+    """A balancer that fails at one call, and not at the next."""
+
+    blind = True
+    raises = False
+
+    def choose(self, candidates: Any, facts: Any) -> Any:
+        raises, self.raises = self.raises, False
+        if raises:
+            raise ValueError
+        return candidates[0]
+
+
+def test_a_balancer_is_asked_once_and_blamed_if_it_fails() -> None:
+    world, upstream, (client,) = site("express")
+    backend, balancer = world.backends[0], RaisesOnce()
+    backend._balancer = balancer  # type: ignore[assignment]  # it declares no interface, as a test's
+    client.send(GET)
+    upstream.peers[0].send(OK)
+    balancer.raises = True
+    client.send(GET)
+    assert client.read().removeprefix(OK).startswith(b"HTTP/1.1 500 ")
+    assert world.process.plugin_failures == {"balance_test": 1}
+    assert (upstream.server.connections, backend.load.connections) == (0, 0)
+    client.send(GET)
+    assert session_of(world)._sent == GET
+    close(world)
+
+
+def test_limits_of_heads_hold_where_there_may_be_more_fields_than_bytes() -> None:
+    world, upstream, (client,) = site("express")
+    frontend = session_of(world).frontend
+    assert frontend.http is not None
+    frontend.http.parsing = Http1Settings(max_head_bytes=1024, max_fields=1000)
+    client.send(GET)
+    upstream.peers[0].send(OK)
+    client.send(b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"b" * 1100 + b"\r\n\r\n")
+    assert client.read().removeprefix(OK).startswith(b"HTTP/1.1 431 ")
+    assert upstream.peers[0].read() == GET
     close(world)

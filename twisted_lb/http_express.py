@@ -53,8 +53,9 @@ def may_take_it(frontend: Frontend) -> bool:
 class ExpressSession(HttpSession):
     """A session of a frontend that ``may_take_it``, over streams of ours; see ``Asker`` for the server's side.
 
-    ``_sent``: the request that is under way on the express way; empty if none is. ``_short``: so short a head cannot
-    have too many fields. ``_barred``: what a policy wants for this connection has no place here.
+    ``_sent``: the request that is under way on the express way; empty if none is. ``_short``: a shorter head than that
+    breaks no limit. ``_barred``: what a policy wants for this connection has no place here. ``_chosen``: what the
+    balancer has answered, for the usual way to go on with.
     """
 
     __slots__ = ("_barred", "_chosen", "_end_of_head", "_host", "_idle_s", "_keep_alive_s", "_sent", "_short")
@@ -71,7 +72,7 @@ class ExpressSession(HttpSession):
         super().__init__(process, frontend, limits, client, facts, reception)
         self._sent = self._end_of_head = b""
         self._host: bytes | None = None
-        self._chosen: Server | None = None
+        self._chosen: Server | PluginError | None = None
         self._keep_alive_s = self._idle_s = inf
         self._short = 0
         self._barred = False
@@ -109,7 +110,8 @@ class ExpressSession(HttpSession):
             return False
         self._host = host
         self._end_of_head = end + b"\r\n" if end else b""
-        self._short = 4 * (2 + min(self._http.parsing.max_fields, self.backend.http.parsing.max_fields))
+        limits = self._http.parsing, self.backend.http.parsing
+        self._short = min(min(4 * (2 + limit.max_fields), limit.max_head_bytes) for limit in limits)
         keep_alive_s = self.frontend.timers.http_keep_alive
         self._idle_s = inf if self._shortest_s is None else self._shortest_s
         self._keep_alive_s = inf if keep_alive_s is None else keep_alive_s
@@ -122,8 +124,10 @@ class ExpressSession(HttpSession):
             return False
         try:
             server = backend.choose(self.facts)
-        except PluginError:
-            return False  # it will fail again, and then be blamed
+        except PluginError as error:
+            self._chosen = error
+            super().dataReceived(data)
+            return True
         if server is None:
             return False
         idle = server.idle
@@ -160,11 +164,13 @@ class ExpressSession(HttpSession):
         return True
 
     def _enter_balance(self) -> Event | None:
-        server, self._chosen = self._chosen, None
-        if server is None:
+        chosen, self._chosen = self._chosen, None
+        if chosen is None:
             return super()._enter_balance()
         self.backend.load.connections += 1
-        self.server = server
+        if isinstance(chosen, PluginError):
+            return self._end_blaming(chosen)
+        self.server = chosen
         self.queue_ms = 0
         return PASSED
 
