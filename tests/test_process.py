@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import pytest
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, Logger, formatEvent
 
 from twisted_lb.endings import Cause
 from twisted_lb.errors import PluginError
+from twisted_lb.net.poll import Poller
 from twisted_lb.process import Process
 
 
@@ -54,3 +56,16 @@ def test_the_first_ten_failures_of_each_plugin_are_logged_and_then_each_hundredt
     assert process.plugin_failures == {"a": 200, "b": 1}
     assert [event["count"] for event in events] == [*range(1, 11), 100, 200, 1]
     assert formatEvent(events[-1]) == "frontend web: plugin b failed (1 so far): raised KeyError()"
+
+
+@pytest.mark.linux
+def test_inside_another_reactor_the_time_is_known_also_between_batches() -> None:
+    clock = Clock()
+    poller = Poller(clock)
+    own = Process(None, clock, poller)
+    assert own.moment is poller, "our own reactor does everything within a batch"
+    poller.wake = lambda: None
+    nested = Process(None, clock, poller)
+    clock.advance(100)
+    assert nested.moment.now == clock.seconds(), "what the other reactor reports comes whenever it likes"
+    poller.epoll.close()

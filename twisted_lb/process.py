@@ -30,11 +30,11 @@ class Mortal(Protocol):
 
 
 class Moment(Protocol):
-    """What time it is, in the clock's seconds, for the price of an attribute."""
+    """What time it is, in the clock's seconds, for the price of an attribute where the reactor is our own."""
 
     @property
     def now(self) -> float:
-        """When the current batch of events began."""
+        """When the current batch of events began, or now."""
 
 
 class _ClockMoment:
@@ -62,7 +62,8 @@ class Process:
         self.reactor = reactor
         self.clock = clock
         self.poller = poller
-        self.moment: Moment = _ClockMoment(clock) if poller is None else poller
+        # Nested into another reactor, a poller sees a part of what happens: its time may be that of hours ago.
+        self.moment: Moment = _ClockMoment(clock) if poller is None or poller.wake is not None else poller
         self.stopping = False
         self.wheel = TimerWheel(clock, poller)
         self.limit = Limit()
