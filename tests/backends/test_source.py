@@ -8,7 +8,7 @@ import pytest
 from twisted_lb.backends.source import OutgoingError, Source, cannot_bind, check_source, ip_of
 from twisted_lb.config.addresses import ClientSource, FixedSource, HeaderSource
 from twisted_lb.errors import ConfigError
-from twisted_lb.facts import Facts
+from twisted_lb.facts import Facts, SocketAddress
 from twisted_lb.networks import Networks
 from twisted_lb.testing import make_facts
 
@@ -139,6 +139,15 @@ def test_an_address_in_whose_place_the_kernel_would_take_ours_is_an_error(host: 
         FORWARDED_FOR.local(asked(host), family)
     with pytest.raises(OutgoingError, match="is nobody's"):
         Source(ClientSource(False), False, None).local(make_facts(host), family)
+
+
+def test_an_address_is_claimed_if_no_packet_came_from_it() -> None:
+    client, claimed = Source(ClientSource(False), False, None), make_facts("10.0.0.1")
+    assert not client.is_claimed(claimed)
+    claimed.source = SocketAddress("192.0.2.1", 80)
+    assert client.is_claimed(claimed)
+    assert FORWARDED_FOR.is_claimed(asked("10.0.0.1"))
+    assert not Source(FixedSource("192.0.2.7"), True, None).is_claimed(claimed)
 
 
 def test_a_check_has_the_fixed_address_without_its_port_and_never_the_clients() -> None:

@@ -82,7 +82,22 @@ MISTAKES: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "source-is-no-address": (config(backend={"source": "somewhere"}), "backends.app.source", "somewhere"),
     "source-is-nobodys": (config(backend={"source": NOWHERE["4"]}), "backends.app.source", NOWHERE["4"]),
+    "source-is-broadcast": (
+        config(backend={"source": {"address": "10.2.0.255", "transparent": True}}),
+        "backends.app.source",
+        "10.2.0.255 is a network's broadcast address",
+    ),
     "source-of-another-family": (config(backend={"source": "[::1]"}), "backends.app.source", "IPv"),
+    "source-of-a-header-in-tcp-mode": (
+        config(backend={"source": "header:X-Real-IP"}),
+        "frontends.web.backend",
+        "only HTTP mode sees",
+    ),
+    "source-of-a-header-that-anybody-may-write": (
+        config(frontend={"mode": "http"}, backend={"source": "header:X-Real-IP"}),
+        "frontends.web.forwarded",
+        "except = [...]",
+    ),
     "source-ports-backwards": (config(backend={"source": "10.2.0.1:200-100"}), "backends.app.source", "200-100"),
 }
 
@@ -115,6 +130,13 @@ def without(*capabilities: str) -> list[str]:
 UNPRIVILEGED: dict[str, tuple[dict[str, Any], str, str]] = {
     "transparent": (config({"address": BIND, "transparent": True}), f"{ENTRY}.transparent", "CAP_NET_ADMIN"),
     "source": (config(backend={"source": "client"}), "backends.app.source", "CAP_NET_ADMIN"),
+    "source-of-a-header": (
+        config(
+            frontend={"mode": "http", "forwarded": {"except": ["10.0.0.1"]}}, backend={"source": "header:X-Real-IP"}
+        ),
+        "backends.app.source",
+        "CAP_NET_ADMIN",
+    ),
     "mark": (config(frontend={"tcp": {"mark": 1}}), "frontends.web.tcp.mark", "CAP_NET_ADMIN"),
     "namespace": (
         config({"address": "127.0.0.1:9000", "namespace": "SELF"}),

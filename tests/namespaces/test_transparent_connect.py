@@ -124,6 +124,15 @@ def test_an_address_that_cannot_be_taken_is_refused_and_logged(
     running.wait_for_stderr(f"f{CLAIMED}-{family}")
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "224.0.0.1", "255.255.255.255", "10.2.0.255"])
+def test_an_address_in_whose_place_the_kernel_would_take_the_proxys_is_refused_and_logged(
+    network: Network, running: Proxy, servers: Any, host: str
+) -> None:
+    claim = headers.spell("v1", (host, 41001), (FRONT["4"], 80))
+    record = refusal(network, running, servers, (FRONT["4"], CLAIMED), claim)
+    assert f"{host} is nobody's" in record["reason"].replace(",", "")
+
+
 def test_health_checks_never_use_a_clients_address(network: Network, servers: Any, proxy: Any) -> None:
     checked = {
         "frontends": {"f": {"bind": f"{FRONT['4']}:9051", "backend": "b"}},

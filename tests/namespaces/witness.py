@@ -9,7 +9,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from tests.loopback.servers import ANSWER_S
 from tests.namespaces.netns import Namespace
@@ -150,7 +150,7 @@ class Visit:
         self._received.close()
         self.socket.close()
 
-    def __enter__(self) -> "Visit":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -38,3 +38,13 @@ def test_no_port_is_taken_before_the_destination_is_known(family: int) -> None:
         placement.choose_port_late(sock)
         sock.bind(("::1" if family == socket.AF_INET6 else "127.0.0.1", 0))
         assert sock.getsockname()[1] == 0
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("127.255.255.255", True), ("255.255.255.255", True), ("127.0.0.1", False), ("192.0.2.77", False)],
+)
+def test_a_broadcast_address_is_told_from_others(host: str, expected: bool) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    assert placement.is_broadcast(socket.SocketType, host) is expected
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -18,6 +18,7 @@ from twisted_lb.errors import ConfigError
 from twisted_lb.facts import Facts
 from twisted_lb.net.interfaces import SocketMaker
 from twisted_lb.net.namespace import Namespace
+from twisted_lb.net.placement import is_broadcast
 from twisted_lb.net.sockopts import ConnectOptions
 
 BIND_ATTEMPTS = 10
@@ -94,7 +95,7 @@ class Outgoing:
                     raise OutgoingError(f"loop: {facts.destination} leads to a listener of this proxy")
             else:
                 family, sockaddr = target.family, target.reached_from(facts.destination)
-            local = None if self.source is None else self.source.local(facts, family)
+            local = None if self.source is None else self._claimable(self.source, facts, namespace, family)
             return self._connect(namespace, family, sockaddr, local, data_first)
         except PortTakenError:
             raise
@@ -114,6 +115,21 @@ class Outgoing:
             return self.namespaces[facts.namespace]
         except KeyError:
             raise OutgoingError(f"namespace: the client's, {facts.namespace}, is not open") from None
+
+    def _claimable(
+        self, source: Source, facts: Facts, namespace: Namespace | None, family: int
+    ) -> tuple[str, int] | None:
+        """The address and port to come from, of which the kernel will make no other."""
+        local = source.local(facts, family)
+        if local is None or family != socket.AF_INET or not source.is_claimed(facts):
+            return local
+        try:
+            ours_instead = is_broadcast(_maker(namespace), local[0])
+        except OSError as error:
+            raise OutgoingError(f"source: {local[0]} cannot be looked at: {error.strerror}") from None
+        if ours_instead:
+            raise OutgoingError(f"source: {local[0]} is nobody's, but a network's broadcast address")
+        return local
 
     def _connect(
         self, namespace: Namespace | None, family: int, sockaddr: Any, local: tuple[str, int] | None, data_first: bool
@@ -144,8 +160,6 @@ class Outgoing:
         if code in _PORT_TAKEN:
             sock.close()
             raise PortTakenError(_taken(local))
-        if local is not None and self.source is not None and self.source.transparent:
-            _check_kept(sock, local[0], code)
         return sock, code
 
     def _connect_ranged(
@@ -207,15 +221,6 @@ def _ports(source: Source, before: Outgoing | None) -> SourcePorts:
         if (kept.low, kept.high) == (address.low, address.high):
             return kept
     return SourcePorts(address.low, address.high)
-
-
-def _check_kept(sock: socket.SocketType, host: str, code: int) -> None:
-    """Give up a connection that came from another address than it was bound to; which one of networks' broadcast
-    addresses is, only the kernel knows, and it takes one of ours in its place. Raises: OutgoingError.
-    """
-    if code in (0, errno.EINPROGRESS) and sock.family == socket.AF_INET and sock.getsockname()[0] != host:
-        sock.close()
-        raise OutgoingError(f"source: {host} is nobody's")
 
 
 def _taken(local: tuple[str, int] | None) -> str:

@@ -14,7 +14,7 @@ from twisted_lb.config.addresses import ClientSource, FixedSource, HeaderSource
 from twisted_lb.errors import ConfigError
 from twisted_lb.facts import Facts
 from twisted_lb.net.interfaces import SocketMaker, interfaces
-from twisted_lb.net.placement import allow_foreign_addresses, choose_port_late, tie_to_interface
+from twisted_lb.net.placement import allow_foreign_addresses, choose_port_late, is_broadcast, tie_to_interface
 from twisted_lb.networks import Networks
 from twisted_lb.wire.http1_addresses import address_in, last_element
 
@@ -128,6 +128,12 @@ class Source:
         except OutgoingError:
             return None
 
+    def is_claimed(self, facts: Facts) -> bool:
+        """Whether somebody only says that this is the client's address, rather than send packets from there."""
+        return isinstance(self.address, HeaderSource) or (
+            isinstance(self.address, ClientSource) and facts.source != facts.peer
+        )
+
     def _in_header(self, facts: Facts, name: str) -> tuple[int, str]:
         """What a proxy that is believed says in the current request. Raises: OutgoingError."""
         if facts.http is None:
@@ -234,6 +240,8 @@ def _try(source: Source, sock: Any, family: int, make: SocketMaker, place: str) 
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     local = source.local(None, family)
     assert local is not None
+    if source.address.host and family == socket.AF_INET and is_broadcast(make, local[0]):
+        raise ConfigError(f"{local[0]} is a network's broadcast address, and no connection can come from there")
     try:
         sock.bind(local)
     except OSError as error:
