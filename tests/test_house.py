@@ -78,6 +78,12 @@ def test_bundled_plugins_import_nothing_of_ours_but_the_api(path: Path) -> None:
     assert not wrong, f"{relative(path)} must not import {wrong}"
 
 
+@pytest.mark.parametrize("path", [path for path in PACKAGE if path.parent.name != "testing"], ids=relative)
+def test_the_front_desk_is_for_guests(path: Path) -> None:
+    # What it hands out stands in modules of its own; only plugins, and the kit that tests them, ask for it here.
+    assert ["twisted_lb", "api"] not in [parts[:2] for parts in ours(path)]
+
+
 OUTSIDE_THE_KIT = [path for path in [*PACKAGE, *PLUGINS, *DROPINS] if path.parent.name != "testing"]
 
 

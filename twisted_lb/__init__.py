@@ -17,6 +17,9 @@ The map of this package; imports only ever point up this list, and a connection 
 - ``routing``      where a request or a connection goes: the first route that takes it
 - ``config``       one TOML file read into frozen structs
 - ``tables``       counters by key: how often, how much, how fast
+- ``contracts``    what the objects that plugins build must be able to do
+- ``records``      what is told of a connection or a request that ended
+- ``supply``       what a hook supplies under a name, and with which options
 - ``greeted``      what validators of protocols have in common in which the server speaks first
 - ``api``          the front desk: all that a plugin may import
 - ``hookspecs``    every hook

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 from twisted.internet.endpoints import clientFromString
 
-from twisted_lb.api import IPolicy, IStreamValidator, Runtime
 from twisted_lb.backends.health import Check, Health, Rhythm
 from twisted_lb.backends.outgoing import Outgoing
 from twisted_lb.backends.pool import Backend, Server
@@ -30,6 +29,7 @@ from twisted_lb.config.checks_http import rule_of
 from twisted_lb.config.keys import BindKeys
 from twisted_lb.config.resolve import resolve
 from twisted_lb.config.tlvs import forwarded_types, own_tlvs
+from twisted_lb.contracts import IPolicy, IStreamValidator
 from twisted_lb.counting.tables import Tables
 from twisted_lb.errors import ConfigError, PluginError
 from twisted_lb.frontend import Frontend, Refusal, Routing
@@ -49,6 +49,7 @@ from twisted_lb.stages.admission import Limit
 from twisted_lb.stages.proxy_header import Reception, Sender, Trust
 from twisted_lb.stages.recognition import AnyOf
 from twisted_lb.stages.validation import Entry as ValidatorEntry
+from twisted_lb.supply import Runtime
 from twisted_lb.table_assembly import add_table
 from twisted_lb.wire.proxy_header import TlvType
 

@@ -4,9 +4,9 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from twisted_lb.api import IObserver, IPolicy
 from twisted_lb.backends.pool import Backend
 from twisted_lb.config.inherit import FrontendTimers
+from twisted_lb.contracts import IObserver, IPolicy
 from twisted_lb.facts import Facts
 from twisted_lb.networks import Networks
 from twisted_lb.plugin_host import Built

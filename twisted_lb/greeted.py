@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping
 
+from zope.interface import implementer
+
+from twisted_lb.contracts import IStreamValidator, IStreamWatch
 from twisted_lb.declared import Fact, FactType
 from twisted_lb.endings import Stage
 from twisted_lb.errors import WireError
@@ -19,6 +22,7 @@ def facts_of_greeted(name: str) -> Mapping[str, Fact]:
     }
 
 
+@implementer(IStreamValidator)
 class GreetedValidator:
     """Whose clients must be silent until the server has greeted them; satisfies ``IStreamValidator``.
 
@@ -45,6 +49,7 @@ class GreetedValidator:
         return ALLOW_FINALLY if self.accept_invalid else Deny(reason, farewell=self.protocol.refusal)
 
 
+@implementer(IStreamWatch)
 class GreetedWatch:
     """One connection; satisfies ``IStreamWatch``."""
 

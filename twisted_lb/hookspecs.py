@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pluggy
 
-from twisted_lb.api import (
+from twisted_lb.contracts import (
     IAccessLog,
     IBalancer,
     IBodyFilter,
@@ -13,8 +13,8 @@ from twisted_lb.api import (
     IProxyCodec,
     ITableStore,
     IValidator,
-    Supply,
 )
+from twisted_lb.supply import Supply
 
 hookspec = pluggy.HookspecMarker("twisted_lb")
 

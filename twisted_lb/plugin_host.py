@@ -18,7 +18,10 @@ from zope.interface.interface import InterfaceClass, Method
 from zope.interface.verify import verifyObject
 
 from twisted_lb import hookspecs
-from twisted_lb.api import (
+from twisted_lb.config.convert import convert
+from twisted_lb.config.hints import nearest, quoted
+from twisted_lb.config.model import Use
+from twisted_lb.contracts import (
     IAccessLog,
     IBalancer,
     IBodyFilter,
@@ -28,15 +31,10 @@ from twisted_lb.api import (
     IStreamValidator,
     ITableStore,
     IValidator,
-    Options,
-    Runtime,
-    Stage,
-    Supply,
 )
-from twisted_lb.config.convert import convert
-from twisted_lb.config.hints import nearest, quoted
-from twisted_lb.config.model import Use
+from twisted_lb.endings import Stage
 from twisted_lb.errors import ConfigError
+from twisted_lb.supply import Options, Runtime, Supply
 
 GROUP = "twisted_lb"
 """The entry point group in which installed distributions announce their plugins."""

@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 from msgspec import UNSET
 
-from twisted_lb.api import IFactPolicy, IPolicy
 from twisted_lb.config import model
 from twisted_lb.config.convert import join
 from twisted_lb.config.hints import quoted
+from twisted_lb.contracts import IFactPolicy, IPolicy
 from twisted_lb.counting.tables import Tables
 from twisted_lb.declared import OWN_FACTS, PROXY_FACTS, SYN_FACTS, Fact
 from twisted_lb.errors import ConfigError, shown

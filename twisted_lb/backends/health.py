@@ -17,11 +17,11 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twisted_lb.api import IObserver
 from twisted_lb.backends.outgoing import Outgoing
 from twisted_lb.backends.pool import Backend, Server
 from twisted_lb.backends.source import OutgoingError
 from twisted_lb.backends.target import EndpointTarget, SocketTarget, Target, endpoint_of
+from twisted_lb.contracts import IObserver
 from twisted_lb.errors import PluginError, shown
 from twisted_lb.net.hang_up import hang_up
 from twisted_lb.net.poll import Poller

@@ -8,13 +8,13 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from twisted_lb.api import IBalancer, IServer
 from twisted_lb.backends.http_connection import HttpBackend
 from twisted_lb.backends.idle import Idle, belongs_to_one_client, key_for
 from twisted_lb.backends.outgoing import Outgoing
 from twisted_lb.backends.queue import Queue
 from twisted_lb.backends.target import Target
 from twisted_lb.config.inherit import BackendTimers
+from twisted_lb.contracts import IBalancer, IServer
 from twisted_lb.errors import PluginError, shown
 from twisted_lb.facts import Facts
 from twisted_lb.plugin_host import Built

@@ -10,8 +10,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from twisted_lb.api import IProxyCodec
 from twisted_lb.config.model import Use
+from twisted_lb.contracts import IProxyCodec
 from twisted_lb.errors import WireError
 from twisted_lb.facts import SocketAddress
 from twisted_lb.plugin_host import Built, PluginHost, load_plugins

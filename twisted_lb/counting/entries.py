@@ -6,10 +6,14 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredList
 from zope.interface import implementer
 
-from twisted_lb.api import ALLOW, DecideAnswer, Decision, Deny, Facts, IPolicy, Stage, WireError
+from twisted_lb.contracts import DecideAnswer, IPolicy
 from twisted_lb.counting.named import NamedTable
 from twisted_lb.counting.tracking import track
+from twisted_lb.endings import Stage
+from twisted_lb.errors import WireError
+from twisted_lb.facts import Facts
 from twisted_lb.tables.counters import Counter, Event
+from twisted_lb.verdicts import ALLOW, Decision, Deny
 
 Condition = Callable[[Facts], bool]
 

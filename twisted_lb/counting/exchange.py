@@ -12,8 +12,8 @@ from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from twisted_lb.api import ITableStore
 from twisted_lb.config.model import TableStore
+from twisted_lb.contracts import ITableStore
 from twisted_lb.errors import PluginError, shown
 from twisted_lb.plugin_host import Built
 from twisted_lb.tables.sharing import BATCH, SharedTable, TableBatch, TableEntry, TableReply

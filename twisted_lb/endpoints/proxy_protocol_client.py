@@ -12,8 +12,8 @@ from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClie
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_lb.api import IProxyCodec
 from twisted_lb.config.model import Use
+from twisted_lb.contracts import IProxyCodec
 from twisted_lb.endpoints.passing import PassingFactory, PassingProtocol
 from twisted_lb.errors import ConfigError, WireError
 from twisted_lb.facts import SocketAddress

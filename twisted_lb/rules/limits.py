@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import msgspec
 
-from twisted_lb.api import IPolicy
 from twisted_lb.config.hints import nearest, quoted
 from twisted_lb.config.model import Rule
+from twisted_lb.contracts import IPolicy
 from twisted_lb.counting.entries import Count, Limit, Track
 from twisted_lb.counting.limit import LimitText, parse_limit
 from twisted_lb.counting.named import NamedTable, stage_of

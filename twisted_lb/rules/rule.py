@@ -2,8 +2,8 @@
 
 from zope.interface import implementer
 
-from twisted_lb.api import IPolicy
 from twisted_lb.config.model import Rule
+from twisted_lb.contracts import IPolicy
 from twisted_lb.endings import Stage
 from twisted_lb.errors import WireError
 from twisted_lb.facts import Facts

@@ -11,13 +11,14 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from twisted_lb.api import HttpRecord, IAccessLog, SessionRecord
 from twisted_lb.backends.pool import Backend, Server
+from twisted_lb.contracts import IAccessLog
 from twisted_lb.endings import Ending, Stage
 from twisted_lb.errors import PluginError, shown
 from twisted_lb.facts import Facts
 from twisted_lb.logs import LineBuffer
 from twisted_lb.plugin_host import Built
+from twisted_lb.records import HttpRecord, SessionRecord
 
 _STAGE_NAMES = {stage: stage.name.lower() for stage in Stage}
 

@@ -10,7 +10,7 @@ Source: ``api.IBodyFilter``; docs/explanation/robustness.md, on failing closed.
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from twisted_lb.api import IBodyFilter
+from twisted_lb.contracts import IBodyFilter
 from twisted_lb.errors import PluginError, shown
 from twisted_lb.plugin_host import Built
 from twisted_lb.stages.answers import fault_in

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twisted_lb.api import IPolicy
+from twisted_lb.contracts import IPolicy
 from twisted_lb.endings import Stage
 from twisted_lb.errors import PluginError, shown
 from twisted_lb.facts import Facts

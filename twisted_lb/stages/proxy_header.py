@@ -14,9 +14,9 @@ from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
-from twisted_lb.api import IProxyCodec
 from twisted_lb.config.templates import LEARNT, render
 from twisted_lb.config.tlvs import Computed, TlvValue
+from twisted_lb.contracts import IProxyCodec
 from twisted_lb.errors import PluginError, WireError, shown
 from twisted_lb.facts import Facts, SocketAddress
 from twisted_lb.networks import Networks

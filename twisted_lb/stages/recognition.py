@@ -9,7 +9,7 @@ Source: docs/reference/configuration.md, ``validators``.
 
 from collections.abc import Sequence
 
-from twisted_lb.api import IValidator
+from twisted_lb.contracts import IValidator
 from twisted_lb.errors import ConfigError
 from twisted_lb.facts import Facts
 from twisted_lb.plugin_host import Built

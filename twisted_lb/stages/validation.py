@@ -10,7 +10,7 @@ Source: ``api.IValidator``.
 from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
-from twisted_lb.api import IStreamValidator, IValidator
+from twisted_lb.contracts import IStreamValidator, IValidator
 from twisted_lb.facts import Facts
 from twisted_lb.plugin_host import Built
 from twisted_lb.stages.recognition import AnyOf

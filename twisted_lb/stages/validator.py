@@ -9,7 +9,7 @@ Source: ``api.IValidator``, ``api.IStreamValidator``.
 
 from dataclasses import replace
 
-from twisted_lb.api import IStreamValidator, IValidator
+from twisted_lb.contracts import IStreamValidator, IValidator
 from twisted_lb.errors import PluginError, shown
 from twisted_lb.facts import Facts
 from twisted_lb.plugin_host import Built

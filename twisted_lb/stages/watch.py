@@ -13,7 +13,7 @@ watches, that is replaced by ``Gate.send``, which judges and then sends; when no
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
-from twisted_lb.api import IStreamValidator
+from twisted_lb.contracts import IStreamValidator
 from twisted_lb.endings import Cause
 from twisted_lb.errors import PluginError, shown
 from twisted_lb.facts import Facts
