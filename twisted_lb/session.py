@@ -143,7 +143,7 @@ class Session:
             return PASSED
         trust = reception.expects(self.facts.source.host)
         if trust is _DIRECT:
-            return PASSED
+            return self._ask_policies(self.frontend.at_admission)
         if trust is _REFUSED:
             return self._end(Cause.PROXY, "source is not in accept_proxy.from", reset=True)
         self._arm(reception.timeout_s)

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.http_sessions.conftest import GET, OK
+from tests.sessions.proxied import reception
 from twisted_lb.api import ALLOW, ALLOW_FINALLY, Answer, Deny, Stage
+from twisted_lb.stages.proxy_header import Trust
 from twisted_lb.verdicts import Tarpit
 
 if TYPE_CHECKING:
@@ -68,6 +70,17 @@ def test_what_only_refuses_by_address_is_asked_once_and_first(world: "HttpWorld"
     assert (source.asked, content.asked) == (1, 0)
     served(world, client, upstream, 2)
     assert (source.asked, content.asked) == (1, 2)
+
+
+@pytest.mark.parametrize("late", [(), (policy(ALLOW),)], ids=["none about requests", "one about requests"])
+def test_a_direct_client_of_a_bind_that_takes_headers_is_judged_by_its_address_too(
+    world: "HttpWorld", late: tuple[Any, ...]
+) -> None:
+    """Entries at admission were asked of nobody who sent no PROXY header and need not, so that all of them got in."""
+    source = policy(Deny("closed"), A)
+    frontend = world.frontend(world.backend(world.upstream()), policies=[source, *late])
+    client = world.client(frontend, reception=reception(from_=["10.0.0.0/8"], others=Trust.DIRECT))
+    assert (source.asked, client.ended(), world.endings()) == (1, True, ["PR"])
 
 
 # Who refused

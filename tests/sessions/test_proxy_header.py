@@ -211,6 +211,15 @@ def test_a_direct_client_is_judged_by_its_own_address(world: "World") -> None:
     assert world.endings() == ["PR"]
 
 
+def test_a_direct_client_is_judged_before_a_byte_is_looked_at(world: "World") -> None:
+    policy, validator = Noting(Deny("not today"), Stage.ADMISSION), Noting()
+    client = client_of(
+        world, reception(from_=["10.0.0.0/8"], others=Trust.DIRECT), policies=[policy], validators=[validator]
+    )
+    assert client.ended()
+    assert (len(policy.asked), validator.asked, world.endings()) == (1, [], ["PR"])
+
+
 def test_validators_see_what_follows_the_header(world: "World") -> None:
     validator = Noting(lambda data: ALLOW if len(data) >= 5 else NeedMore(5))
     client = client_of(world, validators=[validator])
