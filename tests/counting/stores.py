@@ -1,5 +1,6 @@
 """A store in memory that machines share, and what else tests of counting need; runs no test itself."""
 
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -7,7 +8,7 @@ from twisted.internet.task import Clock
 from zope.interface import implementer
 
 from twisted_lb.api import Facts, ITableStore, Shared, SocketAddress, TableBatch, TableReply
-from twisted_lb.config.model import TableStoreUse
+from twisted_lb.config.uses import TableStoreUse
 from twisted_lb.counting.exchange import Exchange
 from twisted_lb.counting.named import NamedTable
 from twisted_lb.declared import OWN_FACTS
@@ -44,7 +45,10 @@ class Shelf:
 
 @implementer(ITableStore)
 class ShelfStore:
-    """One machine's way to a shelf. ``how``: "answers", "fails", "nothing", "nonsense" or "torn"."""
+    """One machine's way to a shelf.
+
+    ``how``: "answers", "fails", "nothing", "nonsense", "torn", "short", or "raises", whatever it is asked.
+    """
 
     def __init__(self, shelf: Shelf) -> None:
         self.shelf = shelf
@@ -55,15 +59,18 @@ class ShelfStore:
 
     def open(self) -> None:
         """See ``ITableStore``."""
+        self._maybe_raise()
         self.is_open = True
 
     def close(self) -> None:
         """See ``ITableStore``."""
+        self._maybe_raise()
         self.is_open = False
 
     def exchange(self, batch: TableBatch) -> "Deferred[Any]":
         """See ``ITableStore``."""
         self.batches.append(batch)
+        self._maybe_raise()
         if self.how == "fails":
             return fail(OSError("unplugged"))
         if self.how == "nothing":
@@ -72,7 +79,14 @@ class ShelfStore:
             return succeed("nonsense")
         if self.how == "torn":
             return succeed(TableReply("soon", True, self.shelf.add(batch).entries))  # type: ignore[arg-type]
-        return succeed(self.shelf.add(batch))
+        reply = self.shelf.add(batch)
+        if self.how == "short":
+            return succeed(replace(reply, entries=[replace(one, currents=()) for one in reply.entries]))
+        return succeed(reply)
+
+    def _maybe_raise(self) -> None:
+        if self.how == "raises":
+            raise SystemExit("not an Exception")
 
     def _cancel(self, _: Any) -> None:
         self.cancelled += 1

@@ -78,7 +78,7 @@ def test_a_decision_that_asks_knows_what_the_other_has_told_until_then() -> None
     assert two(clock)[0].exchange.ask(b"k") is None, "not with mode refresh"
 
 
-@pytest.mark.parametrize("how", ["fails", "nothing", "nonsense", "torn"])
+@pytest.mark.parametrize("how", ["fails", "nothing", "nonsense", "torn", "short", "raises"])
 @pytest.mark.parametrize("when_away", ["local", "refuse"])
 def test_a_store_that_is_away_is_told_once_and_noticed_when_it_is_back(
     how: str, when_away: str, log: list[str]
@@ -97,7 +97,7 @@ def test_a_store_that_is_away_is_told_once_and_noticed_when_it_is_back(
     clock.pump([0.1] * 20)
     assert not one.table.alone
     assert log[-1] == "table t: its store answers again"
-    if how != "torn":  # else it may have been counted before the answer was spoilt
+    if how not in ("torn", "short"):  # else it may have been counted before the answer was spoilt
         assert one.store.shelf.totals[b"k"] == [1], "what was counted meanwhile is told"
 
 
@@ -157,6 +157,20 @@ def test_stopped_it_asks_no_more_and_is_alone() -> None:
     assert one.table.alone
     assert not one.store.is_open
     assert clock.getDelayedCalls() == []
+
+
+def test_a_store_that_cannot_even_be_opened_or_closed_is_away(log: list[str]) -> None:
+    """Raised in ``open`` it stopped the start, or a reload half-way; raised in ``close``, the stop of other tables."""
+    clock = Clock()
+    machine = Machine(clock, Shelf())
+    machine.store.how = "raises"
+    machine.exchange.start()
+    clock.pump([0.5] * 4)
+    assert machine.table.alone
+    machine.exchange.stop()
+    assert clock.getDelayedCalls() == []
+    assert any("in open" in line for line in log)
+    assert any("in close" in line for line in log)
 
 
 def test_stopped_in_the_middle_of_a_round_it_begins_no_other() -> None:

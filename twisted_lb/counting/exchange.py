@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from twisted_lb.config.model import TableStore
+from twisted_lb.config.uses import TableStore
 from twisted_lb.contracts import ITableStore
 from twisted_lb.errors import PluginError, shown
 from twisted_lb.plugin_host import Built
@@ -54,7 +54,7 @@ class Exchange:
         """Open the store, and begin with the first round."""
         self.running = True
         self._reminded = self._clock.seconds()
-        self._store.object.open()
+        self._call("open")
         self._next = self._clock.callLater(0, self._round)
 
     def stop(self) -> None:
@@ -65,7 +65,22 @@ class Exchange:
         self.table.alone = True
         if self._next is not None and self._next.active():
             self._next.cancel()
-        self._store.object.close()
+        self._call("close")
+
+    def _call(self, method: str) -> None:
+        """Open or close the store; one that cannot even do that is away, and no more than that."""
+        try:
+            getattr(self._store.object, method)()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            self._log.error(
+                "table {name}: plugin {plugin}: its store raised {error} in {method}",
+                name=self.name,
+                plugin=self._store.plugin,
+                error=shown(error),
+                method=method,
+            )
 
     # Decisions
 
@@ -131,7 +146,9 @@ class Exchange:
             self._check(reply, batch)
             if self.running:
                 table.told(entries, reply)
-        except Exception as error:
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # else there would be no further round, and nobody would know
             table.untold(entries)
             self._failed(error)
             return False
@@ -140,11 +157,19 @@ class Exchange:
         return True
 
     def _check(self, reply: Any, batch: TableBatch) -> None:
-        if not isinstance(reply, TableReply) or len(reply.entries) != len(batch.entries):
-            what = f"table store {self._store.name!r} answered {shown(reply)}, which is no reply to what it was asked"
-            raise PluginError(self._store.plugin, what)
+        width = len(batch.events)
+        if not isinstance(reply, TableReply):
+            what = shown(reply)
+        elif len(reply.entries) == len(batch.entries) and all(
+            len(one.totals) == len(one.currents) == len(one.previous) == width for one in reply.entries
+        ):
+            return
+        else:  # without what is in it, which is another each time, and would be told each time
+            what = "a TableReply of another size"
+        what = f"table store {self._store.name!r} answered {what}, which is no reply to what it was asked"
+        raise PluginError(self._store.plugin, what)
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: BaseException) -> None:
         self.failures += 1
         why, self._why = self._why, shown(error)
         if self._why != why:
