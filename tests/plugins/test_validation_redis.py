@@ -23,7 +23,7 @@ class TestContract(ValidatorContract, SynchronousTestCase):
     """``redis`` keeps what every validator promises."""
 
     accepted = (LLEN, LLEN + b"more", b"PING\r\n", b"*1\r\n$4\r\nPING\r\n", b"*2\r\n$4\r\nPING\r\n$400\r\n" + bytes(65))
-    refused = (b"GET / HTTP/1.1\r\n", b"\x16\x03\x01", b"*1\r\nPING", b"*0\r\n", b"-ERR")
+    refused = (b"GET / HTTP/1.1\r\n", b"\x16\x03\x01", b"*1\r\nPING", b"*0\r\n", b"-ERR", b"\r\n" * 33)
 
     def make_validator(self) -> IValidator:
         return RedisValidator(RedisOptions())

@@ -91,6 +91,8 @@ def test_commands_are_read_however_they_are_cut(data: bytes, commands: list[Comm
         (b'"PING"x\r\n', "redis-inline-quotes"),
         (b"SET 'x\r\n", "redis-inline-quotes"),
         (b"PING " + b"x" * MAX_INLINE_BYTES, "redis-inline-long"),
+        (b"\n" * 65, "redis-blank"),
+        (b" \r\n" * 22, "redis-blank"),
     ],
 )
 def test_what_breaks_a_rule_is_refused(data: bytes, reason: str) -> None:
@@ -214,3 +216,9 @@ def test_any_bytes_give_commands_or_a_wire_error_and_cuts_do_not_matter(data: by
     bounds = [0, *sorted(min(place, len(data)) for place in places), len(data)]
     assert _outcome([data[start:end] for start, end in itertools.pairwise(bounds)]) == whole
     assert _outcome([data[at : at + 1] for at in range(len(data))]) == whole
+
+
+def test_lines_may_be_empty_without_end_once_there_was_a_command() -> None:
+    for first in (LLEN, b"PING\r\n", b"\n" * 64 + b"PING\r\n"):
+        assert len(read(first, b"\n" * 1000, LLEN)) == 2
+        assert len(read(*(bytes([byte]) for byte in first + b"\n" * 1000 + LLEN))) == 2

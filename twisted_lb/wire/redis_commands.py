@@ -22,6 +22,8 @@ MAX_INLINE_BYTES: Final = 16 * 1024
 """Of a command that is a line of text. The server takes 64 KiB, but such lines are written by people."""
 MAX_NAME_BYTES: Final = 64
 """Of a command's name; of the second word as many are kept."""
+MAX_BLANK_BYTES: Final = 64
+"""Of empty lines before the first command: who begins with more of them wants to be looked at without end."""
 
 _COUNT: Final = re.compile(rb"0|[1-9][0-9]{0,9}")
 _NAME: Final = re.compile(rb"[A-Za-z_][A-Za-z0-9_.\-]*")
@@ -51,11 +53,13 @@ class CommandReader:
     After a WireError it must not be used any more.
     """
 
-    __slots__ = ("_begun", "_count", "_kept", "_left", "_pending", "_skip", "_words")
+    __slots__ = ("_begun", "_blank", "_count", "_kept", "_left", "_pending", "_skip", "_words")
 
     def __init__(self) -> None:
         self._begun = b""
         """A line that has no end yet."""
+        self._blank: int | None = 0
+        """Bytes of empty lines so far; ``None`` once there was a command."""
         self._count = self._left = 0
         """Words of the command: all, and those that are not over yet."""
         self._words: list[bytes] = []
@@ -71,7 +75,7 @@ class CommandReader:
         """Take what came next and yield each command as soon as as much is known of it as is told.
 
         Raises: WireError ``redis-count``, ``-length``, ``-word``, ``-word-end``, ``-name``, ``-inline-long``,
-            ``-inline-nul``, ``-inline-quotes``, ``-line-end`` or ``-http``; no other exception.
+            ``-inline-nul``, ``-inline-quotes``, ``-line-end``, ``-blank`` or ``-http``; no other exception.
         Cost: linear in ``data``; values are skipped and not looked at.
         """
         at = 0
@@ -80,6 +84,7 @@ class CommandReader:
                 at = self._word(data, at)
             elif not self._left and not self._begun and (whole := _whole(data, at)):
                 command, at = whole
+                self._blank = None
                 yield command
             else:
                 line, at = self._line(data, at)
@@ -87,10 +92,19 @@ class CommandReader:
                     return
                 words = self._line_read(line)
                 if words:
+                    self._blank = None
                     yield _command(words, inline=True)
+                elif not self._left and self._blank is not None:
+                    self._count_blank(len(line) + 1)
             if self._pending and not self._kept and len(self._words) == min(2, self._count):
                 self._pending = False
+                self._blank = None
                 yield _command(self._words, inline=False)
+
+    def _count_blank(self, count: int) -> None:
+        self._blank = (self._blank or 0) + count
+        if self._blank > MAX_BLANK_BYTES:
+            raise WireError("redis-blank")
 
     def _word(self, data: bytes, at: int) -> int:
         """Take what is to be kept of the current word, or else all that there is; returns where it stopped."""
