@@ -50,7 +50,7 @@ def close(world: HttpWorld) -> None:
 
 def session_of(world: HttpWorld) -> ExpressSession:
     (session,) = world.process.sessions
-    assert isinstance(session, ExpressSession)
+    assert type(session) is ExpressSession
     return session
 
 

@@ -51,7 +51,9 @@ class HttpWorld(World):
         recorded, frontend.recorded = frontend.recorded, False
         express = self._express and may_take_it(frontend)
         frontend.recorded = recorded
-        return (Unfolding if express else HttpSession)(process, frontend, *others)
+        if not express:
+            return HttpSession(process, frontend, *others)
+        return (Unfolding if recorded else ExpressSession)(process, frontend, *others)
 
     def backend(self, *upstreams: Upstream, http: HttpBackend | None = None, **settings: Any) -> Backend:
         """Make a backend; by default no connection is used for a second request."""
