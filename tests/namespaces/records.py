@@ -16,9 +16,16 @@ def judging(hosts: Mapping[str, str]) -> dict[str, Any]:
     return {"use": "destination", "deny": list(hosts.values())}
 
 
-def record_of(proxy: Proxy, client: Ends) -> dict[str, Any]:
-    """Wait for the record of the connection of that client, who has ended it."""
-    return _first(proxy, lambda one: (one["peer"], one["peer_port"]) == client, f"a record of {client}")
+def record_of(proxy: Proxy, client: Ends, to: Ends | None = None) -> dict[str, Any]:
+    """Wait for the record of the connection of that client, who has ended it.
+
+    ``to``: where to, for a test with so many connections that another one elsewhere may have had the same port.
+    """
+
+    def wanted(one: dict[str, Any]) -> bool:
+        return (one["peer"], one["peer_port"]) == client and to in (None, destination(one))
+
+    return _first(proxy, wanted, f"a record of {client}")
 
 
 def record_to(proxy: Proxy, to: Ends) -> dict[str, Any]:

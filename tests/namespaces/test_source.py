@@ -77,14 +77,14 @@ def test_a_range_of_ten_ports_is_enough_for_ten_connections(
         with Visit(network.client, (FRONT["4"], port)) as eleventh:
             assert eleventh.refused()
             ends = eleventh.ends
-        record = record_of(running, ends)
+        record = record_of(running, ends, (FRONT["4"], port))
         assert record["ending"] == "RC"
         assert "exhausted" in record["reason"]
         running.wait_for_stderr("exhausted")
         gone = open_ones[3]
         gone.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         gone.close()  # reset: a port that waits out TIME_WAIT is not free yet
-        record_of(running, gone.ends)
+        record_of(running, gone.ends, gone.to)
         assert seen_by(network.client, (FRONT["4"], port))[0].peer == peers[3], "the freed port"
         for visit in open_ones:
             with contextlib.suppress(OSError):

@@ -13,6 +13,7 @@ import pytest
 from tests.loopback.conftest import Proxy, wait_until
 from tests.loopback.servers import ANSWER_S
 from tests.namespaces.netns import Namespace
+from tests.namespaces.records import destination
 from tests.namespaces.topology import CLIENT, CROWD, FAMILIES, FOREIGN, FRONT, ONE, Network, family_of, net
 from tests.namespaces.witness import Ends, Visit
 
@@ -139,7 +140,7 @@ def test_two_hundred_clients_behind_four_connections_are_two_hundred_peers(
     network: Network, running: Proxy, server: HttpWitness
 ) -> None:
     before = len(server.came_to(HTTP))
-    hosts = [f"192.0.2.{number}" for number in range(1, 201)]
+    hosts = [f"198.18.0.{number}" for number in range(1, 201)]
 
     def browse(_: int) -> list[tuple[int, str]]:
         with Browsing(network.client, (FRONT["4"], SAME)) as proxy:
@@ -170,7 +171,8 @@ def refused(running: Proxy, server: HttpWitness, browsing: Browsing, values: tup
     found: list[dict[str, Any]] = []
 
     def written() -> bool:
-        found[:] = [one for one in running.records(1) if (one["peer"], one["peer_port"]) == ends]
+        mine = [one for one in running.records(1) if (one["peer"], one["peer_port"]) == ends]
+        found[:] = [one for one in mine if destination(one) == browsing.to]
         return len(found) == 2
 
     wait_until(written, "two records")
