@@ -94,6 +94,7 @@ class GeoIp:
     """``readers``: open databases, asked in their order; the first that knows a thing is believed."""
 
     stage = Stage.ADMISSION
+    only_refuses = True
 
     def __init__(self, readers: Sequence[Any], lists: Sequence[Lists]) -> None:
         self._readers = readers

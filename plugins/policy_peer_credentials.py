@@ -29,6 +29,7 @@ class PeerCredentials:
     """Judges the process at the other end; who has no credentials, because it came over TCP say, is denied."""
 
     stage = Stage.ADMISSION
+    only_refuses = True
 
     def __init__(
         self,

@@ -49,6 +49,7 @@ class SourcePolicy:
     """
 
     stage = Stage.ADMISSION
+    only_refuses = True
 
     def __init__(self, allow: tuple[Networks, ...] | None, deny: tuple[Networks, ...]) -> None:
         self._allow = allow

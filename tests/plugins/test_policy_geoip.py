@@ -11,7 +11,7 @@ from mmdb_writer import MMDBWriter
 from netaddr import IPSet
 
 from twisted_lb.api import ALLOW, ConfigError, Deny, IPolicy, Stage
-from twisted_lb.config.model import Use
+from twisted_lb.config.uses import Use
 from twisted_lb.plugin_host import load_plugins
 from twisted_lb.testing import PolicyContract, make_facts
 from twisted_lb_plugins.policy_geoip import FACTS, GeoIpOptions, build
@@ -85,6 +85,11 @@ def test_without_lists_all_are_allowed_and_it_is_known_where_they_are(
     both: list[str], source: str, expected: dict[str, Any]
 ) -> None:
     assert asked(both, source) == ("", expected)
+
+
+def test_it_is_asked_before_a_byte_is_read(both: list[str]) -> None:
+    judge = build(GeoIpOptions(databases=both))
+    assert (judge.stage, judge.only_refuses) == (Stage.ADMISSION, True)
 
 
 def test_what_it_learns_is_declared_with_its_type(both: list[str]) -> None:

@@ -9,7 +9,7 @@ from unittest import TestCase
 import pytest
 
 from twisted_lb.api import ALLOW, ConfigError, Credentials, IPolicy, Stage
-from twisted_lb.config.model import Use
+from twisted_lb.config.uses import Use
 from twisted_lb.plugin_host import load_plugins
 from twisted_lb.testing import PolicyContract, make_facts
 from twisted_lb_plugins.policy_peer_credentials import PeerCredentialsOptions, build
@@ -37,7 +37,8 @@ ALICE = Credentials(100, 1000, 1000, (27, 33))
 
 
 def test_it_is_asked_before_a_byte_is_read() -> None:
-    assert build(PeerCredentialsOptions(users=[0])).stage is Stage.ADMISSION
+    judge = build(PeerCredentialsOptions(users=[0]))
+    assert (judge.stage, judge.only_refuses) == (Stage.ADMISSION, True)
 
 
 def test_users_are_allowed_by_number_and_by_name() -> None:

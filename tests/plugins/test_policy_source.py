@@ -39,7 +39,8 @@ class TestContractWithAllow(PolicyContract, SynchronousTestCase):
 
 
 def test_it_is_asked_at_admission_where_a_refusal_costs_least() -> None:
-    assert policy(deny=("10.0.0.0/8",)).stage is Stage.ADMISSION
+    judge = policy(deny=("10.0.0.0/8",))
+    assert (judge.stage, judge.only_refuses) == (Stage.ADMISSION, True)
 
 
 def test_deny_alone_lets_all_others_pass() -> None:

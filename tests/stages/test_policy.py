@@ -360,3 +360,10 @@ def test_what_needs_no_byte_is_asked_first_if_nobody_can_tell_the_difference(
     policies = [built(ALLOW, stage=stages[one.lower()], only_refuses=one.islower()) for one in entries]
     asked, early = in_asking_order(policies)
     assert ("".join(str(one.number) for one in asked), early) == (order, at_admission)
+
+
+def test_what_a_policy_keeps_for_itself_under_the_name_condition_excuses_nobody() -> None:
+    """A plugin's policy with a method of that name was asked of nobody for whom that said no."""
+    policies, early = in_asking_order([built(DENY, condition=lambda facts: False)])
+    assert Questions(Owner(), policies, FACTS).ask(1) is DENY
+    assert early == 0

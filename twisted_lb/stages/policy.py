@@ -105,7 +105,8 @@ def in_asking_order(policies: Sequence[Built[IPolicy]]) -> tuple[tuple[Entry, ..
     early: list[Entry] = []
     late: list[Entry] = []
     for number, policy in enumerate(policies, 1):
-        condition = getattr(policy.object, "condition", None)
+        # Not a name that an attribute of a plugin's policy may have: who goes past it there is nobody's promise.
+        condition = getattr(policy.object, "rule_condition", None)
         entry = Entry(policy.plugin, policy.name, policy.object, number, condition)
         overtakes = _only_refuses(entry) and all(map(_only_refuses, late))
         at_admission = entry.object.stage is Stage.ADMISSION and (not late or overtakes)
