@@ -7,7 +7,8 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 
 from twisted_lb.bind_check import check_bind, whole_bind
-from twisted_lb.config.model import Bind, Frontend, ListenTcp
+from twisted_lb.config.model import Bind, Frontend
+from twisted_lb.config.tcp import ListenTcp
 from twisted_lb.errors import ConfigError
 from twisted_lb.net.poll import Poller
 from twisted_lb.process import Process

@@ -13,7 +13,8 @@ from twisted.internet.testing import MemoryReactorClock
 
 from twisted_lb.bind_check import check_bind
 from twisted_lb.binding import Binding, key_of
-from twisted_lb.config.model import Bind, ListenTcp
+from twisted_lb.config.model import Bind
+from twisted_lb.config.tcp import ListenTcp
 from twisted_lb.net.poll import Poller
 from twisted_lb.process import Process
 

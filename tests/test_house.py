@@ -14,7 +14,8 @@ from mmdb_writer import MMDBWriter
 import twisted_lb
 from twisted_lb import hookspecs
 from twisted_lb.config.load import load_dict
-from twisted_lb.config.model import AcceptProxy, SendProxy, Use
+from twisted_lb.config.proxy_header import AcceptProxy, SendProxy
+from twisted_lb.config.uses import Use
 from twisted_lb.plugin_host import KINDS, KindName, Supplied, load_plugins
 from twisted_lb.testing import make_runtime
 

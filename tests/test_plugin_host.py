@@ -11,7 +11,7 @@ import pytest
 
 from twisted_lb import hookspecs
 from twisted_lb.api import ConfigError, IBalancer
-from twisted_lb.config.model import Use
+from twisted_lb.config.uses import Use
 from twisted_lb.plugin_host import KINDS, KindName, PluginHost, load_plugins
 from twisted_lb.testing import FakeServer, make_facts, make_runtime
 

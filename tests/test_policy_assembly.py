@@ -10,7 +10,10 @@ from zope.interface import implementer
 from twisted_lb.api import ALLOW, Decision, Fact, Facts, FactType, IFactPolicy, IPolicy, Options, Stage, Supply
 from twisted_lb.assembly import Assembly, assemble
 from twisted_lb.config.load import load_dict
-from twisted_lb.config.model import Bind, Frontend, ListenTcp, Rule, Use
+from twisted_lb.config.model import Bind, Frontend
+from twisted_lb.config.policies import Rule
+from twisted_lb.config.tcp import ListenTcp
+from twisted_lb.config.uses import AnyOf, Use
 from twisted_lb.counting.tables import Tables
 from twisted_lb.errors import ConfigError
 from twisted_lb.plugin_host import KINDS, Built, PluginHost, Supplied, load_plugins
@@ -77,6 +80,36 @@ def test_a_fact_that_only_the_other_mode_has_is_told_with_it() -> None:
 
 def test_a_validator_among_several_learns_too() -> None:
     assert build(validators=[{"any_of": ["tls", "ssh"]}], policies=[{"deny": "tls.sni == 'x' or ssh.version == '1.0'"}])
+
+
+def third_parties(facts: dict[str, Fact], policy: Rule) -> PolicyAssembly:
+    """Two validators of somebody else's, one of which recognises a client."""
+    settings = Frontend(
+        bind=[Bind(address="*:80")],
+        backend="app",
+        validators=[AnyOf(any_of=[Use(use=name) for name in ("a", "b")])],
+        policies=[policy],
+    )
+    supplied = {
+        name: Supplied("theirs", name, Supply(lambda options: None, Options, facts=facts)) for name in ("a", "b")
+    }
+    host = PluginHost({kind: supplied if kind == "validators" else {} for kind in KINDS})
+    return PolicyAssembly(host, "web", settings, NoLists(), Tables(Clock()))
+
+
+def test_what_an_any_of_recognises_is_known_though_none_of_its_validators_declares_it() -> None:
+    made = third_parties({}, Rule(deny="protocol == 'a'"))
+    (policy,) = made.build(lambda use: [])
+    assert not made.problems
+    facts = make_facts()
+    assert policy.object.decide(facts) is ALLOW
+    facts.learnt["protocol"] = "a"
+    assert policy.object.decide(facts) is not ALLOW
+
+
+def test_what_it_recognises_is_text_and_a_validator_of_it_cannot_declare_something_else() -> None:
+    made = third_parties({"protocol": Fact(FactType.INTEGER, "a number")}, Rule(deny="true"))
+    assert made.problems[0].startswith("frontends.web.validators: protocol is a whole number of a")
 
 
 def test_what_a_proxy_header_says_is_known_where_one_is_taken() -> None:

@@ -9,8 +9,8 @@ the log and observers are told in ``records``. We ourselves import those, and le
 
 import pluggy
 
-from twisted_lb.config.model import FilePath
 from twisted_lb.config.units import Duration, Size
+from twisted_lb.config.values import FilePath
 from twisted_lb.contracts import (
     DecideAnswer,
     IAccessLog,

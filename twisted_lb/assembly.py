@@ -29,6 +29,7 @@ from twisted_lb.config.checks_http import rule_of
 from twisted_lb.config.keys import BindKeys
 from twisted_lb.config.resolve import resolve
 from twisted_lb.config.tlvs import forwarded_types, own_tlvs
+from twisted_lb.config.uses import Use
 from twisted_lb.contracts import IPolicy, IStreamValidator
 from twisted_lb.counting.tables import Tables
 from twisted_lb.errors import ConfigError, PluginError
@@ -208,7 +209,7 @@ class _Assembler:
             # What is wrong with something inherited is told once.
             self.problems.extend(problem for problem in told if problem not in self.problems)
 
-    def build(self, host: PluginHost, kind: Any, uses: Sequence[model.Use], mode: str = "") -> list[Any]:
+    def build(self, host: PluginHost, kind: Any, uses: Sequence[Use], mode: str = "") -> list[Any]:
         """Build what a frontend of that mode uses, or what has nothing to do with modes."""
         built = []
         for use in uses:
@@ -356,7 +357,7 @@ class _Assembler:
         """Build a frontend's validators; those of an ``any_of`` become one."""
         made: list[ValidatorEntry] = []
         for entry in settings.validators:
-            if isinstance(entry, model.AnyOf):
+            if not isinstance(entry, Use):
                 with self.collected(entry.any_of[0].where.removesuffix("[0]")):
                     made.append(AnyOf(self.build(host, "validators", entry.any_of, settings.mode)))
             else:
@@ -401,7 +402,7 @@ class _Assembler:
         forwarded = forwarded_types(settings)
         if settings.proxy_v2_options and not _ABOUT_TLS.isdisjoint(settings.proxy_v2_options):
             forwarded |= {TlvType.SSL}
-        codec = host.build("proxy_codecs", model.Use(use=settings.version, where=f"backends.{backend}.send_proxy"))
+        codec = host.build("proxy_codecs", Use(use=settings.version, where=f"backends.{backend}.send_proxy"))
         return Sender(codec, own_tlvs(settings), forwarded)
 
     def reception(self, host: PluginHost, frontend: str, bind: model.Bind) -> Reception | None:
@@ -409,7 +410,7 @@ class _Assembler:
         if settings is None:
             return None
         where = f"frontends.{frontend}.accept_proxy.versions"
-        codecs = self.build(host, "proxy_codecs", [model.Use(use=name, where=where) for name in settings.versions])
+        codecs = self.build(host, "proxy_codecs", [Use(use=name, where=where) for name in settings.versions])
         trusted = Networks.parse(settings.from_) if settings.from_ else None
         others = Trust.DIRECT if settings.direct else Trust.REFUSED
         namespaces = {}

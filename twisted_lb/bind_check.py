@@ -9,8 +9,9 @@ from twisted.internet.endpoints import serverFromString
 
 from twisted_lb.config import inherit
 from twisted_lb.config.addresses import EndpointDescription, InheritedFd, IpAddress, UnixPath, parse_bind
-from twisted_lb.config.model import Bind, Frontend, ListenTcp
+from twisted_lb.config.model import Bind, Frontend
 from twisted_lb.config.resolve import resolve
+from twisted_lb.config.tcp import ListenTcp
 from twisted_lb.errors import ConfigError
 from twisted_lb.net.listening import IpOptions, UnixOptions, owner_of
 from twisted_lb.net.namespace import Namespace

@@ -3,7 +3,8 @@
 import resource
 
 from twisted_lb.config import inherit
-from twisted_lb.config.model import BufferRequest, Config
+from twisted_lb.config.http import BufferRequest
+from twisted_lb.config.model import Config
 from twisted_lb.errors import ConfigError
 
 SPARE_DESCRIPTORS = 64

@@ -6,8 +6,9 @@ from pathlib import Path
 from msgspec import UnsetType
 
 from twisted_lb.backends.http_connection import HttpBackend
+from twisted_lb.config.http import BufferRequest, Fields, Forwarded, MinRate
 from twisted_lb.config.inherit import reachable_from
-from twisted_lb.config.model import Backend, BufferRequest, Config, Fields, Forwarded, Frontend, MinRate
+from twisted_lb.config.model import Backend, Config, Frontend
 from twisted_lb.errors import ConfigError
 from twisted_lb.frontend import HttpFrontend
 from twisted_lb.networks import Networks

@@ -20,7 +20,7 @@ from zope.interface.verify import verifyObject
 from twisted_lb import hookspecs
 from twisted_lb.config.convert import convert
 from twisted_lb.config.hints import nearest, quoted
-from twisted_lb.config.model import Use
+from twisted_lb.config.uses import Use
 from twisted_lb.contracts import (
     IAccessLog,
     IBalancer,

@@ -10,9 +10,11 @@ from msgspec import UNSET
 from twisted_lb.config import model
 from twisted_lb.config.convert import join
 from twisted_lb.config.hints import quoted
+from twisted_lb.config.policies import Rule
+from twisted_lb.config.uses import AnyOf, Use
 from twisted_lb.contracts import IFactPolicy, IPolicy
 from twisted_lb.counting.tables import Tables
-from twisted_lb.declared import OWN_FACTS, PROXY_FACTS, SYN_FACTS, Fact
+from twisted_lb.declared import OWN_FACTS, PROXY_FACTS, SYN_FACTS, Fact, FactType
 from twisted_lb.errors import ConfigError, shown
 from twisted_lb.facts import Facts
 from twisted_lb.plugin_host import Built, KindName, PluginHost
@@ -20,12 +22,15 @@ from twisted_lb.rules.http_facts import HTTP_FACTS
 from twisted_lb.rules.limits import with_tables
 from twisted_lb.rules.rule import build_rule
 from twisted_lb.rules.scope import NamedLists, Scope
+from twisted_lb.stages.validator import PROTOCOL
 
 _UNNAMED = re.compile(r"proxy\.(ssl\.)?0x[0-9A-F]{2}")
 """Facts that the TLVs of unknown types make in a PROXY header."""
+RECOGNISED = Fact(FactType.STRING, "the protocol that the client speaks", mode="tcp")
+"""The fact ``protocol`` of an ``any_of``, whatever its validators declare."""
 RULES = "rules"
 """Stands for the plugin of a policy that is a rule."""
-Build = Callable[[model.Use], Sequence[Built[IPolicy]]]
+Build = Callable[[Use], Sequence[Built[IPolicy]]]
 """Builds the policy of an entry that uses a plugin; none if it cannot be built, which is told then."""
 
 
@@ -43,13 +48,15 @@ class PolicyAssembly:
         self._settings = settings
         self._lists = lists
         self._facts: dict[str, Fact] = {**OWN_FACTS, **_of_settings(settings)}
+        if any(isinstance(entry, AnyOf) for entry in settings.validators):
+            self._facts[PROTOCOL] = RECOGNISED
         self._learn_from("validators", validator_uses(settings.validators))
 
     def build(self, build_use: Build) -> list[Built[IPolicy]]:
         """Build all entries; a rule may use what the entries before it learn."""
         built: list[Built[IPolicy]] = []
         for index, entry in enumerate(self._settings.policies):
-            if isinstance(entry, model.Rule):
+            if isinstance(entry, Rule):
                 try:
                     policy = build_rule(entry, self.scope())
                 except ConfigError as error:
@@ -65,7 +72,7 @@ class PolicyAssembly:
                 self._learn_from("policies", [entry], made)
         return built
 
-    def _find_facts(self, entry: model.Use, made: Built[IPolicy]) -> None:
+    def _find_facts(self, entry: Use, made: Built[IPolicy]) -> None:
         """Show a policy that asks for it the facts that there are where its entry stands."""
         policy = made.object
         if not IFactPolicy.providedBy(policy):
@@ -105,7 +112,7 @@ class PolicyAssembly:
         scope = Scope(dict(self._facts), self._settings.mode, self._lists, self._elsewhere(), frontend=self._name)
         return with_tables(scope, self._tables)
 
-    def _learn_from(self, kind: KindName, uses: Iterable[model.Use], built: Sequence[Built[IPolicy]] = ()) -> None:
+    def _learn_from(self, kind: KindName, uses: Iterable[Use], built: Sequence[Built[IPolicy]] = ()) -> None:
         known = self._host.supplies(kind)
         for use in uses:
             supplied = known.get(use.use)  # a name that is unknown is told where it is built
@@ -153,10 +160,10 @@ def _of_settings(settings: model.Frontend) -> Mapping[str, Fact]:
     return facts
 
 
-def validator_uses(entries: Sequence[model.Use | model.AnyOf]) -> Iterator[model.Use]:
+def validator_uses(entries: Sequence[Use | AnyOf]) -> Iterator[Use]:
     """Yield every validator that is used, those of an ``any_of`` too."""
     for entry in entries:
-        if isinstance(entry, model.AnyOf):
+        if isinstance(entry, AnyOf):
             yield from entry.any_of
         else:
             yield entry

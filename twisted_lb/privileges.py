@@ -17,7 +17,9 @@ from msgspec import UnsetType
 from twisted_lb.config import inherit
 from twisted_lb.config.addresses import ClientSource, FixedSource, HeaderSource, IpAddress, parse_bind, parse_source
 from twisted_lb.config.keys import ServerKeys, option_key
-from twisted_lb.config.model import Config, Rule, Source, Tcp
+from twisted_lb.config.model import Config, Source
+from twisted_lb.config.policies import Rule
+from twisted_lb.config.tcp import Tcp
 from twisted_lb.errors import ConfigError, found_in
 from twisted_lb.net import capabilities
 from twisted_lb.net.capabilities import Capabilities, Capability

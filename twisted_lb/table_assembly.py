@@ -4,6 +4,7 @@ from typing import Any
 
 from twisted_lb.config import model
 from twisted_lb.config.units import Duration
+from twisted_lb.config.uses import TableStoreUse
 from twisted_lb.counting.limit import LEAST_WINDOW_S
 from twisted_lb.counting.tables import MEMORY, Tables
 from twisted_lb.declared import OWN_FACTS, Fact
@@ -26,7 +27,7 @@ def add_table(tables: Tables, host: PluginHost, name: str, settings: model.Table
     if problems:
         raise ConfigError(*problems)
 
-    def build_store(use: model.TableStoreUse) -> Built[Any]:
+    def build_store(use: TableStoreUse) -> Built[Any]:
         return host.build("table_stores", use, "store")
 
     tables.add(name, settings, key, build_store)
@@ -39,7 +40,7 @@ def _problems(settings: model.Table) -> list[str]:
     if settings.expire < settings.window:
         problems.append("expire: an entry lives as long as the window at least")
     store = settings.store
-    plain = model.TableStoreUse(use=MEMORY)
+    plain = TableStoreUse(use=MEMORY)
     if store.use == MEMORY:
         beside = [*store.options, *(key for key in _OF_STORES if getattr(store, key) != getattr(plain, key))]
         problems += [

@@ -15,7 +15,7 @@ from twisted_lb.backends.pool import Server
 from twisted_lb.backends.source import Source
 from twisted_lb.backends.target import DestinationTarget, EndpointTarget, SocketTarget
 from twisted_lb.config.addresses import ClientSource, FixedSource, HeaderSource
-from twisted_lb.config.model import ConnectTcp
+from twisted_lb.config.tcp import ConnectTcp
 from twisted_lb.facts import Facts, SocketAddress
 from twisted_lb.networks import Networks
 from twisted_lb.testing import MemoryNetwork, make_facts

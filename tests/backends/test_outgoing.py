@@ -12,7 +12,7 @@ from twisted_lb.backends.outgoing import BIND_ATTEMPTS, Outgoing
 from twisted_lb.backends.source import OutgoingError, Source
 from twisted_lb.backends.target import DestinationTarget, SocketTarget
 from twisted_lb.config.addresses import ClientSource, FixedSource
-from twisted_lb.config.model import ConnectTcp
+from twisted_lb.config.tcp import ConnectTcp
 from twisted_lb.errors import ConfigError
 from twisted_lb.testing import make_facts
 

@@ -8,7 +8,8 @@ import pytest
 from twisted_lb.backends.outgoing import Outgoing
 from twisted_lb.backends.reach import Surroundings, outgoing_for
 from twisted_lb.backends.target import DestinationTarget, EndpointTarget, SocketTarget, Target
-from twisted_lb.config.model import Backend, ConnectTcp, Server, Source
+from twisted_lb.config.model import Backend, Server, Source
+from twisted_lb.config.tcp import ConnectTcp
 from twisted_lb.errors import ConfigError
 from twisted_lb.net.namespace import Namespaces
 from twisted_lb.networks import Networks

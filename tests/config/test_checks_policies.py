@@ -6,7 +6,8 @@ import pytest
 
 from twisted_lb.config.checks_policies import SETTINGS
 from twisted_lb.config.load import load_dict
-from twisted_lb.config.model import RULE_ACTIONS, Rule, Use
+from twisted_lb.config.policies import RULE_ACTIONS, Rule
+from twisted_lb.config.uses import Use
 from twisted_lb.errors import ConfigError
 
 

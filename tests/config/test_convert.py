@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from twisted_lb.api import Options
 from twisted_lb.config.convert import convert, join
-from twisted_lb.config.model import Section
+from twisted_lb.config.section import Section
 from twisted_lb.config.units import Duration, Size
 from twisted_lb.errors import ConfigError
 

@@ -4,16 +4,10 @@ import pytest
 
 from twisted_lb.api import Options
 from twisted_lb.config.hints import nearest, unknown_key, unknown_name
-from twisted_lb.config.model import (
-    Backend,
-    BackendTimeouts,
-    Bind,
-    ConnectTcp,
-    Frontend,
-    FrontendTimeouts,
-    Section,
-    Server,
-)
+from twisted_lb.config.model import Backend, Bind, Frontend, Server
+from twisted_lb.config.section import Section
+from twisted_lb.config.tcp import ConnectTcp
+from twisted_lb.config.timeouts import BackendTimeouts, FrontendTimeouts
 
 
 @pytest.mark.parametrize(

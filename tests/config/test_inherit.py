@@ -21,7 +21,8 @@ from twisted_lb.config.inherit import (
     send_proxy,
 )
 from twisted_lb.config.load import load_dict
-from twisted_lb.config.model import AcceptProxy, Check, Config, SendProxy
+from twisted_lb.config.model import Check, Config
+from twisted_lb.config.proxy_header import AcceptProxy, SendProxy
 from twisted_lb.config.units import Duration
 
 

@@ -4,7 +4,8 @@ import pytest
 from msgspec import UNSET, UnsetType
 
 from twisted_lb.config.keys import BindKeys, ServerKeys, option_key
-from twisted_lb.config.model import ConnectTcp, Keepalive, ListenTcp, Server
+from twisted_lb.config.model import Server
+from twisted_lb.config.tcp import ConnectTcp, Keepalive, ListenTcp
 from twisted_lb.errors import ConfigError
 
 

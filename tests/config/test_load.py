@@ -9,10 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from twisted_lb.config import model
 from twisted_lb.config.load import load_dict, load_file
-from twisted_lb.config.model import AccessLogUse, Bind, Config, Server, Use
+from twisted_lb.config.model import Bind, Config, Server
+from twisted_lb.config.section import Section
+from twisted_lb.config.timeouts import BackendTimeouts, FrontendTimeouts, Timeouts
 from twisted_lb.config.units import Duration
+from twisted_lb.config.uses import AccessLogUse, Use
 from twisted_lb.errors import ConfigError
 
 WHOLE = """
@@ -121,14 +123,14 @@ def test_a_whole_file_arrives_as_written(tmp_path: Path) -> None:
     assert (config.process.maxconn, config.process.graceful_stop) == (10000, Duration(60))
     assert (config.process.log_format, config.process.log_level) == ("json", "debug")
     assert (config.defaults.retries, config.defaults.redispatch) == (2, 0)
-    assert config.defaults.timeouts == model.Timeouts(client=Duration(30), queue=None)
+    assert config.defaults.timeouts == Timeouts(client=Duration(30), queue=None)
     assert config.defaults.balance == Use(use="first", where=f"{path}: defaults.balance", folder=folder)
     assert web.bind == [
         Bind(address="*:8080"),
         Bind(address="[::]:8080"),
         Bind(address="unix:/run/web.sock", mode="660", user="www", group="www"),
     ]
-    assert web.timeouts == model.FrontendTimeouts(client=Duration(20), client_fin=None)
+    assert web.timeouts == FrontendTimeouts(client=Duration(20), client_fin=None)
     assert web.validators == [
         Use(use="tls", where=f"{path}: frontends.web.validators[0]", folder=folder),
         Use(
@@ -151,7 +153,7 @@ def test_a_whole_file_arrives_as_written(tmp_path: Path) -> None:
         "a": Server(address="127.0.0.1:9001"),
         "b": Server(address="127.0.0.1:9002", weight=2, maxconn=100),
     }
-    assert config.backends["app"].timeouts == model.BackendTimeouts(tunnel=Duration(3600))
+    assert config.backends["app"].timeouts == BackendTimeouts(tunnel=Duration(3600))
 
 
 def test_relative_files_start_from_the_configuration_files_folder(
@@ -391,8 +393,7 @@ def test_the_file_can_be_any_path_like(tmp_path: Path) -> None:
 
 keys = st.sampled_from(
     sorted(
-        {name for table in model.Section.__subclasses__() for name in table.__struct_encode_fields__}
-        | {"a", "b.c", "use"}
+        {name for table in Section.__subclasses__() for name in table.__struct_encode_fields__} | {"a", "b.c", "use"}
     )
 )
 leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(["5s", "*:80"])

@@ -11,9 +11,12 @@ import pytest
 
 from twisted_lb.config import model
 from twisted_lb.config.load import load_dict
-from twisted_lb.config.model import Config, Section, Use
+from twisted_lb.config.model import Config
+from twisted_lb.config.policies import Rule
+from twisted_lb.config.section import Section
 from twisted_lb.config.shapes import alternatives, is_table, shape_of
 from twisted_lb.config.units import Duration, Size, spell_duration, spell_size
+from twisted_lb.config.uses import Use
 from twisted_lb.errors import ConfigError
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "configuration.md").read_text(encoding="utf-8")
@@ -38,7 +41,7 @@ def settings(table: type[Section], prefix: str = "") -> Iterator[tuple[str, msgs
             yield from settings(get_args(core)[0], f"{key}[].")
         elif field.name == "policies":
             yield key, field
-            yield from settings(model.Rule, f"{key}[].")
+            yield from settings(Rule, f"{key}[].")
         elif is_table(core):
             if issubclass(core, Use):
                 yield key, field
@@ -121,8 +124,3 @@ def test_the_messages_shown_are_the_ones_given(message: str) -> None:
     """
     with pytest.raises(ConfigError, match=re.escape(message)):
         load_dict(tomllib.loads(data.replace("        ", "")), "lb.toml")
-
-
-@pytest.mark.parametrize("table", [table for table in vars(model).values() if isinstance(table, type(Section))])
-def test_every_table_is_frozen(table: type[msgspec.Struct]) -> None:
-    assert table.__struct_config__.frozen

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from twisted_lb.config.model import SendProxy
+from twisted_lb.config.proxy_header import SendProxy
 from twisted_lb.config.templates import Field
 from twisted_lb.config.tlvs import Computed, TlvValue, forwarded_types, own_tlvs
 from twisted_lb.errors import ConfigError

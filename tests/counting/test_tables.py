@@ -8,8 +8,9 @@ from twisted.logger import Logger, formatEvent
 
 from tests.counting.stores import Shelf, ShelfStore, facts_of, key_of
 from twisted_lb.api import ALLOW, ConfigError
-from twisted_lb.config.model import Table, TableStoreUse
+from twisted_lb.config.model import Table
 from twisted_lb.config.units import Duration
+from twisted_lb.config.uses import TableStoreUse
 from twisted_lb.counting.entries import AskFirst
 from twisted_lb.counting.tables import Tables
 from twisted_lb.plugin_host import Built

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from twisted_lb.config.model import ListenTcp
+from twisted_lb.config.tcp import ListenTcp
 from twisted_lb.facts import Facts, SocketAddress
 from twisted_lb.net.accepted import arrangement, original_destination
 from twisted_lb.net.sockopts import ListenOptions

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from twisted_lb.config.model import ConnectTcp, ListenTcp
+from twisted_lb.config.tcp import ConnectTcp, ListenTcp
 from twisted_lb.errors import ConfigError
 from twisted_lb.net.interfaces import Interface, interfaces, mtu_towards
 from twisted_lb.net.listening import IpOptions, open_tcp

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from twisted_lb.config.model import ConnectTcp, Keepalive, ListenTcp
+from twisted_lb.config.tcp import ConnectTcp, Keepalive, ListenTcp
 from twisted_lb.config.units import Duration, Size
 from twisted_lb.errors import ConfigError
 from twisted_lb.facts import Facts, SocketAddress

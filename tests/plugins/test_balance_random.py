@@ -7,7 +7,7 @@ import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_lb.api import ConfigError, IBalancer
-from twisted_lb.config.model import Use
+from twisted_lb.config.uses import Use
 from twisted_lb.plugin_host import load_plugins
 from twisted_lb.testing import BalancerContract, FakeServer, make_facts
 from twisted_lb_plugins.balance_random import BestOfDraws, RandomOptions, build

@@ -16,7 +16,7 @@ FILES = {"lb_sticky_source.py": "python", "pyproject.toml": "toml", "test_lb_sti
 
 ASK = """
 from twisted_lb.api import IBalancer
-from twisted_lb.config.model import Use
+from twisted_lb.config.uses import Use
 from twisted_lb.plugin_host import load_plugins
 
 built = load_plugins().build("balancers", Use(use="sticky_source", options={"salt": "x"}), "backends.app.balance")

@@ -12,7 +12,7 @@ from twisted.names import dns
 
 from tests.turning import Turning, turning
 from twisted_lb.api import ALLOW, ConfigError, Deny, Duration, IPolicy, Stage
-from twisted_lb.config.model import Use
+from twisted_lb.config.uses import Use
 from twisted_lb.plugin_host import load_plugins
 from twisted_lb.testing import PolicyContract, make_facts, make_runtime
 from twisted_lb_plugins import policy_dnsbl

@@ -10,7 +10,7 @@ from twisted.logger import LogEvent, formatEvent
 
 from tests.turning import Origin, Turning, says, turning
 from twisted_lb.api import ALLOW, Answer, ConfigError, Credentials, Deny, Duration, Facts, IPolicy, Size, Stage
-from twisted_lb.config.model import Use
+from twisted_lb.config.uses import Use
 from twisted_lb.plugin_host import load_plugins
 from twisted_lb.testing import PolicyContract, make_facts, make_runtime
 from twisted_lb_plugins.policy_http_authorizer import HttpAuthorizerOptions, build

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from twisted_lb.api import ALLOW, ConfigError, Deny, IPolicy, Stage
-from twisted_lb.config.model import Use
+from twisted_lb.config.uses import Use
 from twisted_lb.plugin_host import load_plugins
 from twisted_lb.testing import PolicyContract, make_facts, make_runtime
 from twisted_lb_plugins.policy_time_of_day import TimeOfDayOptions, build

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from twisted_lb.api import ALLOW_FINALLY, Answer, ConfigError, Deny, Redirect, Tarpit
-from twisted_lb.config.model import Rule
+from twisted_lb.config.policies import Rule
 from twisted_lb.rules.actions import answers_request, verdict_of
 
 

@@ -7,7 +7,8 @@ from twisted.internet.task import Clock
 
 from tests.counting.stores import facts_of
 from twisted_lb.api import ALLOW, Answer, ConfigError, Deny, Redirect, Stage, Tarpit
-from twisted_lb.config.model import Rule, Table
+from twisted_lb.config.model import Table
+from twisted_lb.config.policies import Rule
 from twisted_lb.config.units import Duration
 from twisted_lb.counting.entries import Count, Limit, Track
 from twisted_lb.counting.tables import Tables

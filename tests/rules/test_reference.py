@@ -12,7 +12,7 @@ from twisted.internet.testing import MemoryReactor
 from tests.rules.compiled import mistakes
 from twisted_lb.assembly import assemble
 from twisted_lb.config.load import load_dict
-from twisted_lb.config.model import Rule
+from twisted_lb.config.policies import Rule
 from twisted_lb.declared import OWN_FACTS, PROXY_FACTS, SYN_FACTS, Fact
 from twisted_lb.endings import Stage
 from twisted_lb.plugin_host import KindName, load_plugins

@@ -7,7 +7,7 @@ from zope.interface.verify import verifyObject
 
 from tests.rules.compiled import HTTP, TCP
 from twisted_lb.api import ALLOW, ALLOW_FINALLY, ConfigError, Deny, IPolicy, Stage
-from twisted_lb.config.model import Rule
+from twisted_lb.config.policies import Rule
 from twisted_lb.rules.rule import RulePolicy, build_rule
 from twisted_lb.testing import make_facts
 

@@ -9,7 +9,7 @@ import pytest
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from twisted_lb.api import ALLOW, NeedMore, ProxyHeader, SocketAddress, Tlv, WireError
-from twisted_lb.config.model import SendProxy
+from twisted_lb.config.proxy_header import SendProxy
 from twisted_lb.config.tlvs import forwarded_types, own_tlvs
 from twisted_lb.plugin_host import Built
 from twisted_lb.stages.proxy_header import Reception, Sender, Trust

@@ -21,7 +21,7 @@ from twisted_lb.backends.source import Source
 from twisted_lb.backends.target import DestinationTarget, EndpointTarget, SocketTarget
 from twisted_lb.config.addresses import FixedSource
 from twisted_lb.config.inherit import BackendTimers
-from twisted_lb.config.model import ConnectTcp
+from twisted_lb.config.tcp import ConnectTcp
 from twisted_lb.endings import Cause
 from twisted_lb.errors import PluginError
 from twisted_lb.facts import SocketAddress

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from twisted_lb.config.model import SendProxy
+from twisted_lb.config.proxy_header import SendProxy
 from twisted_lb.config.tlvs import forwarded_types, own_tlvs
 from twisted_lb.errors import PluginError, WireError
 from twisted_lb.facts import Facts, SocketAddress

@@ -13,7 +13,7 @@ from twisted_lb.backends.loops import Listening, leads_back
 from twisted_lb.backends.source import OutgoingError, PortTakenError, Source, cannot_bind, check_source
 from twisted_lb.backends.source_ports import LeasedSocket, SourcePorts
 from twisted_lb.backends.target import DestinationTarget, SocketTarget
-from twisted_lb.config.model import ConnectTcp
+from twisted_lb.config.tcp import ConnectTcp
 from twisted_lb.errors import ConfigError
 from twisted_lb.facts import Facts
 from twisted_lb.net.interfaces import SocketMaker

@@ -12,7 +12,8 @@ from twisted_lb.backends.target import DestinationTarget, EndpointTarget, Socket
 from twisted_lb.config import inherit
 from twisted_lb.config.addresses import HeaderSource, parse_source
 from twisted_lb.config.keys import ServerKeys
-from twisted_lb.config.model import Backend, ConnectTcp, Server
+from twisted_lb.config.model import Backend, Server
+from twisted_lb.config.tcp import ConnectTcp
 from twisted_lb.errors import ConfigError
 from twisted_lb.net.namespace import Namespace, Namespaces
 from twisted_lb.networks import Networks

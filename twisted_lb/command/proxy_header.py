@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from twisted_lb.config.model import Use
+from twisted_lb.config.uses import Use
 from twisted_lb.contracts import IProxyCodec
 from twisted_lb.errors import WireError
 from twisted_lb.facts import SocketAddress

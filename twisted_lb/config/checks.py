@@ -22,9 +22,11 @@ from twisted_lb.config.checks_server import check_header_sources, check_server_n
 from twisted_lb.config.checks_validators import check_validators
 from twisted_lb.config.convert import INVALID, join
 from twisted_lb.config.hints import unknown_name
-from twisted_lb.config.model import AcceptProxy, AccessLogUse, Backend, Bind, Check, Config, Frontend, SendProxy, Server
+from twisted_lb.config.model import Backend, Bind, Check, Config, Frontend, Server
+from twisted_lb.config.proxy_header import AcceptProxy, SendProxy
 from twisted_lb.config.tlvs import forwarded_types, own_tlvs
 from twisted_lb.config.units import Duration
+from twisted_lb.config.uses import AccessLogUse
 from twisted_lb.errors import ConfigError
 from twisted_lb.networks import Networks
 

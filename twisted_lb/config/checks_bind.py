@@ -18,7 +18,8 @@ from twisted_lb.config.addresses import (
     parse_bind,
 )
 from twisted_lb.config.convert import INVALID
-from twisted_lb.config.model import Bind, Frontend, ListenTcp
+from twisted_lb.config.model import Bind, Frontend
+from twisted_lb.config.tcp import ListenTcp
 from twisted_lb.errors import ConfigError
 
 _KINDS: dict[type, str] = {

@@ -9,15 +9,9 @@ import msgspec
 
 from twisted_lb.config.convert import INVALID, join
 from twisted_lb.config.hints import unknown_name
-from twisted_lb.config.model import (
-    Backend,
-    Config,
-    Fields,
-    Forwarded,
-    Frontend,
-    FrontendTimeouts,
-    Route,
-)
+from twisted_lb.config.http import Fields, Forwarded
+from twisted_lb.config.model import Backend, Config, Frontend, Route
+from twisted_lb.config.timeouts import FrontendTimeouts
 from twisted_lb.errors import ConfigError
 from twisted_lb.networks import Networks
 from twisted_lb.routing import Routes, Rule

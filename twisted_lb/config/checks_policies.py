@@ -9,7 +9,8 @@ import msgspec
 
 from twisted_lb.config.convert import INVALID
 from twisted_lb.config.hints import quoted
-from twisted_lb.config.model import RULE_ACTIONS, Frontend, Rule
+from twisted_lb.config.model import Frontend
+from twisted_lb.config.policies import RULE_ACTIONS, Rule
 
 _ANSWER = frozenset(("status", "headers"))
 SETTINGS: Mapping[str, frozenset[str]] = {

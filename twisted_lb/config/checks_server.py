@@ -15,8 +15,10 @@ from twisted_lb.config.addresses import (
     parse_source,
 )
 from twisted_lb.config.convert import INVALID, join
+from twisted_lb.config.http import Forwarded
 from twisted_lb.config.keys import ServerKeys
-from twisted_lb.config.model import Backend, Config, ConnectTcp, Forwarded, Frontend, Server, Source
+from twisted_lb.config.model import Backend, Config, Frontend, Server, Source
+from twisted_lb.config.tcp import ConnectTcp
 from twisted_lb.errors import ConfigError
 
 

@@ -6,7 +6,8 @@ Each problem starts with its key.
 from collections.abc import Iterator
 
 from twisted_lb.config.convert import INVALID
-from twisted_lb.config.model import AnyOf, Frontend
+from twisted_lb.config.model import Frontend
+from twisted_lb.config.uses import AnyOf
 
 
 def check_validators(where: str, frontend: Frontend) -> Iterator[str]:

@@ -12,9 +12,10 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 import msgspec
 
 from twisted_lb.config.hints import nearest, quoted, unknown_key
-from twisted_lb.config.model import Section, Use
+from twisted_lb.config.section import Section
 from twisted_lb.config.shapes import Shape, alternatives, is_table, is_union, shape_of, tables_in
 from twisted_lb.config.units import OFF, Duration, Size, parse_duration, parse_size, spell_size
+from twisted_lb.config.uses import Use
 from twisted_lb.errors import ConfigError
 
 INVALID: Any = type("Invalid", (), {"__repr__": lambda self: "INVALID"})()

@@ -6,32 +6,35 @@ from difflib import get_close_matches
 import msgspec
 
 from twisted_lb.config import model
+from twisted_lb.config.proxy_header import AcceptProxy, SendProxy
+from twisted_lb.config.tcp import ConnectTcp, Keepalive, ListenTcp, Tcp
+from twisted_lb.config.timeouts import BackendTimeouts, FrontendTimeouts, Timeouts
 
 _PLACES: dict[type[msgspec.Struct], str] = {
     model.Config: "the top of the file",
     model.Process: "[process]",
     model.Defaults: "[defaults]",
-    model.Timeouts: "[defaults.timeouts]",
+    Timeouts: "[defaults.timeouts]",
     model.Frontend: "[frontends.NAME]",
-    model.FrontendTimeouts: "[frontends.NAME.timeouts]",
+    FrontendTimeouts: "[frontends.NAME.timeouts]",
     model.Backend: "[backends.NAME]",
-    model.BackendTimeouts: "[backends.NAME.timeouts]",
+    BackendTimeouts: "[backends.NAME.timeouts]",
     model.Bind: "a table in bind",
     model.Server: "a table in servers",
-    model.AcceptProxy: "accept_proxy",
-    model.SendProxy: "send_proxy",
+    AcceptProxy: "accept_proxy",
+    SendProxy: "send_proxy",
     model.Source: "source",
-    model.Tcp: "tcp",
-    model.ListenTcp: "tcp of a frontend or a bind",
-    model.ConnectTcp: "tcp of a backend or a server",
-    model.Keepalive: "keepalive, a table in tcp",
+    Tcp: "tcp",
+    ListenTcp: "tcp of a frontend or a bind",
+    ConnectTcp: "tcp of a backend or a server",
+    Keepalive: "keepalive, a table in tcp",
 }
 
 
 def _keys(table: type[msgspec.Struct]) -> set[str]:
     """The keys by which a table is known: what both kinds of ``tcp`` have belongs to neither alone."""
     keys = set(table.__struct_encode_fields__)
-    return keys - _keys(model.Tcp) if table in (model.ListenTcp, model.ConnectTcp) else keys
+    return keys - _keys(Tcp) if table in (ListenTcp, ConnectTcp) else keys
 
 
 def quoted(names: Iterable[str]) -> str:

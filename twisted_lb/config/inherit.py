@@ -9,23 +9,11 @@ from typing import TypeVar
 
 from msgspec import UNSET, UnsetType, structs
 
-from twisted_lb.config.model import (
-    AcceptProxy,
-    AccessLogUse,
-    Backend,
-    Bind,
-    Check,
-    Config,
-    ConnectTcp,
-    Frontend,
-    ListenTcp,
-    SendProxy,
-    Server,
-    Source,
-    Tcp,
-    Use,
-)
+from twisted_lb.config.model import Backend, Bind, Check, Config, Frontend, Server, Source
+from twisted_lb.config.proxy_header import AcceptProxy, SendProxy
+from twisted_lb.config.tcp import ConnectTcp, ListenTcp, Tcp
 from twisted_lb.config.units import Duration
+from twisted_lb.config.uses import AccessLogUse, Use
 
 T = TypeVar("T", bound=Tcp)
 

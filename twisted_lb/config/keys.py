@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from msgspec import UNSET, UnsetType
 
-from twisted_lb.config.model import Server, Tcp
+from twisted_lb.config.model import Server
+from twisted_lb.config.tcp import Tcp
 from twisted_lb.errors import ConfigError
 
 _OF_BIND = ("transparent", "original_dst", "interface", "namespace")

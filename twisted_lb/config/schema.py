@@ -8,7 +8,8 @@ from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
-from twisted_lb.config.model import AccessLogUse, Config, TableStoreUse, Use
+from twisted_lb.config.model import Config
+from twisted_lb.config.section import Section
 from twisted_lb.config.shapes import Shape, alternatives, is_table, shape_of, tables_in
 from twisted_lb.config.units import (
     DURATION_PATTERN,
@@ -19,6 +20,7 @@ from twisted_lb.config.units import (
     spell_duration,
     spell_size,
 )
+from twisted_lb.config.uses import AccessLogUse, TableStoreUse, Use
 
 Supplies = Mapping[str, Mapping[str, type[msgspec.Struct]]]
 """Kind (``balancers``, ``policies``, ``validators``, ``access_logs``, ``observers``) -> name -> type of the options."""
@@ -201,4 +203,4 @@ def _custom_type(wanted: type[Any]) -> _Schema:
 
 def _name(struct: type[msgspec.Struct]) -> str:
     """The struct's name, with its module if it is a plugin's."""
-    return struct.__name__ if struct.__module__ == Config.__module__ else f"{struct.__module__}.{struct.__qualname__}"
+    return struct.__name__ if issubclass(struct, Section) else f"{struct.__module__}.{struct.__qualname__}"

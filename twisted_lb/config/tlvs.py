@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from twisted_lb.config.convert import join
 from twisted_lb.config.hints import unknown_name
-from twisted_lb.config.model import SendProxy
+from twisted_lb.config.proxy_header import SendProxy
 from twisted_lb.config.templates import Template, parse_template
 from twisted_lb.errors import ConfigError
 from twisted_lb.wire.proxy_header import TlvType

@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from twisted_lb.config import model
+from twisted_lb.config.uses import TableStoreUse
 from twisted_lb.counting.entries import AskFirst
 from twisted_lb.counting.exchange import Exchange
 from twisted_lb.counting.named import NamedTable, counters_in
@@ -29,7 +30,7 @@ OWN_SIZE = 100_000
 OWN_EXPIRE_S = 60.0
 """How long at least an entry of such a table is kept; two windows if that is longer."""
 
-BuildStore = Callable[[model.TableStoreUse], Built[Any]]
+BuildStore = Callable[[TableStoreUse], Built[Any]]
 
 
 class Tables:

@@ -7,7 +7,8 @@ from ipaddress import ip_address
 from twisted_lb.config import inherit
 from twisted_lb.config.addresses import BindAddress, IpAddress, parse_bind
 from twisted_lb.config.keys import ServerKeys, option_key
-from twisted_lb.config.model import Bind, Config, ConnectTcp, ListenTcp, Server, Source
+from twisted_lb.config.model import Bind, Config, Server, Source
+from twisted_lb.config.tcp import ConnectTcp, ListenTcp
 
 
 @dataclass(frozen=True)

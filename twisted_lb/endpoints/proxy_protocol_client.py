@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClie
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_lb.config.model import Use
+from twisted_lb.config.uses import Use
 from twisted_lb.contracts import IProxyCodec
 from twisted_lb.endpoints.passing import PassingFactory, PassingProtocol
 from twisted_lb.errors import ConfigError, WireError

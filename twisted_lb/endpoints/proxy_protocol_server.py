@@ -21,7 +21,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_lb.config.model import Use
+from twisted_lb.config.uses import Use
 from twisted_lb.endpoints.passing import PassingFactory, PassingProtocol
 from twisted_lb.endpoints.proxied_transport import ProxiedTransport
 from twisted_lb.errors import ConfigError, WireError

@@ -13,8 +13,8 @@ from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 
 from twisted_lb.assembly import Assembly
-from twisted_lb.config import model
 from twisted_lb.config.checks_http import rule_of
+from twisted_lb.config.policies import Rule
 from twisted_lb.errors import PluginError, WireError
 from twisted_lb.explain.case import Case, can_be_said, facts_of, read_facts, request_of
 from twisted_lb.explain.steps import Explanation, Step, shown, told, values_of
@@ -223,7 +223,7 @@ class Walk:
 
 def described(entry: Any) -> str:
     """Spell an entry of ``policies`` in a few words."""
-    if isinstance(entry, model.Rule):
+    if isinstance(entry, Rule):
         action = entry.actions[0]
         return f'{action} = "{" ".join(str(getattr(entry, action)).split())}"'
     return f'use = "{entry.use}"'

@@ -15,7 +15,8 @@ from functools import partial
 from typing import Any
 
 from twisted_lb.config.addresses import MAX_UNIX_BYTES
-from twisted_lb.config.model import Bind, ListenTcp
+from twisted_lb.config.model import Bind
+from twisted_lb.config.tcp import ListenTcp
 from twisted_lb.errors import ConfigError
 from twisted_lb.net.interfaces import SocketMaker, interfaces, mtu_towards
 from twisted_lb.net.namespace import Namespace

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from msgspec import UnsetType
 
-from twisted_lb.config.model import ConnectTcp, Keepalive, ListenTcp, Tcp
+from twisted_lb.config.tcp import ConnectTcp, Keepalive, ListenTcp, Tcp
 from twisted_lb.errors import ConfigError
 from twisted_lb.net.interfaces import SocketMaker
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from twisted_lb.config.model import Rule
+from twisted_lb.config.policies import Rule
 from twisted_lb.errors import ConfigError
 from twisted_lb.stages.answers import fault_in
 from twisted_lb.verdicts import ALLOW_FINALLY, Allow, Answer, Decision, Deny, HttpFields, Redirect, Tarpit

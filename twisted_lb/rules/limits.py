@@ -8,7 +8,7 @@ from dataclasses import replace
 import msgspec
 
 from twisted_lb.config.hints import nearest, quoted
-from twisted_lb.config.model import Rule
+from twisted_lb.config.policies import Rule
 from twisted_lb.contracts import IPolicy
 from twisted_lb.counting.entries import Count, Limit, Track
 from twisted_lb.counting.limit import LimitText, parse_limit

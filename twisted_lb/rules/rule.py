@@ -2,7 +2,7 @@
 
 from zope.interface import implementer
 
-from twisted_lb.config.model import Rule
+from twisted_lb.config.policies import Rule
 from twisted_lb.contracts import IPolicy
 from twisted_lb.endings import Stage
 from twisted_lb.errors import WireError
