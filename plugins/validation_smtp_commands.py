@@ -60,6 +60,7 @@ class SmtpCommandsValidator:
     """Judges every command of a client until it speaks TLS."""
 
     server_first = True
+    speaks = "smtp"
 
     def __init__(self, options: SmtpCommandsOptions) -> None:
         if not options.deny and options.allow is None and options.after_starttls == "pass":

@@ -92,6 +92,8 @@ class IStreamValidator(IValidator):
     """TCP mode: a validator that may stay on the connection behind its first bytes.
 
     A frontend none of whose validators is one pays nothing for it; nor does a connection that is not watched.
+    ``speaks``, if it has such an attribute: the protocol's name, for the fact ``protocol`` of a client that says
+    nothing; by default that of the validator.
     """
 
     server_first: bool = Attribute(

@@ -29,6 +29,7 @@ def told(turns: Turns, **options: Any) -> Outcome:
 def test_the_server_speaks_first() -> None:
     assert IStreamValidator.providedBy(make(deny=DENY))
     assert make(deny=DENY).server_first
+    assert make(deny=DENY).speaks == "smtp"
 
 
 @pytest.mark.parametrize(

@@ -61,3 +61,10 @@ def test_what_is_spoken_is_the_validator_s_name_unless_it_says_otherwise() -> No
     facts.learnt["protocol"] = "y"
     recognised(built(ALLOW), facts)
     assert facts.learnt["protocol"] == "y"
+
+
+def test_a_validator_may_have_another_name_than_what_it_recognises() -> None:
+    facts = make_facts()
+    commands: Any = SimpleNamespace(speaks="x")
+    recognised(Built("plugin_x", "x_commands", commands), facts)
+    assert facts.learnt["protocol"] == "x"

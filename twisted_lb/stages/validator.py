@@ -68,4 +68,4 @@ def is_server_first(validator: Built[IValidator]) -> bool:
 
 def recognised(validator: Built[IValidator], facts: Facts) -> None:
     """Note what this connection speaks, if the validator did not say so itself."""
-    facts.learnt.setdefault(PROTOCOL, validator.name)
+    facts.learnt.setdefault(PROTOCOL, getattr(validator.object, "speaks", validator.name))
