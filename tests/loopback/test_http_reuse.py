@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -374,13 +375,15 @@ def test_clients_of_one_address_share_where_only_the_address_is_seen(site: Site)
     assert server.served[0].peer[0] == "127.0.0.9"
 
 
-FROM_HEADER = {"source": "header:X-Real-IP", "of_frontend": {"forwarded": {"except": ["127.0.0.1"]}}}
+FROM_HEADER: dict[str, Any] = {"source": "header:X-Real-IP", "of_frontend": {"forwarded": {"except": ["127.0.0.1"]}}}
 
 
 @pytest.mark.root
-def test_a_connection_comes_from_the_address_in_the_header_and_serves_no_other(site: Site) -> None:
+@pytest.mark.parametrize("log", ["none", "json"], ids=["express-way", "usual-way"])
+def test_a_connection_comes_from_the_address_in_the_header_and_serves_no_other(site: Site, log: str) -> None:
     server = site.upstream()
-    site.start(server, **FROM_HEADER, pool={"max": 1000})
+    frontend = {**FROM_HEADER["of_frontend"], **({"access_log": "none"} if log == "none" else {})}
+    site.start(server, **{**FROM_HEADER, "of_frontend": frontend}, pool={"max": 1000})
     clients = [site.client() for _ in range(3)]
     hosts = [f"127.0.9.{number}" for number in range(1, 51)]
     for client in clients:  # each of them is a proxy with requests of everybody
@@ -403,6 +406,31 @@ def test_nor_does_one_that_belongs_to_a_client_if_that_is_a_proxy(site: Site, se
     assert len(server.served) == 2
     for one in server.served:
         assert {request.split()[1].decode() for request in one.asked} == {f"/{one.peer[0]}"}
+
+
+@pytest.mark.root
+def test_who_is_believed_is_asked_of_the_address_that_a_proxy_header_names(site: Site) -> None:
+    server = site.upstream()
+    frontend = {"accept_proxy": True, "forwarded": {"except": ["192.0.2.50"]}}
+    site.start(server, source="header:X-Real-IP", of_frontend=frontend)
+    for claimed, status in (("192.0.2.50", 200), ("127.0.0.1", 503)):
+        client = site.client()
+        client.send(f"PROXY TCP4 {claimed} 127.0.0.1 61234 80\r\n".encode())
+        assert client.ask(get("/", "X-Real-IP: 127.0.9.1")) == status
+    assert [one.peer[0] for one in server.served] == ["127.0.9.1"]
+
+
+@pytest.mark.root
+def test_who_is_believed_no_more_is_refused_from_the_reload_on(site: Site) -> None:
+    server = site.upstream()
+    site.start(server, **FROM_HEADER)
+    before = site.client()
+    assert before.ask(get("/", "X-Real-IP: 127.0.9.1")) == 200
+    frontend = {"forwarded": {"except": ["127.0.0.2"]}}
+    site.running.reload(site.config(server, source="header:X-Real-IP", of_frontend=frontend))
+    for client in (before, site.client()):
+        assert client.ask(get("/", "X-Real-IP: 127.0.9.1")) == 503
+    assert site.client("127.0.0.2").ask(get("/", "X-Real-IP: 127.0.9.1")) == 200
 
 
 @pytest.mark.root
