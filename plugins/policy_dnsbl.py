@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
-from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, succeed
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.names import dns
 from twisted.python.failure import Failure
@@ -242,6 +242,8 @@ class Dnsbl:
         failed = ""
         for zone, (answered, answer) in zip(self._zones, answers, strict=True):
             if not answered:
+                if answer.check(CancelledError):
+                    return Deny("nobody waits for it any more")
                 failed = failed or f"{zone} cannot be asked: {answer.getErrorMessage()}"
             elif answer:
                 facts.learnt[ZONE], facts.learnt[CODE] = zone, answer

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -216,6 +216,8 @@ class HttpAuthorizer:
         return Deny(reason, said.status, [field for field in said.fields if field[0].lower() != b"content-type"])
 
     def _failed(self, failure: Failure, facts: Facts) -> Decision:
+        if failure.check(CancelledError):
+            return Deny("nobody waits for it any more")
         reason = f"the authorizer cannot be asked: {failure.getErrorMessage()}"
         if not self._failure_allows:
             return Deny(reason, 503)

@@ -1,5 +1,6 @@
 """What others are asked is asked once, remembered for a while, and bounded in every way."""
 
+from time import process_time
 from typing import Any
 
 import pytest
@@ -191,6 +192,18 @@ def test_one_who_makes_another_leave_does_no_harm() -> None:
     first.addCallback(leave)
     somebody.answer("yes")
     assert (result(first), result(second), result(third)) == ("yes", "left", "yes")
+
+
+def test_many_who_wait_for_one_answer_may_leave_at_once() -> None:
+    """20,000 clients of one address took 20 s to leave, in which the reactor did nothing else."""
+    _, lookups = made(Somebody())
+    waiters = [lookups.get("a") for _ in range(20_000)]
+    began = process_time()
+    for waiter in reversed(waiters):
+        assert isinstance(waiter, Deferred)
+        waiter.addErrback(lambda _: None)
+        waiter.cancel()
+    assert process_time() - began < 5
 
 
 def test_what_goes_wrong_is_logged_seldom_and_counted(logged: list[LogEvent]) -> None:

@@ -74,7 +74,7 @@ class Lookups(Generic[K, V]):
             question.deadline = self._clock.callLater(self._timeout_s, self._overdue, key)
             self._waiting.append(key)
         waiter: Deferred[V] = Deferred(lambda waiter: self._left(key, waiter))
-        question.waiters.append(waiter)
+        question.waiters[waiter] = None
         self._begin_more()
         return waiter
 
@@ -120,9 +120,9 @@ class Lookups(Generic[K, V]):
     def _left(self, key: K, waiter: Deferred[V]) -> None:
         """Somebody does not want to know any more."""
         question = self._open.get(key)
-        if question is None or not any(one is waiter for one in question.waiters):
+        if question is None or waiter not in question.waiters:
             return
-        question.waiters = [one for one in question.waiters if one is not waiter]
+        del question.waiters[waiter]
         if not question.waiters:
             self._close(key, question)
             if question.cancel is not None:
@@ -144,14 +144,17 @@ class Lookups(Generic[K, V]):
 
 
 class _Question(Generic[V]):
-    """A question that is under way, or waits until it may be asked: then there is nothing to ``cancel`` yet."""
+    """A question that is under way, or waits until it may be asked: then there is nothing to ``cancel`` yet.
+
+    ``waiters``: in the order in which they came. There may be as many as connections, all of which leave at once.
+    """
 
     __slots__ = ("cancel", "deadline", "waiters")
     deadline: IDelayedCall
 
     def __init__(self) -> None:
         self.cancel: Callable[[], None] | None = None
-        self.waiters: list[Deferred[V]] = []
+        self.waiters: dict[Deferred[V], None] = {}
 
     def fail(self, failure: Failure) -> None:
         """Tell all who wait."""

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import DatagramProtocol
+from twisted.logger import LogEvent, formatEvent
 from twisted.names import dns
 
 from tests.turning import Turning, turning
@@ -288,6 +289,19 @@ def test_when_the_client_leaves_the_question_is_given_up(turning: Turning, serve
     turning.settle()
     assert not turning.reactor.getDelayedCalls()
     assert queries(turning) == []
+
+
+def test_that_a_client_leaves_is_not_logged_as_one_that_is_let_in(
+    turning: Turning, server: Server, logged: list[LogEvent]
+) -> None:
+    server.silent = True
+    answer = Asking(turning, resolvers=[server.resolver], on_failure="allow").policy.decide(make_facts("192.0.2.2"))
+    assert isinstance(answer, Deferred)
+    said: list[Any] = []
+    answer.addBoth(said.append)
+    answer.cancel()
+    assert isinstance(said[0], Deny)
+    assert not any("let in" in formatEvent(event) for event in logged)
 
 
 def test_no_more_questions_are_under_way_than_told(turning: Turning, server: Server) -> None:

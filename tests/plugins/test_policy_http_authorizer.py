@@ -272,6 +272,20 @@ def test_when_the_client_leaves_the_question_is_given_up(turning: Turning, origi
     assert not turning.reactor.getDelayedCalls()
 
 
+def test_that_a_client_leaves_is_not_logged_as_one_that_is_let_in(
+    turning: Turning, origin: Origin, logged: list[LogEvent]
+) -> None:
+    origin.answer = lambda asked: None
+    answer = Asking(turning, origin, on_failure="allow").policy.decide(request())
+    assert isinstance(answer, Deferred)
+    said: list[Any] = []
+    answer.addBoth(said.append)
+    answer.cancel()
+    turning.settle()
+    assert isinstance(said[0], Deny)
+    assert not any("let in" in formatEvent(event) for event in logged)
+
+
 def test_no_more_questions_are_under_way_than_told(turning: Turning, origin: Origin) -> None:
     held = [True]
     origin.answer = lambda asked: None if held else says(200)
