@@ -208,3 +208,38 @@ def test_the_kernel_is_asked_where_events_would_not_tell(
     assert connection.may_be_asked(replayable)
     theirs.send(b"stray")
     assert not connection.may_be_asked(replayable), "no batch is being worked off"
+
+
+@pytest.mark.linux
+def test_who_has_said_more_than_is_read_at_once_is_not_taken_for_silent(
+    pair: tuple[ServerConnection, socket.socket],
+) -> None:
+    connection, theirs = pair
+    poller = connection.transport.poller
+
+    class Talks(Asker):
+        """The response ends with the last read of this turn, and the server goes on."""
+
+        def response_data(self, data: bytes) -> None:
+            super().response_data(data)
+            theirs.send(b"more" if len(self.heard) < 16 else b"stray")
+            if len(self.heard) == 16:
+                connection.asker = None
+
+    may: list[bool] = []
+
+    class Asks:
+        def on_events(self, events: int) -> None:
+            may.append(connection.may_be_asked(replayable=True))
+
+        def on_crash(self) -> None:
+            raise AssertionError
+
+    connection.asker = asker = Talks()
+    connection.transport.accepted()
+    theirs.send(b"the beginning")
+    poller.dispatch(poller.epoll.poll(1))
+    connection.transport.resumeProducing()
+    poller.again(Asks())
+    poller.dispatch([])
+    assert (len(asker.heard), may) == (16, [False])

@@ -53,7 +53,7 @@ class Poller:
     """The epoll, the watchers, and the work that waits for the end of a batch.
 
     ``now``: the clock's seconds when the current batch began. ``batch``: how many there have been. ``whole``: a batch
-    is being worked off, and it holds all that was reported when it began: what comes later is of later batches.
+    is being worked off, and all that had come when it began is told and read within it; what is told later came later.
     ``windows``: memory shared by all reads of one process.
     ``watchers``: who owns which descriptor. ``aside``: bytes that were read and not taken by the other side yet.
     ``wake``: called when there is something to do between batches, by whoever would not look otherwise.

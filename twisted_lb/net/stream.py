@@ -219,6 +219,7 @@ class Stream(WritingStream):
                 return
             turns -= 1
         self.reported |= events
+        self.poller.whole = False  # what it has said is not all read, and may be read in the next batch only
         self.poller.again(self)
 
     def _check_error(self) -> bool:
