@@ -19,7 +19,7 @@ class RulePolicy:
     """Answers with ``verdict`` to who meets the condition, and lets all others go on to the next entry.
 
     ``label``: the action, for the record. ``only_refuses``: it does nothing else, so it may be asked early.
-    ``condition``: who does not meet it need not be asked about further; ``None`` if there may be no answer to that.
+    ``rule_condition``: who does not meet it need not be asked about further; ``None`` if that may have no answer.
     """
 
     def __init__(self, compiled: Compiled, verdict: Decision, label: str, stage: Stage | None = None) -> None:
@@ -28,7 +28,7 @@ class RulePolicy:
         self.label = label
         self.stage = compiled.stage if stage is None else stage
         self.only_refuses = label in ONLY_REFUSE
-        self.condition = compiled.condition if compiled.readable else None
+        self.rule_condition = compiled.condition if compiled.readable else None
         self._holds = compiled.condition
 
     def decide(self, facts: Facts) -> Decision:
