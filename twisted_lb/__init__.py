@@ -44,11 +44,13 @@ The map of this package; imports only ever point up this list, and a connection 
 - ``http_session`` what HTTP mode does in them, request by request
 - ``http_express`` HTTP mode: plain exchanges, with as little as they need
 - ``endpoint_session`` sessions whose clients came through Twisted endpoints
+- ``problems``     what is wrong with a configuration, collected to be told at once
 - ``http_assembly`` what the settings of HTTP mode become
 - ``policy_assembly`` what the entries of ``policies`` become
 - ``table_assembly`` what ``tables`` become
 - ``bind_check``   what can be found out about a ``bind`` entry before it listens
 - ``descriptors``  how many the configuration takes, and whether there are as many
+- ``backend_assembly`` what ``backends`` become: servers, the way to each of them, and their checks
 - ``assembly``     from the configuration to the objects that serve
 - ``binding``      one open ``bind`` entry: its listening sockets
 - ``privileges``   what is needed of root after the start, and how just that is kept

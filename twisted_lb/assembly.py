@@ -3,43 +3,28 @@
 A reload assembles anew and takes over from the assembly before what must go on counting: limits, servers, log files.
 """
 
-import socket
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from functools import partial
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from twisted.internet.endpoints import clientFromString
-
-from twisted_lb.backends.health import Check, Health, Rhythm
-from twisted_lb.backends.outgoing import Outgoing
-from twisted_lb.backends.pool import Backend, Server
-from twisted_lb.backends.reach import Surroundings, outgoing_for
-from twisted_lb.backends.target import DestinationTarget, EndpointTarget, SocketTarget, Target
-from twisted_lb.bind_check import check_bind, endpoint_from, whole_bind
+from twisted_lb.backend_assembly import BackendAssembly, PlannedServer
+from twisted_lb.backends.health import Health
+from twisted_lb.backends.pool import Backend
+from twisted_lb.bind_check import check_bind, whole_bind
 from twisted_lb.config import inherit, model
-from twisted_lb.config.addresses import (
-    ClientDestination,
-    EndpointDescription,
-    UnixAbstract,
-    UnixPath,
-    parse_server,
-)
 from twisted_lb.config.checks_http import rule_of
 from twisted_lb.config.keys import BindKeys
-from twisted_lb.config.resolve import resolve
-from twisted_lb.config.tlvs import forwarded_types, own_tlvs
 from twisted_lb.config.uses import Use
 from twisted_lb.contracts import IPolicy, IStreamValidator
 from twisted_lb.counting.tables import Tables
-from twisted_lb.errors import ConfigError, PluginError
+from twisted_lb.errors import ConfigError
 from twisted_lb.frontend import Frontend, Refusal, Routing
-from twisted_lb.http_assembly import believed, http_backend, http_frontend
+from twisted_lb.http_assembly import http_frontend
 from twisted_lb.logs import LineBuffer, LineFile, standard_output
 from twisted_lb.net.namespace import Namespace
 from twisted_lb.networks import Networks
 from twisted_lb.plugin_host import Built, PluginHost, load_plugins
 from twisted_lb.policy_assembly import PolicyAssembly
+from twisted_lb.problems import Problems
 from twisted_lb.process import Process
 from twisted_lb.routing import Routes, Rule
 from twisted_lb.rules.list_watch import ListWatch, in_thread_of
@@ -47,15 +32,11 @@ from twisted_lb.rules.lists import ListFiles
 from twisted_lb.rules.scope import Scope
 from twisted_lb.stages.access_log import AccessLog
 from twisted_lb.stages.admission import Limit
-from twisted_lb.stages.proxy_header import Reception, Sender, Trust
+from twisted_lb.stages.proxy_header import Reception, Trust
 from twisted_lb.stages.recognition import AnyOf
 from twisted_lb.stages.validation import Entry as ValidatorEntry
 from twisted_lb.supply import Runtime
 from twisted_lb.table_assembly import add_table
-from twisted_lb.wire.proxy_header import TlvType
-
-_ABOUT_TLS = {"ssl", "cert-cn", "ssl-cipher", "cert-sig", "cert-key"}
-# All of these are parts of one TLV, and until TLS is terminated here that one comes, whole, from a received header.
 
 
 class Entry(NamedTuple):
@@ -91,14 +72,13 @@ class Assembly:
         self.scopes: dict[str, Scope] = {}
         self._list_watch: ListWatch | None = None
         self._process = process
-        self._servers: list[tuple[Server, model.Server, Sender | None, Outgoing | None]] = []
+        self._servers: list[PlannedServer] = []
         self._limits: list[tuple[Limit, int | None]] = []
 
     def commit(self) -> None:
         """Put the settings of servers and limits in force, also of those that an earlier assembly had already."""
-        for server, settings, sender, outgoing in self._servers:
-            server.weight, server.maxconn, server.sender = settings.weight, settings.maxconn, sender
-            server.outgoing = outgoing
+        for server in self._servers:
+            server.put_in_force()
         for backend in self.backends.values():
             for one in backend.servers:
                 one.pool(self._process.clock, backend.http)
@@ -179,16 +159,15 @@ class _Assembler:
         self.made = Assembly(config, process)
         self.made.lists = ListFiles(config.lists, before.lists)
         self.made.tables = Tables(process.clock, before.tables)
-        self.problems: list[str] = []
+        self.problems = Problems()
 
     def run(self) -> Assembly:
-        with self.collected():
+        with self.problems.collected():
             runtime = Runtime(self.process.reactor, self.process.clock)
             host = load_plugins(self.config.plugins, self.config.disabled_plugins, runtime)
-            for name in self.config.backends:
-                self.backend(host, name)
+            self.backends(host)
             for name, table in self.config.tables.items():
-                with self.collected(f"tables.{name}"):
+                with self.problems.collected(f"tables.{name}"):
                     add_table(self.made.tables, host, name, table)
             for name in self.config.frontends:
                 self.frontend(host, name)
@@ -200,114 +179,24 @@ class _Assembler:
             raise ConfigError(*self.problems)
         return self.made
 
-    @contextmanager
-    def collected(self, where: str = "") -> Iterator[None]:
-        try:
-            yield
-        except ConfigError as error:
-            told = [f"{where}: {problem}" if where else problem for problem in error.problems]
-            # What is wrong with something inherited is told once.
-            self.problems.extend(problem for problem in told if problem not in self.problems)
+    def backends(self, host: PluginHost) -> None:
+        assembly = BackendAssembly(self.config, self.process, host, self.problems)
+        for name in self.config.backends:
+            made = assembly.build(name, self.before.backends.get(name))
+            if made is not None:
+                self.made.backends[name], self.made.health[name] = made
+        self.made._servers = assembly.servers
 
     def build(self, host: PluginHost, kind: Any, uses: Sequence[Use], mode: str = "") -> list[Any]:
         """Build what a frontend of that mode uses, or what has nothing to do with modes."""
         built = []
         for use in uses:
-            with self.collected():
+            with self.problems.collected():
                 of_mode = host.find(kind, use.use, use.where).supply.mode
                 if mode and of_mode not in (None, mode):
                     raise ConfigError(f'{use.where}: "{use.use}" is only for mode = "{of_mode}"')
                 built.append(host.build(kind, use))
         return built
-
-    def backend(self, host: PluginHost, name: str) -> None:
-        config, settings = self.config, self.config.backends[name]
-        before = self.before.backends.get(name)
-        kept = {(server.name, str(server.target)): server for server in before.servers} if before else {}
-        servers = []
-        checks = []
-        for server_name, server_settings in settings.servers.items():
-            with self.collected(f"backends.{name}.servers.{server_name}"):
-                target = target_of(server_settings.address, self.process.reactor)
-                server = kept.get((server_name, str(target))) or Server(server_name, target)
-                servers.append(server)
-                sender = self.sender(host, name, server_settings)
-                outgoing = self.outgoing(name, server, server_settings)
-                self.made._servers.append((server, server_settings, sender, outgoing))
-                check = self.check(name, server, server_settings, sender, outgoing)
-                if check is not None:
-                    checks.append(check)
-        for balancer in self.build(host, "balancers", [inherit.balance(config, name)]):
-            made = self.made.backends[name] = Backend(
-                name,
-                servers,
-                balancer,
-                inherit.backend_timers(config, name),
-                inherit.retries(config, name),
-                inherit.redispatch(config, name),
-                before,
-                http_backend(settings),
-                settings.maxqueue,
-            )
-            self.made.health[name] = Health(made, checks, self.process.blame)
-
-    def outgoing(self, backend: str, server: Server, settings: model.Server) -> Outgoing | None:
-        """Work out how connections to a server are made; a problem may be of a setting that several inherit."""
-        process = self.process
-        around = Surroundings(
-            process.namespaces,
-            self.clients_namespaces,
-            process.listening,
-            process.poller is not None,
-            process.complain,
-            partial(believed, self.config),
-        )
-        of_backend = self.config.backends[backend]
-        with self.collected():
-            return outgoing_for((backend, server.name), of_backend, settings, server.target, around, server.outgoing)
-        return None
-
-    def clients_namespaces(self) -> dict[str, Namespace]:
-        """Open all that clients may come in by. One that cannot be opened is a problem of the bind that names it."""
-        names: dict[str, None] = {}
-        for frontend, settings in self.config.frontends.items():
-            for bind in settings.bind:
-                if bind.namespace is not None:
-                    names[bind.namespace] = None
-                accepted = inherit.accept_proxy(self.config, frontend, bind)
-                names |= dict.fromkeys(accepted.namespaces if accepted else ())
-        opened = {}
-        for name in names:
-            with suppress(ConfigError):
-                opened[name] = self.process.namespaces.open(name)
-        return opened
-
-    def check(
-        self,
-        backend: str,
-        server: Server,
-        settings: model.Server,
-        sender: Sender | None,
-        outgoing: Outgoing | None,
-    ) -> Check | None:
-        of_backend = self.config.backends[backend]
-        check = inherit.check(of_backend, settings)
-        if check is None:
-            return None
-        header = b""
-        if sender is not None and inherit.check_send_proxy(of_backend, settings):
-            try:
-                header = sender.local()
-            except PluginError as error:
-                raise ConfigError(f'check_send_proxy: plugin "{error.plugin}" {error.what}') from None
-        target = server.target
-        if check.port is not None and isinstance(target, SocketTarget):
-            target = SocketTarget(target.family, (target.sockaddr[0], check.port, *target.sockaddr[2:]))
-        timeout_s = inherit.check_timeout(self.config, backend, check)
-        rhythm = Rhythm(check.interval, timeout_s, check.rise, check.fall)
-        process = self.process
-        how = None if outgoing is None else outgoing.for_checks()
-        return Check(server, target, header, rhythm, process.clock, process.poller, process.reactor, how)
 
     def observe_health(self) -> None:
         """Let the observers of each frontend hear of the servers of the backends that it leads to."""
@@ -336,7 +225,7 @@ class _Assembler:
         timers = inherit.frontend_timers(config, name)
         http = None
         if settings.mode == "http":
-            with self.collected(f"frontends.{name}"):
+            with self.problems.collected(f"frontends.{name}"):
                 http = http_frontend(config, name, filters)
                 if before is not None and before.http is not None:
                     http.refused = before.http.refused
@@ -348,7 +237,7 @@ class _Assembler:
             bind_limit = self.bind_limit(name, bind.address)
             self.made._limits.append((bind_limit, bind.maxconn))
             namespace = None
-            with self.collected(), BindKeys(f"frontends.{name}", index, bind.tcp).blamed():
+            with self.problems.collected(), BindKeys(f"frontends.{name}", index, bind.tcp).blamed():
                 bind = whole_bind(settings, bind)
                 namespace = check_bind(bind, self.process)
             self.made.binds.append(Entry(bind, frontend, bind_limit, self.reception(host, name, bind), namespace))
@@ -358,7 +247,7 @@ class _Assembler:
         made: list[ValidatorEntry] = []
         for entry in settings.validators:
             if not isinstance(entry, Use):
-                with self.collected(entry.any_of[0].where.removesuffix("[0]")):
+                with self.problems.collected(entry.any_of[0].where.removesuffix("[0]")):
                     made.append(AnyOf(self.build(host, "validators", entry.any_of, settings.mode)))
             else:
                 built = self.build(host, "validators", [entry], settings.mode)
@@ -395,16 +284,6 @@ class _Assembler:
                 return entry.limit
         return Limit()
 
-    def sender(self, host: PluginHost, backend: str, server: model.Server) -> Sender | None:
-        settings = inherit.send_proxy(self.config.backends[backend], server)
-        if settings is None:
-            return None
-        forwarded = forwarded_types(settings)
-        if settings.proxy_v2_options and not _ABOUT_TLS.isdisjoint(settings.proxy_v2_options):
-            forwarded |= {TlvType.SSL}
-        codec = host.build("proxy_codecs", Use(use=settings.version, where=f"backends.{backend}.send_proxy"))
-        return Sender(codec, own_tlvs(settings), forwarded)
-
     def reception(self, host: PluginHost, frontend: str, bind: model.Bind) -> Reception | None:
         settings = inherit.accept_proxy(self.config, frontend, bind)
         if settings is None:
@@ -416,7 +295,7 @@ class _Assembler:
         namespaces = {}
         for index, namespace in enumerate(settings.namespaces):
             key = f"frontends.{frontend}.accept_proxy.namespaces[{index}]"
-            with self.collected():
+            with self.problems.collected():
                 namespaces[namespace] = self.process.namespaces.open_for(key, namespace)
         return Reception(codecs, trusted, others, settings.timeout, settings.max_header, namespaces)
 
@@ -424,7 +303,7 @@ class _Assembler:
         use = inherit.access_log(self.config, frontend)
         if use is None:
             return None
-        with self.collected(use.where):
+        with self.problems.collected(use.where):
             file = self.made.log_files.get(use.path) or self.before.log_files.get(use.path)
             if file is None:
                 file = LineFile(use.path, standard_output())
@@ -432,22 +311,3 @@ class _Assembler:
             for log_format in self.build(host, "access_logs", [use], self.config.frontends[frontend].mode):
                 return AccessLog(log_format, LineBuffer(file, self.process.after_batch))
         return None
-
-
-def target_of(address: str, reactor: Any) -> Target:
-    """Where the server of that address is reached; a host name is resolved, and its first address taken.
-
-    Raises: ConfigError.
-    """
-    parsed = parse_server(address)
-    match parsed:
-        case ClientDestination(port, offset):
-            return DestinationTarget(port, offset)
-        case UnixPath(path):
-            return SocketTarget(socket.AF_UNIX, path)
-        case UnixAbstract(name):
-            return SocketTarget(socket.AF_UNIX, b"\0" + name.encode())
-        case EndpointDescription(text):
-            return EndpointTarget(text, endpoint_from(clientFromString, reactor, text))
-    family, sockaddr = resolve(parsed.host, parsed.port or 0)[0]
-    return SocketTarget(family, sockaddr, parsed.offset if parsed.port is None else None)
