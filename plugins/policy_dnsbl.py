@@ -217,6 +217,7 @@ class Dnsbl:
         self._failure_denies = options.on_failure == "deny"
         self._max_ttl_s = float(options.max_ttl)
         self._resolver = resolver
+        self.most_descriptors = options.max_queries
         self._warn = SeldomWarning(runtime.clock, "policy dnsbl")
         self._lookups: Lookups[str, str] = Lookups(
             runtime.clock, self._ask, options.timeout, options.max_queries, options.cache_size

@@ -154,6 +154,7 @@ class HttpAuthorizer:
         self._ttl_s = float(options.cache_ttl)
         self._identify = identify
         self._service = service
+        self.most_descriptors = options.max_requests
         self._warn = SeldomWarning(runtime.clock, f"policy http_authorizer, {options.url}")
         kept = options.cache_size if self._remembers else 0
         self._lookups: Lookups[Question, Said] = Lookups(

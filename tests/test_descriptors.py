@@ -2,13 +2,25 @@
 
 import resource
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from twisted_lb.config.load import load_dict
-from twisted_lb.descriptors import SPARE_DESCRIPTORS, descriptors_each, fit_descriptors, idle_descriptors
+from twisted_lb.descriptors import (
+    SPARE_DESCRIPTORS,
+    descriptors_each,
+    fit_descriptors,
+    idle_descriptors,
+    policy_descriptors,
+)
 from twisted_lb.errors import ConfigError
+from twisted_lb.testing import make_runtime
+from twisted_lb_plugins.policy_dnsbl import DnsblOptions
+from twisted_lb_plugins.policy_dnsbl import build as build_dnsbl
+from twisted_lb_plugins.policy_http_authorizer import HttpAuthorizerOptions
+from twisted_lb_plugins.policy_http_authorizer import build as build_authorizer
 
 
 def problem_of(call: Callable[[], Any]) -> str:
@@ -55,6 +67,18 @@ def test_only_bodies_that_do_not_fit_into_memory_need_files(setting: Any, each: 
     settings = {"frontends": {"web": {"bind": "unix:/x", "backend": "app", "mode": "http", "buffer_request": setting}}}
     backends = {"backends": {"app": {"servers": {"a": "127.0.0.1:1"}}}}
     assert descriptors_each(load_dict({**settings, **backends}, "lb.toml")) == each
+
+
+def test_policies_that_ask_others_say_how_many_they_take(descriptor_limit: int) -> None:
+    """With ``max_queries = 1000`` there were none left for connections, of which there were as many as fit."""
+    options = DnsblOptions(zones=["bl.example"], resolvers=["127.0.0.1"], max_queries=70)
+    policies = [build_dnsbl(options, make_runtime()), object(), SimpleNamespace(most_descriptors="many")]
+    asking = policy_descriptors(policies)
+    authorizer = build_authorizer(HttpAuthorizerOptions(url="http://127.0.0.1:9/", max_requests=30), make_runtime())
+    assert (asking, policy_descriptors([authorizer])) == (70, 30)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (300, descriptor_limit))
+    assert fit_descriptors(None, 1, asking=70) == (descriptor_limit - SPARE_DESCRIPTORS - 71) // 2
+    assert "70 for questions of policies" in problem_of(lambda: fit_descriptors(descriptor_limit, 3, asking=70))
 
 
 def test_idle_connections_to_servers_take_theirs(descriptor_limit: int) -> None:

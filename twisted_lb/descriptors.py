@@ -1,6 +1,7 @@
 """Descriptors: how many the configuration takes, and whether this process may have as many."""
 
 import resource
+from collections.abc import Iterable
 
 from twisted_lb.config import inherit
 from twisted_lb.config.http import BufferRequest
@@ -26,13 +27,22 @@ def idle_descriptors(config: Config) -> int:
     return sum(len(one.servers) * one.pool.max for one in backends if not one.http_server_close)
 
 
-def fit_descriptors(maxconn: int | None, listeners: int, checks: int = 0, each: int = 2, idle: int = 0) -> int:
+def policy_descriptors(policies: Iterable[object]) -> int:
+    """How many descriptors policies take that ask others, at most; each says so itself, in ``most_descriptors``."""
+    said = (getattr(policy, "most_descriptors", 0) for policy in policies)
+    return sum(one for one in said if isinstance(one, int) and one > 0)
+
+
+def fit_descriptors(
+    maxconn: int | None, listeners: int, checks: int = 0, each: int = 2, idle: int = 0, asking: int = 0
+) -> int:
     """Raise this process's descriptor limit as far as it goes, and return the ``maxconn`` that fits.
 
     ``each``: what a connection takes; a listener and a checked server take one. ``idle``: see ``idle_descriptors``.
+    ``asking``: see ``policy_descriptors``.
     Raises: ConfigError if ``maxconn`` asks for more than there are.
     """
-    spare = SPARE_DESCRIPTORS + listeners + checks + idle
+    spare = SPARE_DESCRIPTORS + listeners + checks + idle + asking
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard or hard == resource.RLIM_INFINITY:
         wanted = each * maxconn + spare if hard == resource.RLIM_INFINITY and maxconn else hard
@@ -41,6 +51,7 @@ def fit_descriptors(maxconn: int | None, listeners: int, checks: int = 0, each: 
     if fits < 1 or (maxconn is not None and maxconn > fits):
         checked = f" {checks} for health checks," if checks else ""
         checked += f" {idle} for idle connections to servers," if idle else ""
+        checked += f" {asking} for questions of policies," if asking else ""
         raise ConfigError(
             f"process.maxconn = {maxconn or 1} needs {each * (maxconn or 1) + spare} descriptors"
             f" ({'two' if each == 2 else 'three'} for each connection,"

@@ -14,7 +14,7 @@ from twisted_lb.assembly import Assembly, Entry, assemble
 from twisted_lb.binding import Binding, Key, key_of
 from twisted_lb.config.addresses import IpAddress, parse_bind
 from twisted_lb.config.model import Config
-from twisted_lb.descriptors import descriptors_each, fit_descriptors, idle_descriptors
+from twisted_lb.descriptors import descriptors_each, fit_descriptors, idle_descriptors, policy_descriptors
 from twisted_lb.errors import ConfigError, found_in
 from twisted_lb.process import Process
 
@@ -91,7 +91,11 @@ class LoadBalancer(Service):
             try:
                 listeners = sum(_count(entry.bind.address) for entry in assembly.binds)
                 each, idle = descriptors_each(config), idle_descriptors(config)
-                assembly.maxconn = fit_descriptors(config.process.maxconn, listeners, assembly.checks, each, idle)
+                policies = [one.object for frontend in assembly.frontends.values() for one in frontend.policies]
+                asking = policy_descriptors(policies)
+                assembly.maxconn = fit_descriptors(
+                    config.process.maxconn, listeners, assembly.checks, each, idle, asking
+                )
             except ConfigError:
                 assembly.close_logs(besides=before)
                 raise

@@ -13,7 +13,10 @@ from twisted_lb.doctor.sites import listening
 
 
 def needed(config: Config) -> int:
-    """Count as the proxy does: connections, idle ones too, one for a listener and a checked server, some to spare."""
+    """Count as the proxy does: connections, idle ones too, one for a listener and a checked server, some to spare.
+
+    But for those of policies that ask others: how many they take only they know.
+    """
     addresses = [one.address for one in listening(config)]
     listeners = sum(one.high - one.low + 1 if isinstance(one, IpAddress) else 1 for one in addresses)
     servers = [(backend, server) for backend in config.backends.values() for server in backend.servers.values()]
