@@ -108,8 +108,9 @@ def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 def test_every_example_loads_within_a_small_file(example: str) -> None:
     around = """
         frontends.web = { bind = "*:1", backend = "app" }
-        frontends.games = { bind = "*:2", backend = "app" }
+        frontends.games = { bind = "*:2", backend = "play" }
         backends.app.servers.a = "localhost:80"
+        backends.play.servers.a = "localhost:81"
     """
     data = tomllib.loads(example)
     assert load_dict(merged(tomllib.loads(around.replace("        ", "")), data), "example")
