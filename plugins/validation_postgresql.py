@@ -33,7 +33,7 @@ from twisted_lb.api import (
 )
 
 FACTS = {
-    "protocol": Fact(FactType.STRING, "the protocol that the client speaks"),
+    "protocol": Fact(FactType.STRING, "the protocol that the client speaks", values=("postgresql",)),
     "postgresql.valid": Fact(FactType.BOOLEAN, "whether client and server began as PostgreSQL's do"),
     "postgresql.request": Fact(FactType.STRING, 'what the client asks for first: "startup", "ssl", "gss" or "cancel"'),
     "postgresql.user": Fact(FactType.STRING, "the user, if the client names it before it asks for encryption"),
@@ -74,11 +74,12 @@ class PostgresqlValidator:
             return self.broken(error.reason, facts) or ALLOW
         if isinstance(packet, NeedMore):
             return packet
-        facts.learnt.update({"protocol": "postgresql", "postgresql.valid": True, "postgresql.request": packet.kind})
         return self.judge(packet, facts) or ALLOW
 
     def judge(self, packet: PostgresqlPacket, facts: Facts) -> Deny | None:
         """Learn what a packet asks for; the answer is what the options have against it."""
+        if "postgresql.request" not in facts.learnt:
+            facts.learnt.update({"protocol": "postgresql", "postgresql.valid": True, "postgresql.request": packet.kind})
         if packet.kind != "startup":
             return None
         options = self.options
@@ -104,8 +105,11 @@ class PostgresqlValidator:
         return _refused(reason, "08P01", f"protocol violation: {reason}")
 
     def watch(self, facts: Facts) -> "PostgresqlWatch | None":
-        """Watch until the server has answered the startup message, or encryption has begun."""
-        return PostgresqlWatch(self, facts) if facts.learnt.get("postgresql.valid") else None
+        """Watch until the server has answered the startup message, or encryption has begun.
+
+        A client that was let on undecided is watched too; what was let through in spite of all is not.
+        """
+        return None if facts.learnt.get("postgresql.valid") is False else PostgresqlWatch(self, facts)
 
 
 def _refused(reason: str, sqlstate: str, message: str) -> Deny:

@@ -32,7 +32,7 @@ from twisted_lb.api import (
 )
 
 FACTS = {
-    "protocol": Fact(FactType.STRING, "the protocol that the client speaks"),
+    "protocol": Fact(FactType.STRING, "the protocol that the client speaks", values=("rdp",)),
     "rdp.valid": Fact(FactType.BOOLEAN, "whether client and server began as those of Remote Desktop do"),
     "rdp.cookie": Fact(FactType.STRING, "the mstshash cookie: the front of a user's name, as the client says it"),
     "rdp.token": Fact(FactType.STRING, "the routing token that a broker gave the client"),
@@ -69,14 +69,16 @@ class RdpValidator:
             return self.broken(error.reason, facts) or ALLOW
         if isinstance(request, NeedMore):
             return request
+        return self.judge(request, facts) or ALLOW
+
+    def judge(self, request: RdpRequest, facts: Facts) -> Deny | None:
+        """Learn what a request asks for; the answer is what the options have against it."""
         learnt = facts.learnt
         learnt.update({"protocol": "rdp", "rdp.valid": True, "rdp.protocols": request.protocols})
         for name, value in (("rdp.cookie", request.cookie), ("rdp.token", request.token)):
             if value is not None:
                 learnt[name] = value
-        if self.require_tls and not request.requested:
-            return unencrypted(request)
-        return ALLOW
+        return unencrypted(request) if self.require_tls and not request.requested else None
 
     def broken(self, reason: str, facts: Facts) -> Deny | None:
         """Note that a rule was broken; the answer is what the options have against it."""
@@ -86,8 +88,11 @@ class RdpValidator:
         return Deny(reason) if reason in NOT_RDP else Deny(reason, farewell=rdp_refusal(INCONSISTENT_FLAGS))
 
     def watch(self, facts: Facts) -> "RdpWatch | None":
-        """Watch until the server has confirmed, and TLS has begun if that was agreed on."""
-        return RdpWatch(self, facts) if facts.learnt.get("rdp.valid") else None
+        """Watch until the server has confirmed, and TLS has begun if that was agreed on.
+
+        A client that was let on undecided is watched too; what was let through in spite of all is not.
+        """
+        return None if facts.learnt.get("rdp.valid") is False else RdpWatch(self, facts)
 
 
 def unencrypted(request: RdpRequest) -> Deny:
@@ -132,7 +137,7 @@ class RdpWatch:
             return self._broken(error.reason)
         self._request = request
         self._said = b""
-        return ALLOW
+        return self._validator.judge(request, self._facts) or ALLOW
 
     def server_said(self, data: bytes) -> Allow | Deny:
         """Judge the confirmation, and that nothing follows it before the client has said more."""

@@ -13,6 +13,7 @@ from zope.interface import implementer
 from twisted_lb.api import (
     ALLOW,
     ALLOW_FINALLY,
+    NEED_MORE,
     Allow,
     ConfigError,
     Deny,
@@ -31,7 +32,7 @@ from twisted_lb.api import (
     hookimpl,
 )
 
-FACTS = {"protocol": Fact(FactType.STRING, "the protocol that the client speaks")}
+FACTS = {"protocol": Fact(FactType.STRING, "the protocol that the client speaks", values=("smtp",))}
 _VERB = re.compile(r"[A-Za-z][A-Za-z0-9]{0,30}")
 
 
@@ -71,8 +72,9 @@ class SmtpCommandsValidator:
         self.refuses_tls = options.after_starttls == "refuse"
 
     def validate(self, data: bytes, facts: Facts) -> Verdict:
-        """Judge what comes before the greeting; it is judged again with what follows."""
-        return self.judge(self.dialogue(), data)
+        """Judge what comes before the greeting, from its first whole command on; it is judged again with the rest."""
+        verdict = self.judge(self.dialogue(), data)
+        return NEED_MORE if verdict is ALLOW and b"\n" not in data else verdict
 
     def dialogue(self) -> SmtpDialogue:
         """Begin to read a connection."""

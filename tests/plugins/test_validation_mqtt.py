@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.plugins.dialogue import CLIENT, SERVER, Outcome, Turns, outcome
-from twisted_lb.api import IValidator
-from twisted_lb.testing import ValidatorContract
+from twisted_lb.api import IStreamValidator
+from twisted_lb.testing import StreamValidatorContract
 from twisted_lb_plugins.validation_mqtt import MqttOptions, MqttValidator
 
 CONNECT = b"\x10\x25\x00\x04MQTT\x04\xce\x00\x0a\x00\x03dev\x00\x04will\x00\x02\xff\x00\x00\x05alice\x00\x03key"
@@ -37,13 +37,24 @@ def told(turns: Turns, **options: Any) -> Outcome:
     return outcome(MqttValidator(MqttOptions(**options)), turns)
 
 
-class TestContract(ValidatorContract, SynchronousTestCase):
+class TestContract(StreamValidatorContract, SynchronousTestCase):
     """``mqtt`` keeps what every validator promises."""
 
     accepted = (CONNECT, CONNECT + SUBSCRIBE, CONNECT_5)
     refused = (b"GET / HTTP/1.1\r\n", b"\x16\x03\x01", b"\x10\x0f\x00\x04MQTX\x04\x02\x00\x3c\x00\x03dev", CONNACK)
 
-    def make_validator(self) -> IValidator:
+    passed = (
+        [(CLIENT, CONNECT + SUBSCRIBE), (SERVER, CONNACK + b"more"), (CLIENT, SUBSCRIBE), (SERVER, b"more")],
+        [(CLIENT, CONNECT_5), (SERVER, AUTH + b"more")],
+    )
+    ended = (
+        [(CLIENT, CONNECT), (SERVER, CONNACK_5)],
+        [(CLIENT, CONNECT), (SERVER, AUTH)],
+        [(CLIENT, CONNECT_5), (SERVER, b"HTTP/1.1 400 Bad Request\r\n")],
+        [(CLIENT, CONNACK), (SERVER, CONNACK)],
+    )
+
+    def make_validator(self) -> IStreamValidator:
         return MqttValidator(MqttOptions())
 
 

@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
 
 from tests.plugins.dialogue import CLIENT, SERVER, Outcome, Turns, outcome, talk
 from twisted_lb.api import IStreamValidator
+from twisted_lb.testing import StreamValidatorContract
 from twisted_lb_plugins.validation_mysql import MysqlOptions, MysqlValidator
 
 GREETING = (
@@ -33,6 +35,27 @@ GREETED = {"protocol": "mysql", "mysql.valid": True, "mysql.server_version": "5.
 
 def told(turns: Turns, **options: Any) -> Outcome:
     return outcome(MysqlValidator(MysqlOptions(**options)), turns)
+
+
+class TestContract(StreamValidatorContract, SynchronousTestCase):
+    """``mysql`` keeps what every validator promises."""
+
+    refused = (RESPONSE, b"GET / HTTP/1.1\r\n\r\n")
+    passed = (
+        [(SERVER, GREETING), (CLIENT, RESPONSE), (SERVER, OK), (CLIENT, b"whatever")],
+        [(SERVER, GREETING), (CLIENT, SSL_REQUEST + HELLO), (SERVER, HELLO)],
+        [(SERVER, TOO_MANY)],
+    )
+    ended = (
+        [(CLIENT, RESPONSE), (SERVER, GREETING)],
+        [(SERVER, TOO_MANY), (CLIENT, RESPONSE)],
+        [(SERVER, GREETING + b"x")],
+        [(SERVER, GREETING), (CLIENT, SSL_REQUEST), (CLIENT, RESPONSE)],
+        [(SERVER, GREETING), (CLIENT, b"GET / HTTP/1.1\r\n\r\n")],
+    )
+
+    def make_validator(self) -> IStreamValidator:
+        return MysqlValidator(MysqlOptions())
 
 
 def test_the_server_speaks_first() -> None:

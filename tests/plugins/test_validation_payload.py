@@ -9,8 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.plugins.dialogue import CLIENT, SERVER, Outcome, outcome
 from twisted_lb.api import ALLOW, ConfigError, Deny, IStreamValidator, IValidator, NeedMore, Verdict
-from twisted_lb.testing import ValidatorContract, make_facts
-from twisted_lb_plugins.validation_payload import PayloadOptions, build
+from twisted_lb.testing import StreamValidatorContract, ValidatorContract, make_facts
+from twisted_lb_plugins.validation_payload import BoundedPayloadValidator, PayloadOptions, build
 
 
 def validate(data: bytes, **options: Any) -> Verdict:
@@ -71,6 +71,27 @@ class TestContractWithExpression(ValidatorContract, SynchronousTestCase):
 
     def make_validator(self) -> IValidator:
         return build(PayloadOptions(starts_with="GAME", matches="^GAME [0-9]+ ", within_bytes=16, min_length=12))
+
+
+class TestContractWithLength(StreamValidatorContract, SynchronousTestCase):
+    """``payload`` keeps what every validator promises that stays on the stream."""
+
+    accepted = (b"A", b"A2345")
+    refused = (b"B",)
+    passed = (
+        [(CLIENT, b"A2345"), (SERVER, b"1"), (CLIENT, b"23456789"), (SERVER, b"1")],
+        [(CLIENT, b"A"), (CLIENT, b"2345")],
+    )
+    ended = (
+        [(CLIENT, b"A23456")],
+        [(CLIENT, b"A23"), (CLIENT, b"456"), (SERVER, b"1")],
+        [(CLIENT, b"B"), (SERVER, b"1")],
+    )
+
+    def make_validator(self) -> IStreamValidator:
+        made = build(PayloadOptions(starts_with="A", max_length=5))
+        assert isinstance(made, BoundedPayloadValidator)
+        return made
 
 
 def test_an_expression_is_found_within_so_many_bytes() -> None:

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.plugins.dialogue import CLIENT, SERVER, Outcome, Turns, outcome, talk
-from twisted_lb.api import IValidator
-from twisted_lb.testing import ValidatorContract
+from twisted_lb.api import ALLOW_FINALLY, Deny, IStreamValidator
+from twisted_lb.testing import StreamValidatorContract, make_facts
 from twisted_lb_plugins.validation_postgresql import PostgresqlOptions, PostgresqlValidator
 
 SSL = b"\0\0\0\x08\x04\xd2\x16\x2f"
@@ -31,14 +31,50 @@ def told(turns: Turns, **options: Any) -> Outcome:
     return outcome(PostgresqlValidator(PostgresqlOptions(**options)), turns)
 
 
-class TestContract(ValidatorContract, SynchronousTestCase):
+class TestContract(StreamValidatorContract, SynchronousTestCase):
     """``postgresql`` keeps what every validator promises."""
 
     accepted = (STARTUP, STARTUP + PASSWORD, SSL, GSS, CANCEL)
     refused = (b"GET / HTTP/1.1\r\n", b"\x16\x03\x01", SSL[:7] + b"\x00", b"\0\0\0\x09\0\x03\0\0\0")
 
-    def make_validator(self) -> IValidator:
+    passed = (
+        [(CLIENT, STARTUP), (SERVER, AUTHENTICATION_OK), (CLIENT, PASSWORD), (SERVER, b"whatever")],
+        [(CLIENT, SSL), (SERVER, b"S"), (CLIENT, HELLO), (SERVER, HELLO)],
+        [(CLIENT, GSS), (SERVER, b"N"), (CLIENT, SSL), (SERVER, b"N"), (CLIENT, STARTUP), (SERVER, b"R")],
+        [(CLIENT, CANCEL)],
+    )
+    ended = (
+        [(CLIENT, STARTUP), (SERVER, b"HTTP/1.1 400 Bad Request\r\n")],
+        [(CLIENT, SSL + HELLO)],
+        [(CLIENT, SSL), (SERVER, b"Sx")],
+        [(CLIENT, SSL), (SERVER, b"N"), (CLIENT, b"GET / HTTP/1.1\r\n")],
+        [(CLIENT, STARTUP[:9]), (SERVER, AUTHENTICATION_OK)],
+    )
+
+    def make_validator(self) -> IStreamValidator:
         return PostgresqlValidator(PostgresqlOptions())
+
+
+def test_who_was_let_on_undecided_is_judged_likewise() -> None:
+    for said, reason in ((STARTUP, "postgresql-user-denied"), (b"GET / HTTP/1.1\r\n", "postgresql-length")):
+        watch = PostgresqlValidator(PostgresqlOptions(allowed_users=("bob",))).watch(make_facts())
+        assert watch is not None
+        denied = watch.client_said(said)
+        assert isinstance(denied, Deny)
+        assert denied.reason == reason
+
+
+def test_who_was_let_on_undecided_is_learnt_from_too() -> None:
+    watch = PostgresqlValidator(PostgresqlOptions()).watch(facts := make_facts())
+    assert watch is not None
+    assert watch.client_said(STARTUP) is ALLOW_FINALLY
+    assert facts.learnt == {**VALID, "postgresql.request": "startup", **ALICE}
+
+
+def test_nobody_watches_what_was_let_pass_although_it_breaks_a_rule() -> None:
+    assert told([(CLIENT, b"GET / HTTP/1.1\r\n")], accept_invalid=True) == Outcome(
+        None, {"postgresql.valid": False}, True
+    )
 
 
 def test_a_startup_message_is_learnt_from_and_its_answer_ends_the_watch() -> None:

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.plugins.dialogue import CLIENT, SERVER, Outcome, Turns, outcome, talk
-from twisted_lb.api import IValidator
-from twisted_lb.testing import ValidatorContract
+from twisted_lb.api import ALLOW, Deny, IStreamValidator
+from twisted_lb.testing import StreamValidatorContract, make_facts
 from twisted_lb_plugins.validation_rdp import RdpOptions, RdpValidator
 
 # MS-RDPBCGR, sections 4.1.1 and 4.1.2.
@@ -31,14 +31,42 @@ def told(turns: Turns, **options: Any) -> Outcome:
     return outcome(RdpValidator(RdpOptions(**options)), turns)
 
 
-class TestContract(ValidatorContract, SynchronousTestCase):
+class TestContract(StreamValidatorContract, SynchronousTestCase):
     """``rdp`` keeps what every validator promises."""
 
     accepted = (PLAIN, TLS)
     refused = (b"GET / HTTP/1.1\r\n", b"\x16\x03\x01", TLS[:15] + b"\x20\x00\x00\x00")
 
-    def make_validator(self) -> IValidator:
+    passed = (
+        [(CLIENT, PLAIN), (SERVER, PLAIN_CONFIRMED), (CLIENT, MCS), (SERVER, MCS)],
+        [(CLIENT, TLS), (SERVER, TLS_CONFIRMED), (CLIENT, HELLO), (SERVER, HELLO)],
+        [(CLIENT, TLS), (SERVER, REFUSED)],
+    )
+    ended = (
+        [(CLIENT, PLAIN + MCS)],
+        [(CLIENT, TLS), (SERVER, TLS_CONFIRMED), (CLIENT, MCS)],
+        [(CLIENT, TLS), (SERVER, TLS_CONFIRMED + b"x")],
+        [(CLIENT, TLS[:9]), (SERVER, TLS_CONFIRMED)],
+    )
+
+    def make_validator(self) -> IStreamValidator:
         return RdpValidator(RdpOptions())
+
+
+def test_who_was_let_on_undecided_is_judged_likewise() -> None:
+    for said, reason in ((b"GET / HTTP/1.1\r\n", "rdp-tpkt"), (PLAIN, "rdp-unencrypted")):
+        watch = RdpValidator(RdpOptions(require_tls=True)).watch(make_facts())
+        assert watch is not None
+        denied = watch.client_said(said)
+        assert isinstance(denied, Deny)
+        assert denied.reason == reason
+
+
+def test_who_was_let_on_undecided_is_learnt_from_too() -> None:
+    watch = RdpValidator(RdpOptions()).watch(facts := make_facts())
+    assert watch is not None
+    assert watch.client_said(PLAIN) is ALLOW
+    assert facts.learnt == LEARNT
 
 
 def test_the_request_is_learnt_from_and_what_follows_its_confirmation_ends_the_watch() -> None:

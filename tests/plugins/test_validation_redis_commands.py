@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.plugins.dialogue import CLIENT, SERVER, Outcome, Turns, outcome, talk
-from twisted_lb.api import ConfigError, Deny, IValidator
-from twisted_lb.testing import ValidatorContract, make_facts
+from twisted_lb.api import ConfigError, Deny, IStreamValidator
+from twisted_lb.testing import StreamValidatorContract, make_facts
 from twisted_lb_plugins.validation_redis_commands import RedisCommandsOptions, RedisCommandsValidator
 
 DENY = ("FLUSHALL", "config set", "EVAL")
@@ -31,13 +31,20 @@ def told(turns: Turns, **options: Any) -> Outcome:
     return outcome(make(**(options or {"deny": DENY})), turns)
 
 
-class TestContract(ValidatorContract, SynchronousTestCase):
+class TestContract(StreamValidatorContract, SynchronousTestCase):
     """``redis_commands`` keeps what every validator promises."""
 
     accepted = (PING, SET, b"PING\r\n", array(b"CONFIG", b"GET", b"x"))
     refused = (FLUSHALL, array(b"config", b"Set", b"x", b"y"), b"flushall\r\n", b'"\\x46LUSHALL"\n', b"\x16\x03\x01")
 
-    def make_validator(self) -> IValidator:
+    passed = ([(CLIENT, PING), (SERVER, b"+PONG\r\n"), (CLIENT, SET + b"get k\r\n"), (SERVER, b"+OK\r\n")],)
+    ended = (
+        [(CLIENT, PING), (SERVER, b"+PONG\r\n"), (CLIENT, FLUSHALL)],
+        [(CLIENT, PING + SET + b"FLUSHALL\r\n")],
+        [(CLIENT, PING), (CLIENT, b"*1\r\n$4\r\nPINGx")],
+    )
+
+    def make_validator(self) -> IStreamValidator:
         return make(deny=DENY)
 
 

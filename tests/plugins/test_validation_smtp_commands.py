@@ -1,20 +1,21 @@
 """``smtp_commands`` lets no command pass that it must not, wherever it is hidden and however it is cut."""
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
 
 from tests.plugins.dialogue import CLIENT, SERVER, Outcome, Turns, outcome
 from twisted_lb.api import ConfigError, Deny, IStreamValidator
-from twisted_lb.testing import make_facts
+from twisted_lb.testing import StreamValidatorContract, make_facts
 from twisted_lb_plugins.validation_smtp_commands import SmtpCommandsOptions, SmtpCommandsValidator
 
 DENY = ("VRFY", "expn")
-BANNER = (SERVER, b"220 mail.test ESMTP\r\n")
-EHLO = (CLIENT, b"EHLO client.test\r\n")
-OFFERS = (SERVER, b"250-mail.test\r\n250-CHUNKING\r\n250 STARTTLS\r\n")
+BANNER: tuple[Literal["server"], bytes] = (SERVER, b"220 mail.test ESMTP\r\n")
+EHLO: tuple[Literal["client"], bytes] = (CLIENT, b"EHLO client.test\r\n")
+OFFERS: tuple[Literal["server"], bytes] = (SERVER, b"250-mail.test\r\n250-CHUNKING\r\n250 STARTTLS\r\n")
 HELLO = b"\x16\x03\x01\x00\x05hello"
 
 
@@ -24,6 +25,28 @@ def make(**options: Any) -> SmtpCommandsValidator:
 
 def told(turns: Turns, **options: Any) -> Outcome:
     return outcome(make(**(options or {"deny": DENY})), turns)
+
+
+class TestContract(StreamValidatorContract, SynchronousTestCase):
+    """``smtp_commands`` keeps what every validator promises."""
+
+    accepted = (b"NOOP\r\n", b"MAIL FROM:<>\r\n")
+    refused = (b"VRFY x\r\n", b"NOOP\n", b"\x16\x03\x01\r\n")
+    passed = (
+        [BANNER, EHLO, OFFERS, (CLIENT, b"NOOP VRFY\r\nDATA\r\n"), (SERVER, b"250 ok\r\n354 go\r\n")],
+        [BANNER, EHLO, OFFERS, (CLIENT, b"BDAT 8 LAST\r\nVRFY x\r\nRSET\r\n"), (SERVER, b"250 ok\r\n250 ok\r\n")],
+        [BANNER, (CLIENT, b"STARTTLS\r\n"), (SERVER, b"220 go\r\n"), (CLIENT, HELLO), (SERVER, HELLO)],
+    )
+    ended = (
+        [BANNER, (CLIENT, b"NOOP\r\nvrfy\r\n")],
+        [BANNER, EHLO, OFFERS, (CLIENT, b"BDAT 6\r\nVRFY\r\nVRFY x\r\n")],
+        [BANNER, (CLIENT, b"DATA\r\n"), (SERVER, b"354 go\r\n"), (CLIENT, b"x\r\n.\r\nVRFY x\r\n")],
+        [BANNER, (CLIENT, b"STARTTLS\r\n"), (SERVER, b"220 go\r\n"), (CLIENT, b"VRFY x\r\n")],
+        [(SERVER, b"SSH-2.0-x\r\n")],
+    )
+
+    def make_validator(self) -> IStreamValidator:
+        return make(deny=DENY)
 
 
 def test_the_server_speaks_first() -> None:

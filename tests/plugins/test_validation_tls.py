@@ -6,6 +6,7 @@ import pytest
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from tests.plugins.dialogue import CLIENT, SERVER
 from tests.wire.hellos import alpn, hello, message, name_extension, python_hello, record, replaced, usual, versions
 from tests.wire.malformed_hellos import MALFORMED
 from tests.wire.test_server_hello import BROKEN, SOUND
@@ -19,13 +20,12 @@ from twisted_lb.api import (
     FactType,
     IStreamValidator,
     IStreamWatch,
-    IValidator,
     Verdict,
     ja3,
     ja4,
     tls_alert,
 )
-from twisted_lb.testing import ValidatorContract, make_facts
+from twisted_lb.testing import StreamValidatorContract, make_facts
 from twisted_lb_plugins.validation_tls import FACTS, TlsOptions, TlsValidator, lb_validators
 
 
@@ -44,7 +44,7 @@ def known(facts: Facts) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-class TestContract(ValidatorContract, SynchronousTestCase):
+class TestContract(StreamValidatorContract, SynchronousTestCase):
     """``tls`` keeps what every validator promises."""
 
     accepted = (hello(), python_hello(), record(message(None)), hello() + b"more")
@@ -54,8 +54,18 @@ class TestContract(ValidatorContract, SynchronousTestCase):
         hello([*usual(), usual()[0]]),
         hello(usual(b"192.0.2.1")),
     )
+    passed = (
+        [(CLIENT, hello()), (SERVER, SOUND["1.2"] + b"more"), (CLIENT, b"whatever"), (SERVER, b"whatever")],
+        [(CLIENT, hello() + b"early"), (SERVER, SOUND["1.2"])],
+        [(CLIENT, hello()), (SERVER, SOUND["fatal"])],
+    )
+    ended = (
+        [(CLIENT, hello()), (SERVER, b"HTTP/1.1 400 Bad Request\r\n")],
+        [(CLIENT, hello()), (SERVER, SOUND["1.0"])],
+        [(CLIENT, b"GET / HTTP/1.1\r\n\r\n"), (SERVER, SOUND["1.2"])],
+    )
 
-    def make_validator(self) -> IValidator:
+    def make_validator(self) -> IStreamValidator:
         return TlsValidator(TlsOptions())
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from random import Random
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from zope.interface.verify import verifyObject
 
@@ -10,6 +10,7 @@ from twisted_lb.api import (
     ALLOW_FINALLY,
     Allow,
     Deny,
+    Facts,
     IProxyCodec,
     IStreamValidator,
     IStreamWatch,
@@ -187,29 +188,66 @@ class StreamValidatorContract(ValidatorContract):
                     piece[chance.randrange(len(piece))] = chance.randrange(256)
                 changed.append((side, bytes(piece)))
             _played(validator, changed, [lambda data: chance.randint(1, len(data))])
+            # A client may be let on undecided, and then its watch sees what ``validate`` has not.
+            _watched(validator.watch(make_facts()), list(_cut(changed, lambda data: chance.randint(1, len(data)))))
 
 
 def _played(
     validator: IStreamValidator, conversation: Conversation, way: Sequence[Callable[[bytes], int]]
 ) -> Deny | None:
-    """Let a watch hear a conversation, as a relay would; returns what it ended with. ``way``: how long a piece is."""
-    watch = validator.watch(make_facts())
+    """Let a validator and its watch hear a conversation, as the proxy would; returns what it ended with.
+
+    Where the client speaks first, ``validate`` is asked about what it says until it has decided. ``way``: how long a
+    piece is.
+    """
+    facts = make_facts()
+    pieces = list(_cut(conversation, *way))
+    if not validator.server_first:
+        denied = _opened(validator, pieces, facts)
+        if denied is not None:
+            return denied
+    return _watched(validator.watch(facts), pieces)
+
+
+def _cut(conversation: Conversation, length: Callable[[bytes], int]) -> Iterator[tuple[str, bytes]]:
+    for side, data in conversation:
+        rest = data
+        while rest:
+            size = length(rest)
+            yield side, rest[:size]
+            rest = rest[size:]
+
+
+def _opened(validator: IStreamValidator, pieces: Sequence[tuple[str, bytes]], facts: Facts) -> Deny | None:
+    """Ask ``validate`` until it has decided, or the server speaks: a client may be let on undecided."""
+    said = b""
+    for side, data in pieces:
+        if side != "client":
+            break
+        said += data
+        verdict = validator.validate(said, facts)
+        assert isinstance(verdict, Verdict), f"{said!r} gets {verdict!r}"
+        if isinstance(verdict, Deny):
+            return verdict
+        if isinstance(verdict, Allow):
+            break
+    return None
+
+
+def _watched(watch: Any, pieces: Sequence[tuple[str, bytes]]) -> Deny | None:
     if watch is None:
         return None
     content: set[str] = set()
-    (length,) = way
-    for side, data in conversation:
-        rest = data
-        while rest and side not in content:
-            size = length(rest)
-            judge = watch.client_said if side == "client" else watch.server_said
-            verdict = ALLOW_FINALLY if judge is None else judge(rest[:size])
-            assert isinstance(verdict, Allow | Deny), f"{side} {rest[:size]!r} gets {verdict!r}"
-            if isinstance(verdict, Deny):
-                return verdict
-            if verdict.final:
-                content.add(side)
-            rest = rest[size:]
+    for side, data in pieces:
+        if side in content:
+            continue
+        judge = watch.client_said if side == "client" else watch.server_said
+        verdict = ALLOW_FINALLY if judge is None else judge(data)
+        assert isinstance(verdict, Allow | Deny), f"{side} {data!r} gets {verdict!r}"
+        if isinstance(verdict, Deny):
+            return verdict
+        if verdict.final:
+            content.add(side)
     return None
 
 
