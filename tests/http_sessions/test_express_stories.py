@@ -114,6 +114,7 @@ WORLDS: dict[str, dict[str, Any]] = {
     "nothing is kept": {"http": HttpBackend(maximum=0)},
     "private": {"http": HttpBackend(reuse="never")},
     "final": {"policies": [Final()]},
+    "two servers": {"servers": 2},
     "no timeouts": {"timeouts": {}, "of_backend": {}},
 }
 
@@ -130,17 +131,17 @@ class Together(HttpWorld):
 
 
 class Story:
-    """Two clients, one server for one request at a time, and a queue; ``kind``: which way requests go."""
+    """Two clients, a server for one request at a time, and a queue; ``kind``: which way requests go."""
 
     def __init__(self, kind: str, variant: str) -> None:
         what = WORLDS[variant]
         self.world = world = Together(kind)
         world._log = None
-        self.upstream = upstream = world.upstream(maxconn=1)
+        self.upstreams = [world.upstream(str(number), maxconn=1) for number in range(what.get("servers", 1))]
         self.balancer = Moody()
         of_backend = what.get("of_backend", {"connect": 3.0, "queue": 3.0, "server": 4.0})
         http, parsing = what.get("http", HttpBackend()), what.get("parsing", Http1Settings())
-        self.backend = world.backend(upstream, http=http, balancer=self.balancer, **of_backend)
+        self.backend = world.backend(*self.upstreams, http=http, balancer=self.balancer, **of_backend)
         plan = ForwardPlan(ForwardSettings(**what.get("plan", {})))
         settings = HttpFrontend(parsing, Answers(), {self.backend.name: plan})
         timeouts = what.get("timeouts", {"client": 5.0, "http_request": 6.0, "http_keep_alive": 7.0})
@@ -179,16 +180,28 @@ class Story:
                 world.turn()
             elif who == "balancer":
                 self.balancer.raises = True
+            elif who == "reload":
+                self._reload()
             elif who == "check":
-                self.upstream.server.up = what == "up"
+                self.upstreams[0].server.up = what == "up"
                 self.backend.server_changed()
                 world.turn()
             elif who == "server":
-                self._act(self.upstream.peers, -1, SERVER_SAYS, what)
+                self._act(self.upstreams[0].peers, -1, SERVER_SAYS, what)
+            elif who == "second server":
+                self._act(self.upstreams[-1].peers, -1, SERVER_SAYS, what)
             elif who == "server before":
-                self._act(self.upstream.peers, -2, SERVER_SAYS, what)
+                self._act(self.upstreams[0].peers, -2, SERVER_SAYS, what)
             else:
                 self._act(world.clients, 0 if who == "client" else 1, CLIENT_SAYS, what)
+
+    def _reload(self) -> None:
+        """As ``Assembly`` does: what is idle is closed, and what carries a request now will not be kept."""
+        for server in self.backend.servers:
+            assert server.idle is not None
+            server.idle.close()
+            server.pool(self.world.clock, self.backend.http)
+        self.backend.take_over()
 
     def _act(self, peers: Sequence[Any], which: int, says: dict[str, bytes], what: str) -> None:
         if len(peers) < abs(which):
@@ -204,18 +217,15 @@ class Story:
 
     def state(self) -> tuple[Any, ...]:
         """Everything that is counted, and where each session stands."""
-        server, backend, process = self.upstream.server, self.backend, self.world.process
-        idle = server.idle
-        assert idle is not None
+        backend, process = self.backend, self.world.process
         return (
-            server.connections,
+            [(server.connections, server.failures, len(server.idle or ())) for server in backend.servers],
             backend.load.connections,
             len(backend.queue),
-            len(idle),
             [limit.count for limit in self.world.limits],
             dict(process.plugin_failures),
             [(*self._of(session), session in process.sessions) for session in self.sessions],
-            [self._heard(peer) for peer in self.upstream.peers],
+            [[self._heard(peer) for peer in upstream.peers] for upstream in self.upstreams],
         )
 
     def _of(self, session: Any) -> tuple[Any, ...]:
@@ -263,12 +273,13 @@ SPEAKERS = st.sampled_from(["client", "client", "other"])
 EVENTS = st.one_of(
     st.tuples(SPEAKERS, st.sampled_from([*CLIENT_SAYS] * 2 + ["plain", "kept"] * 16 + LEAVES + ["read"] * 3)),
     st.tuples(
-        st.sampled_from(["server"] * 4 + ["server before"]),
+        st.sampled_from(["server"] * 4 + ["server before", "second server"]),
         st.sampled_from([*SERVER_SAYS] * 2 + ["ok", "kept", "big"] * 10 + LEAVES),
     ),
     st.tuples(st.just("clock"), st.sampled_from(["0.5", "1.5", "30"])),
     st.tuples(st.just("process"), st.just("stops")),
     st.tuples(st.just("balancer"), st.just("raises")),
+    st.tuples(st.just("reload"), st.just("same")),
     st.tuples(st.just("check"), st.sampled_from(["down", "up", "up"])),
 )
 STEPS = st.lists(EVENTS, min_size=1, max_size=1) | st.lists(EVENTS, min_size=1, max_size=4)
