@@ -13,6 +13,7 @@ from zope.interface import implementer
 
 from twisted_lb.api import (
     ALLOW,
+    NEED_MORE,
     Deny,
     Fact,
     Facts,
@@ -30,13 +31,16 @@ from twisted_lb.api import (
 )
 
 FACTS = {
-    "protocol": Fact(FactType.STRING, "the protocol that the client speaks"),
+    "protocol": Fact(FactType.STRING, "the protocol that the client speaks", values=("http1",)),
     "http1.valid": Fact(FactType.BOOLEAN, "whether the first request's head breaks no rule"),
     "http1.method": Fact(FactType.STRING, "the method of the first request"),
     "http1.host": Fact(FactType.STRING, "the host that the first request names, without port", host=True),
     "http1.path": Fact(FactType.STRING, "the path of the first request as it was sent, without query"),
     "http1.version": Fact(FactType.STRING, "the version of the first request: 1.0 or 1.1"),
 }
+
+LOOKED_AT_ANYWAY = 512
+"""Bytes within which what is wrong is told at once: other protocols are wrong early."""
 
 
 class Http1Options(Options, frozen=True):
@@ -53,6 +57,7 @@ class Http1Validator:
 
     def __init__(self, options: Http1Options) -> None:
         most_bytes, most_fields = options.max_head_bytes, options.max_fields
+        self._max_head_bytes = most_bytes
         self._strict = Http1Settings(max_head_bytes=most_bytes, max_fields=most_fields)
         self._lenient = (
             Http1Settings(max_head_bytes=most_bytes, max_fields=most_fields, accept_invalid=True)
@@ -62,6 +67,8 @@ class Http1Validator:
 
     def validate(self, data: bytes, facts: Facts) -> Verdict:
         """Judge the first request's head, as far as it has come, and learn what it says."""
+        if data[-1:] != b"\n" and LOOKED_AT_ANYWAY < len(data) < self._max_head_bytes and not _ends(data):
+            return NEED_MORE  # who sends byte by byte is looked at again with each line, and not with each byte
         try:
             head = parse_request(data, 0, self._strict)
         except Http1Error as error:
@@ -85,6 +92,11 @@ class Http1Validator:
             return head
         _learn(head, facts)
         return ALLOW
+
+
+def _ends(data: bytes) -> bool:
+    """Whether a head's end may be in ``data``."""
+    return b"\n\r\n" in data or b"\n\n" in data
 
 
 def _learn(head: RequestHead, facts: Facts) -> None:

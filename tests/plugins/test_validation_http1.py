@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.plugins.dialogue import CLIENT, Outcome, outcome
-from twisted_lb.api import IValidator
+from tests.plugins.dialogue import CLIENT, Outcome, outcome, talk
+from twisted_lb.api import IValidator, parse_request
 from twisted_lb.testing import ValidatorContract
+from twisted_lb_plugins import validation_http1
 from twisted_lb_plugins.validation_http1 import Http1Options, Http1Validator
 
 GET = b"GET /path?query HTTP/1.1\r\nHost: Www.Example.org:8080\r\nAccept: */*\r\n\r\n"
@@ -77,6 +78,25 @@ def test_the_head_has_bounds() -> None:
     assert told(head + b"A: " + b"x" * 300 + b"\r\n\r\n", max_head_bytes=256).refused == "http1-head-long"
     assert told(head + b"A: x\r\n" * 4 + b"\r\n", max_fields=4).refused == "http1-fields"
     assert told(head + b"A: x\r\n" * 3 + b"\r\n", max_fields=4).refused is None
+
+
+def test_a_long_head_byte_by_byte_is_read_again_with_each_line_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = []
+
+    def parse(data: bytes, *args: Any) -> Any:
+        looks.append(len(data))
+        return parse_request(data, *args)
+
+    monkeypatch.setattr(validation_http1, "parse_request", parse)
+    head = b"GET / HTTP/1.1\r\nHost: x\r\n" + b"".join(b"A%d: %b\r\n" % (number, b"x" * 900) for number in range(5))
+    for end, wanted in ((b"\r\n", None), (b"A : b\r\n\r\n", "http1-space-before-colon"), (b"B: " + bytes(9), None)):
+        looks.clear()
+        pieces = [(CLIENT, bytes([byte])) for byte in head + end]
+        assert talk(Http1Validator(Http1Options()), pieces).refused == wanted
+        assert len(looks) < validation_http1.LOOKED_AT_ANYWAY + 10
+    told(head + b"\r\n" + b"body" * 300)
+    told(head + b"A : b\r\n\r\n")
+    told(head + b"A: " + b"x" * 900, max_head_bytes=2000)
 
 
 def test_what_is_wrong_passes_if_it_may_and_can_be_told() -> None:
