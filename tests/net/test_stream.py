@@ -31,6 +31,7 @@ from tests.net.kinds import (
     Waiter,
     nonblocking,
 )
+from twisted_lb.net.poll import EPOLLIN, EPOLLOUT
 from twisted_lb.net.stream import READ_SIZE, Stream
 from twisted_lb.testing import MemoryNetwork, MemoryTransport
 
@@ -348,6 +349,7 @@ def test_one_that_sends_without_end_leaves_turns_to_others(loop: "Loop", tcp: Tc
     stream, _ = tcp(notes := HalfNotes())
     sock, stream.sock = stream.sock, Endless()  # type: ignore[assignment]
     try:
+        stream.reported = EPOLLIN
         stream.resumeProducing()
         loop.turn()
         assert 0 < len(notes.data) <= 1 << 20
@@ -456,3 +458,26 @@ def test_the_test_kits_network_says_when_it_does_not_come_to_rest() -> None:
     left.write(b"x")
     with pytest.raises(AssertionError, match="still moving"):
         network.settle(1000)
+
+
+def test_resuming_reads_only_what_was_reported(loop: "Loop", tcp: Tcp) -> None:
+    """A call of the kernel less for each connection whose client has not said a thing yet."""
+
+    class Counted:
+        reads = 0
+
+        def recv(self, size: int) -> bytes:
+            self.reads += 1
+            raise BlockingIOError
+
+    stream, _ = tcp(HalfNotes())
+    sock, stream.sock = stream.sock, Counted()  # type: ignore[assignment]
+    try:
+        for reported, reads in ((0, 0), (EPOLLOUT, 0), (EPOLLIN, 1)):
+            stream.pauseProducing()
+            stream.reported = reported
+            stream.resumeProducing()
+            loop.turn()
+            assert stream.sock.reads == reads  # type: ignore[attr-defined]
+    finally:
+        stream.sock = sock

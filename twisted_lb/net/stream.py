@@ -211,7 +211,7 @@ class Stream(WritingStream):
                 return
             self._protocol.dataReceived(data)
             if self._paused or self._protocol is None or self.fd < 0:
-                self.reported |= events
+                self.reported |= events | EPOLLIN  # not read to the end, which is not reported again
                 return
             # Without events this is the turn of what was cut short or paused, and whether an end of stream was
             # reported before that is not known here: read on until there is nothing.
@@ -311,7 +311,8 @@ class Stream(WritingStream):
         """See ``IPushProducer``; what came meanwhile is delivered from the poller's loop."""
         if self._paused and not self.disconnecting:
             self._paused = False
-            self.poller.again(self)
+            if self.reported & ~EPOLLOUT:
+                self.poller.again(self)
 
     def stopProducing(self) -> None:
         """See ``IProducer``."""
