@@ -137,8 +137,10 @@ def test_an_address_of_the_other_family_is_an_error() -> None:
 def test_an_address_in_whose_place_the_kernel_would_take_ours_is_an_error(host: str, family: int) -> None:
     with pytest.raises(OutgoingError, match="is nobody's"):
         FORWARDED_FOR.local(asked(host), family)
+    claimed = make_facts("10.0.0.1")
+    claimed.source = SocketAddress(host, 80)
     with pytest.raises(OutgoingError, match="is nobody's"):
-        Source(ClientSource(False), False, None).local(make_facts(host), family)
+        Source(ClientSource(False), False, None).local(claimed, family)
 
 
 def test_an_address_is_claimed_if_no_packet_came_from_it() -> None:

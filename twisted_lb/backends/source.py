@@ -49,12 +49,18 @@ def ip_of(host: str) -> tuple[int, str] | None:
     return (socket.AF_INET6, host) if mapped is None else (socket.AF_INET, str(mapped))
 
 
-def _somebodys(found: tuple[int, str], whose: str) -> tuple[int, str]:
-    """Return what was given. Raises: OutgoingError for what the kernel takes for "any": we would be seen ourselves."""
+def _of_client(facts: Facts) -> tuple[int, str]:
+    found = ip_of(facts.source.host)
+    if found is None:
+        raise OutgoingError(f"source: the client's address {facts.source} is no IP address, so no server can see it")
+    return found
+
+
+def _check_somebodys(found: tuple[int, str], whose: str) -> None:
+    """Refuse what the kernel takes for "any": we would be seen ourselves. Raises: OutgoingError."""
     address = IPv6Address(found[1]) if found[0] == socket.AF_INET6 else IPv4Address(found[1])
     if address.is_unspecified or address.is_multicast or address == _EVERYBODY:
         raise OutgoingError(f"source: {whose}, {found[1]}, is nobody's")
-    return found
 
 
 def spelt(family: int) -> str:
@@ -108,13 +114,14 @@ class Source:
             return self._checked(self.fixed, family, "the source address"), address.low
         assert facts is not None
         if isinstance(address, HeaderSource):
-            whose = f"the address in {address.name}"
-            return self._checked(_somebodys(self._in_header(facts, address.name), whose), family, whose), 0
-        source, whose = facts.source, "the client's address"
-        found = ip_of(source.host)
-        if found is None:
-            raise OutgoingError(f"source: the client's address {source} is no IP address, so no server can see it")
-        return self._checked(_somebodys(found, whose), family, whose), source.port if address.port else 0
+            whose, port = f"the address in {address.name}", 0
+            found = self._in_header(facts, address.name)
+        else:
+            whose, port = "the client's address", facts.source.port if address.port else 0
+            found = _of_client(facts)
+        if self.is_claimed(facts):
+            _check_somebodys(found, whose)
+        return self._checked(found, family, whose), port
 
     def of_request(self, facts: Facts) -> tuple[int, str] | None:
         """The family and the address that the current request's connection comes from; ``None`` if it can have none.
