@@ -116,7 +116,7 @@ def test_the_tutorial_s_steps_have_the_results_that_it_shows(learner: Learner, w
     (shown,) = blocks("json")
     wait(lambda: learner.read("access.json").count("\n") == 2, "both records")
     for field in shown.strip("{}\n").split(", "):
-        assert field.replace(": ", ":") in learner.read("access.json").splitlines()[1]
+        assert field.replace('": ', '":') in learner.read("access.json").splitlines()[1]
 
     server_a.kill()
     server_a.wait(TIMEOUT_S)
