@@ -6,7 +6,7 @@ contents of the extensions that decide about where a connection goes. Source: RF
 """
 
 from struct import Struct, error, unpack
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, NoReturn
 
 from twisted_lb.errors import WireError
 from twisted_lb.verdicts import NeedMore
@@ -162,24 +162,36 @@ def _extensions(message: bytes, position: int) -> dict[int, bytes]:
     (length,) = _U16.unpack_from(message, position)
     if position + 2 + length != end:
         raise WireError("tls-length", position)
-    position += 2
-    unpack_header, check_of = _EXTENSION.unpack_from, CHECKS.get
+    first = position = position + 2
+    unpack_header, count = _EXTENSION.unpack_from, 0
     while position < end:
         kind, length = unpack_header(message, position)
         start = position + 4
-        after = start + length
-        if after > end:
-            raise WireError("tls-length", position + 2)
-        if kind in bodies:
-            raise WireError("tls-extension-twice", position)
-        body = bodies[kind] = message[start:after]
-        check = check_of(kind)
-        if check is not None:
-            rule = check(body)
+        position = start + length
+        bodies[kind] = message[start:position]
+        count += 1
+    if position > end or len(bodies) < count:
+        _blame_extension(message, first)
+    checks = CHECKS
+    for kind in bodies:
+        if kind in checks:
+            rule = checks[kind](bodies[kind])
             if rule:
-                raise WireError(rule, position)
-        position = after
+                raise WireError(rule, _place_of(message, kind, first - 2))
     return bodies
+
+
+def _blame_extension(message: bytes, position: int) -> NoReturn:
+    """Say where the list of extensions is broken. Raises: WireError."""
+    seen: set[int] = set()
+    while True:
+        kind, length = _EXTENSION.unpack_from(message, position)
+        if position + 4 + length > len(message):
+            raise WireError("tls-length", position + 2)
+        if kind in seen:
+            raise WireError("tls-extension-twice", position)
+        seen.add(kind)
+        position += 4 + length
 
 
 def _place_of(message: bytes, wanted: int, position: int) -> int:
