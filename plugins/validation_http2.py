@@ -26,7 +26,7 @@ from twisted_lb.api import (
 )
 
 FACTS = {
-    "protocol": Fact(FactType.STRING, "the protocol that the client speaks"),
+    "protocol": Fact(FactType.STRING, "the protocol that the client speaks", values=("http2",)),
     "http2.valid": Fact(FactType.BOOLEAN, "whether the client began as HTTP/2 does"),
     "http2.settings": Fact(
         FactType.STRINGS, "identifiers and values of the client's settings in their order, such as 4:65535"

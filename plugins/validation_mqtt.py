@@ -31,7 +31,7 @@ from twisted_lb.api import (
 )
 
 FACTS = {
-    "protocol": Fact(FactType.STRING, "the protocol that the client speaks"),
+    "protocol": Fact(FactType.STRING, "the protocol that the client speaks", values=("mqtt",)),
     "mqtt.valid": Fact(FactType.BOOLEAN, "whether client and server began as MQTT's do"),
     "mqtt.version": Fact(FactType.STRING, "the version: 3.1, 3.1.1 or 5.0"),
     "mqtt.client_id": Fact(FactType.STRING, 'the client\'s identifier; "" if the server is to choose one'),

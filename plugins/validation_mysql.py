@@ -35,7 +35,7 @@ from twisted_lb.api import (
 )
 
 FACTS = {
-    "protocol": Fact(FactType.STRING, "the protocol that the client speaks"),
+    "protocol": Fact(FactType.STRING, "the protocol that the client speaks", values=("mysql",)),
     "mysql.valid": Fact(FactType.BOOLEAN, "whether server and client began as MySQL's do", Stage.RELAY),
     "mysql.server_version": Fact(FactType.STRING, "the version in the server's greeting", Stage.RELAY),
     "mysql.user": Fact(FactType.STRING, "the user, if the client does not ask for TLS", Stage.RELAY),

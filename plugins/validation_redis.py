@@ -24,7 +24,7 @@ from twisted_lb.api import (
 )
 
 FACTS = {
-    "protocol": Fact(FactType.STRING, "the protocol that the client speaks"),
+    "protocol": Fact(FactType.STRING, "the protocol that the client speaks", values=("redis",)),
     "redis.valid": Fact(FactType.BOOLEAN, "whether the client began as Redis' clients do"),
     "redis.command": Fact(FactType.STRING, "the first command, in upper case"),
 }

@@ -30,7 +30,7 @@ from twisted_lb.api import (
     hookimpl,
 )
 
-FACTS = {"protocol": Fact(FactType.STRING, "the protocol that the client speaks")}
+FACTS = {"protocol": Fact(FactType.STRING, "the protocol that the client speaks", values=("redis",))}
 _ENTRY = re.compile(r"([A-Za-z_][A-Za-z0-9_.\-]{0,63})(?: ([A-Za-z0-9_\-]{1,63}))?")
 _PRINTABLE = re.compile(rb"[!-~]*")
 

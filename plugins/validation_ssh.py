@@ -29,7 +29,7 @@ from twisted_lb.api import (
 )
 
 FACTS = {
-    "protocol": Fact(FactType.STRING, "the protocol that the client speaks"),
+    "protocol": Fact(FactType.STRING, "the protocol that the client speaks", values=("ssh",)),
     "ssh.valid": Fact(FactType.BOOLEAN, "whether client and server began as SSH does"),
     "ssh.version": Fact(FactType.STRING, "the version of the protocol in the client's identification, such as 2.0"),
     "ssh.software": Fact(FactType.STRING, "what the client says it is, such as OpenSSH_9.2p1"),

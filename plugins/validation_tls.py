@@ -64,7 +64,7 @@ def _strings(name: str, about: str, compute: Callable[[ClientHello], tuple[str, 
 
 
 FACTS: Mapping[str, Fact] = {
-    "protocol": Fact(FactType.STRING, "the protocol that the client speaks"),
+    "protocol": Fact(FactType.STRING, "the protocol that the client speaks", values=("tls",)),
     "tls.valid": Fact(FactType.BOOLEAN, "whether the client began as TLS does"),
     "tls.sni": Fact(FactType.STRING, "the server name that the client asks for, in small letters", host=True),
     "tls.alpn": Fact(FactType.STRINGS, "the protocols that the client offers inside, such as h2"),

@@ -112,6 +112,37 @@ def test_what_it_recognises_is_text_and_a_validator_of_it_cannot_declare_somethi
     assert made.problems[0].startswith("frontends.web.validators: protocol is a whole number of a")
 
 
+@pytest.mark.parametrize(
+    ("validators", "text", "fault"),
+    [
+        (["tls"], "protocol == 'tls'", ""),
+        (["tls"], "protocol == 'tsl'", "here it is tls"),
+        (["tls"], "protocol == 'ssh'", "here it is tls"),
+        ([{"any_of": ["tls", "ssh"]}], "protocol == 'ssh' or protocol in ['tls'] or protocol.startswith('s')", ""),
+        ([{"any_of": ["tls", "ssh"]}], "protocol != 'shs'", 'here it is tls or ssh; did you mean "ssh"?'),
+        ([{"any_of": ["tls", "ssh"]}], "protocol in ['tls', 'http1']", "here it is tls or ssh"),
+        ([{"any_of": ["tls", "ssh"]}], "protocol.endswith('x')", "here it is tls or ssh"),
+        ([{"any_of": ["tls", {"use": "payload", "starts_with": "x", "protocol": "odd"}]}], "protocol == 'odd'", ""),
+    ],
+)
+def test_a_protocol_that_nobody_here_recognises_is_a_mistake(validators: Any, text: str, fault: str) -> None:
+    """Seen: ``deny = "protocol != 'tsl'"`` was valid."""
+    policies = [{"deny": text}]
+    if not fault:
+        assert build(validators=validators, policies=policies)
+        return
+    (problem,) = problems(validators=validators, policies=policies)
+    assert problem.partition("\n")[0].endswith(f": {fault}") or f": {fault}; did you mean" in problem
+
+
+def test_a_route_by_a_protocol_that_nobody_here_recognises_is_a_mistake() -> None:
+    any_of = [{"any_of": ["tls", "ssh"]}]
+    routes = [{"backend": "app", "facts": {"protocol": one}} for one in ("ssh", "sssh", "*")]
+    assert problems(validators=any_of, routes=routes) == [
+        "frontends.web.routes[1].facts.protocol: protocol is never 'sssh': here it is tls or ssh; did you mean \"ssh\"?"
+    ]
+
+
 def test_what_a_proxy_header_says_is_known_where_one_is_taken() -> None:
     policies = [{"deny": "proxy.authority == 'x' and proxy.ssl.verify != 0"}]
     assert build(policies=policies, accept_proxy=True)

@@ -35,7 +35,8 @@ class Fact:
     ``stage``: the first in which it is known. ``mode``: of the frontends whose connections have it, if there is one.
     ``get``: where it comes from, or ``None`` back; without it, it is in ``facts.learnt`` under its name.
     ``host``: of strings that name hosts: rules compare them without regard to case and to a final dot.
-    ``least``, ``most``: of whole numbers, if there are bounds.
+    ``least``, ``most``: of whole numbers, if there are bounds. ``values``: of strings that are one of a few, all of
+    them; rules and routes with any other are a mistake.
     """
 
     type: FactType
@@ -46,6 +47,7 @@ class Fact:
     host: bool = False
     least: int | None = None
     most: int | None = None
+    values: tuple[str, ...] = ()
 
 
 def _of_connection(type_: FactType, about: str, get: Callable[[Facts], Any]) -> Fact:

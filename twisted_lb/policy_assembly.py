@@ -48,9 +48,17 @@ class PolicyAssembly:
         self._settings = settings
         self._lists = lists
         self._facts: dict[str, Fact] = {**OWN_FACTS, **_of_settings(settings)}
-        if any(isinstance(entry, AnyOf) for entry in settings.validators):
-            self._facts[PROTOCOL] = RECOGNISED
+        members = [one for entry in settings.validators if isinstance(entry, AnyOf) for one in entry.any_of]
+        if members:
+            self._facts[PROTOCOL] = self._recognised(members)
         self._learn_from("validators", validator_uses(settings.validators))
+
+    def _recognised(self, members: Iterable[Use]) -> Fact:
+        """Declare ``protocol``; what it may be is known if all members of an ``any_of`` say what they recognise."""
+        known = self._host.supplies("validators")
+        facts = [known[one.use].supply.facts.get(PROTOCOL) for one in members if one.use in known]
+        values = [() if fact is None else fact.values for fact in facts]
+        return replace(RECOGNISED, values=_merged(values))
 
     def build(self, build_use: Build) -> list[Built[IPolicy]]:
         """Build all entries; a rule may use what the entries before it learn."""
@@ -103,9 +111,14 @@ class PolicyAssembly:
                     self.problems.append(f"{where}: a route has settings of its own for what a request says")
                 elif not (_UNNAMED.fullmatch(name) and PROXY_FACTS.keys() <= self._facts.keys()):
                     try:
-                        scope.fact(name)
+                        use = scope.fact(name)
                     except ValueError as error:
                         self.problems.append(f"{where}: {error}")
+                        continue
+                    wanted = route.facts[name]
+                    fault = use.fault(wanted, "whole") if use.fact.values and wanted != "*" else ""
+                    if fault:
+                        self.problems.append(f"{where}: {name} is never {wanted!r}: {fault}")
 
     def scope(self) -> Scope:
         """Return what can be used behind the entries that were built so far; in the end, what routes can use."""
@@ -121,7 +134,10 @@ class PolicyAssembly:
             for name, fact in supplied.supply.facts.items():
                 # Nobody knows it before its policy was asked.
                 stage = max([fact.stage, *(one.object.stage for one in built)])
-                other = self._facts.setdefault(name, replace(fact, stage=stage))
+                other = self._facts.get(name, fact)
+                self._facts[name] = replace(
+                    self._facts.get(name) or replace(fact, stage=stage), values=_merged([other.values, fact.values])
+                )
                 if other.type is not fact.type:
                     self.problems.append(
                         f"{self._where}.{kind}: {name} is {fact.type.value} of {use.use},"
@@ -147,6 +163,11 @@ class PolicyAssembly:
                         of_other_mode[fact] = (f'only in mode = "{mode}"', [])
         found = of_other_mode | found
         return {fact: words.format(quoted(names)) for fact, (words, names) in found.items() if fact not in self._facts}
+
+
+def _merged(values: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """Return all values that a fact may have; none if that is not known of one of those who learn it."""
+    return tuple(dict.fromkeys(one for some in values for one in some)) if all(values) else ()
 
 
 def _of_settings(settings: model.Frontend) -> Mapping[str, Fact]:

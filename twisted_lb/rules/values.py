@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
+from twisted_lb.config.hints import nearest
 from twisted_lb.declared import Fact, FactType
 from twisted_lb.facts import Facts
 
@@ -72,7 +73,7 @@ def use_of(name: str, fact: Fact, fault: FindFault | None = None) -> FactUse:
     """Make the use of a fact; names of hosts are folded, and no value can then be what is spelt otherwise."""
     get = fact.get if fact.get is not None else learnt(name)
     if not fact.host:
-        return FactUse(name, fact, get, fault or _no_fault)
+        return FactUse(name, fact, get, fault or (_one_of(fact.values) if fact.values else _no_fault))
 
     def folded(facts: Facts) -> str | None:
         value = get(facts)
@@ -83,6 +84,19 @@ def use_of(name: str, fact: Fact, fault: FindFault | None = None) -> FactUse:
         return None if value is None else value.lower().removesuffix(".")
 
     return FactUse(name, fact, folded if fact.get is not None else folded_learnt, host_fault)
+
+
+def _one_of(values: tuple[str, ...]) -> FindFault:
+    def fault(text: str, place: Place) -> str:
+        for value in values:
+            if text == value or (place == "start" and value.startswith(text)):
+                return ""
+            if place == "end" and value.endswith(text):
+                return ""
+        near = nearest(text, values)
+        return f"here it is {' or '.join(values)}" + (f'; did you mean "{near}"?' if near else "")
+
+    return fault
 
 
 def learnt(name: str) -> Get:
