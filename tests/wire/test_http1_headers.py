@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twisted_lb.wire.http1 import Headers
+from twisted_lb.wire.http1_request import RequestHead, parse_request
 
 BLOCK = b"Host: a\r\nX-One:  1 \t\r\nxx-one: 2\r\nX-ONE:3\r\nEmpty:\r\n"
 
@@ -87,3 +88,15 @@ def test_a_field_that_is_text_is_a_mistake_that_is_named(name: Any, value: Any) 
     with pytest.raises(TypeError, match="are bytes, and not '"):
         headers.set(name, value)
     assert not headers.edited
+
+
+def test_the_fields_of_a_head_are_made_when_they_are_asked_for_and_known_to_be_edited() -> None:
+    head = parse_request(b"GET / HTTP/1.1\r\nHost: A\r\n\r\n")
+    assert isinstance(head, RequestHead)
+    assert not hasattr(head, "__dict__"), "what is shared takes no room in each"
+    assert (head.edited_headers, head.folded) == (None, head.raw.lower())
+    assert head.headers is head.headers
+    assert bytes(head.headers) == b"Host: A\r\n"
+    assert head.edited_headers is None
+    head.headers.set(b"X-New", b"1")
+    assert head.edited_headers is head.headers

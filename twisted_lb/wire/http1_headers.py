@@ -102,3 +102,39 @@ def without(block: bytes, spans: list[tuple[int, int]], start: int = 0) -> bytes
         start = end
     pieces.append(block[start:])
     return b"".join(pieces)
+
+
+class HasHeaders:
+    """What the structs of heads have in common: fields that are only looked at if somebody asks.
+
+    ``raw``: the head, empty line included. ``fields_at``: where the fields begin in it.
+    """
+
+    __slots__ = ()  # the struct has a place for each
+
+    raw: bytes
+    fields_at: int
+    _folded: bytes
+    _headers: Headers | None
+
+    @property
+    def folded(self) -> bytes:
+        """``raw`` in small letters, to look fields up in."""
+        if not self._folded:
+            self._folded = self.raw.lower()  # type: ignore[misc]
+        return self._folded
+
+    @property
+    def headers(self) -> Headers:
+        """The fields; made when first asked for. Edits of it are what goes on to the other side."""
+        if self._headers is None:
+            self._headers = Headers(  # type: ignore[misc]
+                self.raw[self.fields_at : -2], self.folded[self.fields_at - 1 : -2]
+            )
+        return self._headers
+
+    @property
+    def edited_headers(self) -> Headers | None:
+        """The fields if they were edited."""
+        headers = self._headers
+        return headers if headers is not None and headers.edited else None

@@ -16,7 +16,7 @@ from twisted_lb.wire.http1_errors import Http1Error
 from twisted_lb.wire.http1_explain import FRAMING_NAMES, WITHOUT_BODY_IN_HTTP10, explain_request
 from twisted_lb.wire.http1_framing import MAX_LENGTH_DIGITS, Framing
 from twisted_lb.wire.http1_grammar import LENIENT_TARGET, fields_pattern, partial_request_pattern, request_pattern
-from twisted_lb.wire.http1_headers import Headers
+from twisted_lb.wire.http1_headers import HasHeaders, Headers
 from twisted_lb.wire.http1_plain import PLAIN_REQUEST
 from twisted_lb.wire.http1_settings import STRICT, Http1Settings
 from twisted_lb.wire.http1_target import (
@@ -57,7 +57,7 @@ class Mark(msgspec.Struct, gc=False):
     alias: bool = False
 
 
-class RequestHead(msgspec.Struct, gc=False):
+class RequestHead(HasHeaders, msgspec.Struct, gc=False):
     """A request's head that broke no rule."""
 
     raw: bytes
@@ -102,13 +102,6 @@ class RequestHead(msgspec.Struct, gc=False):
     _headers: Headers | None = None
 
     @property
-    def folded(self) -> bytes:
-        """``raw`` in small letters, to look fields up in."""
-        if not self._folded:
-            self._folded = self.raw.lower()
-        return self._folded
-
-    @property
     def path(self) -> bytes:
         """The target's path as it was sent, without query; ``*`` for that target, empty for CONNECT."""
         return b"" if self.form is _AUTHORITY else self.origin.partition(b"?")[0]
@@ -117,19 +110,6 @@ class RequestHead(msgspec.Struct, gc=False):
     def query(self) -> bytes:
         """What follows the first ``?`` of the target; empty if nothing does."""
         return self.origin.partition(b"?")[2]
-
-    @property
-    def headers(self) -> Headers:
-        """The fields; made when first asked for. Edits of it are what goes upstream."""
-        if self._headers is None:
-            self._headers = Headers(self.raw[self.fields_at : -2], self.folded[self.fields_at - 1 : -2])
-        return self._headers
-
-    @property
-    def edited_headers(self) -> Headers | None:
-        """The fields if they were edited."""
-        headers = self._headers
-        return headers if headers is not None and headers.edited else None
 
 
 def parse_request(data: bytes, start: int = 0, settings: Http1Settings = STRICT) -> RequestHead | NeedMore:

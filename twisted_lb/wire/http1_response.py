@@ -14,7 +14,7 @@ from twisted_lb.wire.http1_errors import Http1Error
 from twisted_lb.wire.http1_explain_response import explain_response, websocket_accept
 from twisted_lb.wire.http1_framing import MAX_LENGTH_DIGITS, Framing
 from twisted_lb.wire.http1_grammar import fields_pattern, partial_response_pattern, response_pattern
-from twisted_lb.wire.http1_headers import Headers
+from twisted_lb.wire.http1_headers import HasHeaders, Headers
 from twisted_lb.wire.http1_plain import PLAIN_RESPONSE
 from twisted_lb.wire.http1_request import Mark, RequestHead
 from twisted_lb.wire.http1_settings import STRICT, Http1Settings
@@ -34,7 +34,7 @@ _WITHOUT_PLAIN = frozenset((b"HEAD", b"CONNECT"))
 _FRAMING_NAMES = frozenset((b"content-length", b"transfer-encoding"))
 
 
-class ResponseHead(msgspec.Struct, gc=False):
+class ResponseHead(HasHeaders, msgspec.Struct, gc=False):
     """A response's head that broke no rule."""
 
     raw: bytes
@@ -69,26 +69,6 @@ class ResponseHead(msgspec.Struct, gc=False):
     plain: bool = False
     """For forwarding: nothing in it needs to be changed, but for ``marks``; see ``http1_plain``."""
     _headers: Headers | None = None
-
-    @property
-    def folded(self) -> bytes:
-        """``raw`` in small letters, to look fields up in."""
-        if not self._folded:
-            self._folded = self.raw.lower()
-        return self._folded
-
-    @property
-    def headers(self) -> Headers:
-        """The fields; made when first asked for. Edits of it are what goes downstream."""
-        if self._headers is None:
-            self._headers = Headers(self.raw[self.fields_at : -2], self.folded[self.fields_at - 1 : -2])
-        return self._headers
-
-    @property
-    def edited_headers(self) -> Headers | None:
-        """The fields if they were edited."""
-        headers = self._headers
-        return headers if headers is not None and headers.edited else None
 
 
 def parse_response(
