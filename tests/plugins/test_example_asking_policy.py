@@ -2,19 +2,18 @@
 
 import importlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
 
+from tests.plugins.shown import HOW_TO, shows
 from tests.turning import Origin, Turning, says, turning
 from twisted_lb.api import ALLOW, Deny, IPolicy, UnansweredError
 from twisted_lb.testing import PolicyContract, make_facts
 
 __all__ = ["turning"]
 
-HOW_TO = Path(__file__).parents[2] / "docs" / "how-to"
 EXAMPLE = HOW_TO / "example-asking-policy"
 
 
@@ -55,8 +54,7 @@ class TestContract(PolicyContract):
 
 
 def test_the_page_shows_the_module_as_it_is() -> None:
-    module = (EXAMPLE / "lb_reputation.py").read_text()
-    assert f"`lb_reputation.py`:\n\n```python\n{module}```\n" in (HOW_TO / "write-a-plugin.md").read_text()
+    assert shows((HOW_TO / "write-a-plugin.md").read_text(), EXAMPLE / "lb_reputation.py")
 
 
 def test_it_does_what_the_page_says(turning: Turning, origin: Origin) -> None:

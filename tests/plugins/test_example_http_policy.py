@@ -9,11 +9,11 @@ from unittest import TestCase
 import pytest
 
 from tests.loopback.http_site import Site, get
+from tests.plugins.shown import HOW_TO, shows
 from tests.whole import run
 from twisted_lb.api import IPolicy
 from twisted_lb.testing import PolicyContract
 
-HOW_TO = Path(__file__).parents[2] / "docs" / "how-to"
 EXAMPLE = HOW_TO / "example-http-policy"
 
 
@@ -43,8 +43,7 @@ class TestContract(PolicyContract, TestCase):
 
 
 def test_the_page_shows_the_module_as_it_is() -> None:
-    module = (EXAMPLE / "lb_api_keys.py").read_text()
-    assert f"`lb_api_keys.py`:\n\n```python\n{module}```\n" in (HOW_TO / "write-a-plugin.md").read_text()
+    assert shows((HOW_TO / "write-a-plugin.md").read_text(), EXAMPLE / "lb_api_keys.py")
 
 
 @pytest.mark.linux

@@ -3,14 +3,15 @@
 import os
 import re
 import shutil
-import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 
 import pytest
 
-HOW_TO = Path(__file__).parents[2] / "docs" / "how-to"
+from tests.plugins import shown
+from tests.plugins.shown import HOW_TO, TWISTD, shows
+
 EXAMPLE = HOW_TO / "example-plugin"
 FILES = {"lb_sticky_source.py": "python", "pyproject.toml": "toml", "test_lb_sticky_source.py": "python"}
 
@@ -31,10 +32,7 @@ def test_the_example_consists_of_the_files_that_the_page_shows() -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_the_page_shows_each_file_as_it_is(name: str) -> None:
     page = (HOW_TO / "write-a-plugin.md").read_text()
-    assert f"`{name}`:\n\n```{FILES[name]}\n{(EXAMPLE / name).read_text()}```\n" in page
-
-
-TWISTD = "from twisted.scripts.twistd import run; run()"
+    assert shows(page, EXAMPLE / name, FILES[name])
 
 
 def configuration() -> str:
@@ -45,20 +43,9 @@ def configuration() -> str:
 
 
 def run(*command: str | Path, cwd: Path, **variables: str) -> str:
-    """Run a command to its good end and return what it writes to standard output."""
+    """Run a command that knows nothing of this Python's surroundings."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PIP_"))}
-    environment |= variables
-    done = subprocess.run(
-        [str(word) for word in command],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return shown.run(*command, cwd=cwd, env=environment | variables)
 
 
 @pytest.fixture(scope="module")
