@@ -1,5 +1,7 @@
 """Pieces are put together when there may be enough of them."""
 
+import tracemalloc
+
 from twisted_lb.verdicts import NeedMore
 from twisted_lb.wire.pieces import Pieces
 
@@ -22,3 +24,16 @@ def test_it_can_begin_anew() -> None:
     pieces.wait(NeedMore(9))
     pieces.clear()
     assert pieces.add(b"x") == b"x"
+
+
+def test_many_small_pieces_take_no_more_room_than_one_large() -> None:
+    pieces = Pieces()
+    pieces.wait(NeedMore(60_001))
+    tracemalloc.start()
+    try:
+        for _ in range(20_000):
+            pieces.add(bytes((1, 2, 3)))
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 2 * 60_000

@@ -6,25 +6,20 @@ from twisted_lb.verdicts import NeedMore
 class Pieces:
     """What has come of something that is not whole. Its bound is that of whoever says how much to wait for."""
 
-    __slots__ = ("_length", "_pieces", "_wanted")
+    __slots__ = ("_said", "_wanted")
 
     def __init__(self) -> None:
         self.clear()
 
     def clear(self) -> None:
         """Begin anew."""
-        self._pieces: list[bytes] = []
-        self._length = self._wanted = 0
+        self._said = bytearray()
+        self._wanted = 0
 
     def add(self, data: bytes) -> bytes | None:
         """Add what came next; returns all that has come, or ``None`` while it is known not to be enough."""
-        self._pieces.append(data)
-        self._length += len(data)
-        if self._length < self._wanted:
-            return None
-        whole = b"".join(self._pieces)
-        self._pieces = [whole]
-        return whole
+        self._said += data
+        return None if len(self._said) < self._wanted else bytes(self._said)
 
     def wait(self, need: NeedMore) -> None:
         """Return nothing until there is as much as ``need`` says."""
