@@ -94,12 +94,9 @@ class HttpSession(HttpBodies):
         return not exchange.request_done and not exchange.ends_within(self._peeked)
 
     def _validate(self, head: RequestHead) -> Event | None:
-        """Show the frontend's validators a request's head; what they learnt of the one before is forgotten."""
+        """Show the frontend's validators a request's head."""
         facts = self.facts
-        if self._known is None:
-            self._known = dict(facts.learnt)
-        facts.learnt.clear()
-        facts.learnt.update(self._known)
+        self._forget_request()
         try:
             verdict = validate(self.frontend.validators, head.raw, facts)
         except PluginError as error:
@@ -111,6 +108,15 @@ class HttpSession(HttpBodies):
                 return self._end(Cause.PROXY, "a validator is undecided about a whole head")
             case _:
                 return PASSED
+
+    def _forget_request(self) -> None:
+        """Know of this request what is known of its connection, and nothing that was learnt of the one before."""
+        learnt, known = self.facts.learnt, self._known
+        if known is None:
+            self._known = dict(learnt)
+        elif learnt or known:
+            learnt.clear()
+            learnt.update(known)
 
     def _answer_monitor(self, head: RequestHead) -> Event | None:
         """Tell a load balancer in front whether to send clients here; as with HAProxy, no policy asks and no log says.
@@ -164,6 +170,8 @@ class HttpSession(HttpBodies):
             return self._route()
         facts = self.facts  # not what was set for the request before
         facts.priority, facts.backend, facts.shaping = self._of_connection
+        if not frontend.validators:
+            self._forget_request()
         self._questions = self._ask_from(frontend.at_admission)
         return self._ask_policies(len(frontend.policies))
 

@@ -72,6 +72,32 @@ def test_what_only_refuses_by_address_is_asked_once_and_first(world: "HttpWorld"
     assert (source.asked, content.asked) == (1, 2)
 
 
+def test_what_policies_learnt_of_a_request_is_forgotten_for_the_next_one(world: "HttpWorld") -> None:
+    """Seen: who was known in one request was so in all that followed, which may be of others behind the same proxy."""
+
+    def of_connection(facts: Any) -> Any:
+        facts.learnt["geo.country"] = "DE"
+        return ALLOW
+
+    def learns(facts: Any) -> Any:
+        if facts.http.headers.get_all(b"authorization"):
+            facts.learnt["user.name"] = "admin"
+        return ALLOW
+
+    seen: list[dict[str, Any]] = []
+
+    def judges(facts: Any) -> Any:
+        seen.append(dict(facts.learnt))
+        return ALLOW
+
+    upstream, client = world.site(policies=[policy(of_connection, A), policy(learns), policy(judges)])
+    for request in (GET.replace(b"\r\n\r\n", b"\r\nAuthorization: x\r\n\r\n"), GET):
+        before = len(client.read())
+        world.ask(client, upstream, request).send(OK)
+        assert client.read()[before:].startswith(b"HTTP/1.1 200")
+    assert seen == [{"geo.country": "DE", "user.name": "admin"}, {"geo.country": "DE"}]
+
+
 @pytest.mark.parametrize("late", [(), (policy(ALLOW),)], ids=["none about requests", "one about requests"])
 def test_a_direct_client_of_a_bind_that_takes_headers_is_judged_by_its_address_too(
     world: "HttpWorld", late: tuple[Any, ...]
