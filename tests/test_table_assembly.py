@@ -92,3 +92,9 @@ def test_a_frontend_that_does_not_know_a_tables_key_cannot_use_it() -> None:
 def test_a_tables_name_can_stand_in_an_expression(name: str) -> None:
     with pytest.raises(ConfigError, match="the name of a table"):
         load_dict({"tables": {name: {"key": "source"}}, "frontends": {}, "backends": {}}, "lb.toml")
+
+
+def test_a_rule_does_not_deny_that_there_is_a_table_in_which_something_is_wrong() -> None:
+    assert problems({"key": "sauce"}, "tcp", {"track": "t"})[1:] == [
+        'frontends.web.policies[0].track: table "t" cannot be used before what is wrong with it is repaired'
+    ]

@@ -169,6 +169,8 @@ class _Assembler:
             for name, table in self.config.tables.items():
                 with self.problems.collected(f"tables.{name}"):
                     add_table(self.made.tables, host, name, table)
+                if name not in self.made.tables.named:
+                    self.made.tables.faulty.add(name)
             for name in self.config.frontends:
                 self.frontend(host, name)
             self.observe_health()

@@ -31,6 +31,13 @@ _CATEGORIES: dict[Any, frozenset[int]] = {
         "CATEGORY_NOT_WORD": rb"\W",
     }.items()
 }
+_CALLED = {
+    _constants.ASSERT: "look-around",
+    _constants.ASSERT_NOT: "look-around",
+    _constants.GROUPREF: "a back reference",
+    _constants.GROUPREF_EXISTS: "a back reference",
+}
+"""What people call the parser's operations."""
 _BEGINNING = (_constants.AT_BEGINNING, _constants.AT_BEGINNING_STRING)
 _END = (_constants.AT_END, _constants.AT_END_STRING)
 
@@ -142,7 +149,7 @@ class LinearPattern:
             return _Part(first, last, any(part.empty for part in parts))
         if operation in (_constants.MAX_REPEAT, _constants.MIN_REPEAT):
             return self._repeat(*argument)
-        what = str(operation).lower().replace("_", " ")
+        what = _CALLED.get(operation) or str(operation).lower().replace("_", " ")
         raise ConfigError(f'"{what}" cannot be matched in linear time, or not in the middle: {self.text!r}')
 
     def _repeat(self, least: int, most: int, items: Any) -> _Part:

@@ -120,7 +120,19 @@ def test_the_page_shows_what_is_printed(tmp_path: Path, capsys: pytest.CaptureFi
     (config,) = re.findall(r"^```toml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     (shown,) = re.findall(r"^```text\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     path = tmp_path / "lb.toml"
-    path.write_text(config + '[backends.app.servers]\na = "127.0.0.1:9001"\n')
+    path.write_text(config)
     command = re.findall(r"^twisted-lb (explain .*example\.org)$", page, re.MULTILINE)[0].split()
     assert main([str(path) if word == "lb.toml" else word for word in command]) == 1
     assert capsys.readouterr().out == shown
+
+
+def test_a_request_makes_no_sense_in_tcp_mode(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert explain(file, "--path", "/x") == 2
+    assert capsys.readouterr().err == (
+        "twisted-lb: --path: frontend web is in TCP mode, and sees no requests: give --hex or --file\n"
+    )
+
+
+def test_a_file_that_cannot_be_read_is_named(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert explain(file, "--file", "/none/there") == 2
+    assert capsys.readouterr().err == "twisted-lb: --file: /none/there: cannot be read: No such file or directory\n"

@@ -37,6 +37,7 @@ def test_an_entry_is_a_rule_or_uses_a_plugin() -> None:
         ({"uses": "source"}, ".use: is missing"),
         ({"status": 403}, ": what is it? it takes one of "),
         ({"deny": "true", "allow": "false"}, ': "allow", "deny" in one entry'),
+        ({"deny": True}, '.deny: expected an expression as a string, such as "source in @bad" or "true", got true'),
         ({"deny": 5}, ".deny: expected an expression as a string"),
         ({"deny": ""}, ".deny: expected an expression as a string"),
         ({"allow": "true", "status": 403}, ".status: does not belong to allow"),

@@ -33,7 +33,10 @@ SEVERAL: list[Any] = ["tls", {"use": "payload", "starts_with": "x"}]
         ({"validators": [{"any_of": "tls"}]}, r"validators\[0\].any_of: expected a list"),
         ({"validators": ["tls", {"any_of": ["tls"]}]}, r"validators\[1\].any_of: takes two validators at least"),
         ({"validators": [{"any_of": [{}, "tls"]}]}, r"validators\[0\].any_of\[0\].use: is missing"),
-        ({"validators": [{"any_of": [{"any_of": SEVERAL}, "tls"]}]}, r"validators\[0\].any_of\[0\].use: is missing"),
+        (
+            {"validators": [{"any_of": [{"any_of": SEVERAL}, "tls"]}]},
+            r"validators\[0\].any_of\[0\].use: is missing; an any_of cannot stand here, within another entry",
+        ),
         (
             {"validators": [{"any_of": SEVERAL, "require_sni": True}]},
             r"validators\[0\].require_sni: unknown key",

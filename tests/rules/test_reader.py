@@ -90,7 +90,8 @@ def test_a_bad_regular_expression_is_marked() -> None:
     said, at = mistake("mqtt.user.matches('a(b')")
     assert said.startswith("no regular expression: ")
     assert at == "'a(b'"
-    assert mistake(r"mqtt.user.matches('(a)\1')")[0].startswith('"groupref" cannot be matched in linear time')
+    assert mistake(r"mqtt.user.matches('(a)\1')")[0].startswith('"a back reference" cannot be matched')
+    assert mistake("mqtt.user.matches('(?=a)b')")[0].startswith('"look-around" cannot be matched in linear time')
 
 
 def test_a_regular_expression_takes_linear_time() -> None:

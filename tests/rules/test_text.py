@@ -19,6 +19,11 @@ from twisted_lb.rules.text import DEEPEST, LONGEST, Mistake, Text, complaint
         ("tls.sni ==", "something is missing at the end", ""),
         ("tls.sni == 'x' and", "something is missing at the end", ""),
         ("tls.ech tls.ech", "this is not understood here", "tls"),
+        ("source in ['10.0.0.0/8'", '"[" is never closed', "["),
+        ("(tls.ech or tls.sni == 'x'", '"(" is never closed', "("),
+        ("source == 10.0.0.1", "write it in quotes: '10.0.0.1'", "10.0.0.1"),
+        ("source in [10.0.0.1]", "write it in quotes: '10.0.0.1'", "10.0.0.1"),
+        ("tls.ech AND tls.ech", "write and", "AND"),
         (
             "mqtt.user == 'a' 'b'",
             "a string stands by itself here: there is no operator, or a letter too much",

@@ -43,9 +43,9 @@ def add_to(tools: Any) -> None:
     add("--fact", type=_pair, action="append", default=[], metavar="NAME=VALUE", help="what a validator would learn")
     add("--hex", type=_hex, metavar="HEX", help="the first bytes, for the validators; in HTTP mode the request's head")
     add("--file", metavar="FILE", help="the same, from a file")
-    add("--method", default="GET", help="of the request in HTTP mode (GET)")
-    add("--host", default="localhost", help="of the request (localhost)")
-    add("--path", default="/", metavar="TARGET", help="of the request, with its query (/)")
+    add("--method", help="of the request in HTTP mode (GET)")
+    add("--host", help="of the request (localhost)")
+    add("--path", metavar="TARGET", help="of the request, with its query (/)")
     add("--header", type=_header, action="append", default=[], metavar="FIELD", help="of the request: 'name: value'")
     add("--no-ask", action="store_true", help="leave out the policies of plugins, which may ask other machines")
     add("--json", action="store_true", help="print a JSON object")
@@ -60,7 +60,10 @@ def _run(options: argparse.Namespace) -> int:
     with found_in(source):
         assembly = assemble(config, Process(reactor, reactor, None))
     try:
-        walk = Walk(assembly, _frontend(assembly, options.frontend), _case(options), reactor, not options.no_ask)
+        frontend = _frontend(assembly, options.frontend)
+        if config.frontends[frontend].mode == "tcp":
+            _refuse_request(options, frontend)
+        walk = Walk(assembly, frontend, _case(options), reactor, not options.no_ask)
         told = _finished(walk, reactor)
     finally:
         assembly.close_logs()
@@ -99,17 +102,27 @@ def _case(options: argparse.Namespace) -> Case:
     if options.file is not None:
         if data is not None:
             raise ConfigError("one of --hex and --file is enough")
-        with Path(options.file).open("rb") as file:
-            data = file.read(MOST_BYTES)
+        try:
+            with Path(options.file).open("rb") as file:
+                data = file.read(MOST_BYTES)
+        except OSError as error:
+            raise ConfigError(f"--file: {options.file}: cannot be read: {error.strerror}") from None
     if data == b"":
         raise ConfigError("there are no first bytes in it")
     learnt = dict(options.fact)
     for name in ("sni", "alpn"):
         if getattr(options, name) is not None:
             learnt[f"tls.{name}"] = getattr(options, name)
-    return Case(
-        options.source, options.destination, data, options.method, options.host, options.path, options.header, learnt
-    )
+    method, host, path = options.method or "GET", options.host or "localhost", options.path or "/"
+    return Case(options.source, options.destination, data, method, host, path, options.header, learnt)
+
+
+def _refuse_request(options: argparse.Namespace, frontend: str) -> None:
+    for name in ("method", "host", "path", "header"):
+        if getattr(options, name):
+            raise ConfigError(
+                f"--{name}: frontend {frontend} is in TCP mode, and sees no requests: give --hex or --file"
+            )
 
 
 def _pair(text: str) -> tuple[str, str]:

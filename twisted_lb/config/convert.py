@@ -136,8 +136,10 @@ class _Walk:
             self.wrong(where, str(error))
         return INVALID
 
-    def fields(self, data: dict[Any, Any], struct: type[msgspec.Struct], where: str) -> dict[str, Any]:
-        """Convert a table's keys."""
+    def fields(
+        self, data: dict[Any, Any], struct: type[msgspec.Struct], where: str, missing: str = "is missing"
+    ) -> dict[str, Any]:
+        """Convert a table's keys. ``missing``: what is said of one that must be there."""
         fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
         values: dict[str, Any] = {}
         for key, item in data.items():
@@ -153,13 +155,15 @@ class _Walk:
             if field.required and key not in data and key in misspelt:
                 values[field.name] = INVALID
             elif field.required and key not in data:
-                values[field.name] = self.wrong(join(where, key), "is missing")
+                values[field.name] = self.wrong(join(where, key), missing)
         return values
 
     def use_fields(self, data: dict[Any, Any], struct: type[Use], where: str) -> dict[str, Any]:
         """Convert the keys that are the proxy's; the rest are options for the plugin host to check."""
         own = set(struct.__struct_fields__) - {"options", "where", "folder"}
-        values = self.fields({key: item for key, item in data.items() if key in own}, struct, where)
+        # An entry that could have been an AnyOf does not come here.
+        missing = "is missing; an any_of cannot stand here, within another entry" if "any_of" in data else "is missing"
+        values = self.fields({key: item for key, item in data.items() if key in own}, struct, where, missing)
         values["options"] = {key: item for key, item in data.items() if key not in own}
         return {**values, "where": where, "folder": self.folder}
 
@@ -312,7 +316,10 @@ def _list_hint(data: Any, where: str) -> str:
 
 def _complaint(message: str, data: Any, shape: Shape) -> str:
     """Say what msgspec says in TOML's words, and what was there instead."""
-    got = _quoted(data) if isinstance(data, str) else repr(data) if isinstance(data, int | float) else _kind(data)
+    if isinstance(data, bool):
+        got = str(data).lower()  # as TOML spells it
+    else:
+        got = _quoted(data) if isinstance(data, str) else repr(data) if isinstance(data, int | float) else _kind(data)
     if "expected" in shape.extra:
         return f"expected {shape.extra['expected']}, got {got}"
     message = re.sub(r"`([a-z| ]+)`", lambda match: _type_words(match[1]), message)

@@ -90,6 +90,6 @@ TableName = Annotated[
 ]
 
 Expression = Annotated[
-    str, Meta(min_length=1, extra={"expected": 'an expression as a string, such as "source in @bad"'})
+    str, Meta(min_length=1, extra={"expected": 'an expression as a string, such as "source in @bad" or "true"'})
 ]
 """What ``rules.expression`` reads; what it says can only be judged when the frontend's plugins are known."""

@@ -40,6 +40,8 @@ class Tables:
 
     def __init__(self, clock: IReactorTime, before: "Tables | None" = None) -> None:
         self.named: dict[str, NamedTable] = {}
+        self.faulty: set[str] = set()
+        """The names of those that could not be made; what is wrong with them is told."""
         self.machine: str = secrets.token_hex(8) if before is None else before.machine
         self._own: dict[tuple[str, str, str, float | None, str | None], NamedTable] = {}
         self._clock = clock

@@ -101,6 +101,8 @@ def _named(name: str, scope: Scope) -> NamedTable:
     known = scope.tables.named
     if name in known:
         return known[name]
+    if name in scope.tables.faulty:
+        raise ConfigError(f'table "{name}" cannot be used before what is wrong with it is repaired')
     near = nearest(name, known)
     hint = f'did you mean "{near}"?' if near else f"there are {quoted(known) or 'none'}"
     raise ConfigError(f'there is no table "{name}"; {hint}')

@@ -133,7 +133,8 @@ def _parsed(replaced: str) -> ast.expr:
         at = blank + (error.offset or 0) - 1
         if at < blank or at >= len(replaced.rstrip()):
             raise Mistake("something is missing at the end", len(replaced.rstrip()), 0) from None
-        raise Mistake("this is not understood here", at, max(blank + (error.end_offset or 0) - 1, at + 1)) from None
+        end = max(blank + (error.end_offset or 0) - 1, at + 1)
+        raise _not_understood(replaced, at, end, error.msg.endswith("was never closed")) from None
     except (RecursionError, MemoryError, ValueError):
         raise Mistake("is nested too deeply, or has a number of too many digits", 0, 0) from None
     for node in ast.walk(tree):
@@ -141,6 +142,22 @@ def _parsed(replaced: str) -> ast.expr:
             node.col_offset += blank
             node.end_col_offset = (node.end_col_offset or 0) + blank
     return tree
+
+
+def _not_understood(text: str, start: int, end: int, unclosed: bool) -> Mistake:
+    """Say what is meant instead, if that can be told. ``unclosed``: a bracket opens there that nothing closes."""
+    if unclosed:
+        return Mistake(f'"{text[start]}" is never closed', start, start + 1)
+    for found in _ADDRESS.finditer(text):
+        if found.start() <= start <= found.end():
+            return Mistake(f"write it in quotes: '{found[0]}'", *found.span())
+    for found in re.finditer(r"\b(AND|OR|NOT|IN)\b", text):
+        if found.start() - 1 <= start <= found.end() + 1:
+            return Mistake(f"write {found[0].lower()}", *found.span())
+    return Mistake("this is not understood here", start, end)
+
+
+_ADDRESS = re.compile(r"[0-9]+(?:\.[0-9]+){2,3}")
 
 
 def complaint(text: str, mistakes: list[Mistake]) -> ConfigError:
