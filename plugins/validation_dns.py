@@ -28,6 +28,7 @@ from twisted_lb.api import (
     Verdict,
     WireError,
     hookimpl,
+    protocol_fact,
     read_dns_head,
     read_dns_query,
 )
@@ -35,7 +36,7 @@ from twisted_lb.api import (
 MOST_UNANSWERED = 1000
 """Queries that may be sent before the first answer; servers read fewer ahead."""
 FACTS = {
-    "protocol": Fact(FactType.STRING, "the protocol that the client speaks", values=("dns",)),
+    "protocol": protocol_fact("dns"),
     "dns.valid": Fact(FactType.BOOLEAN, "whether queries and first answer were as they must be"),
     "dns.name": Fact(FactType.STRING, "the name that the first query asks for, without its final dot", host=True),
     "dns.type": Fact(FactType.STRING, "the type that it asks for, such as AAAA or TYPE65280"),

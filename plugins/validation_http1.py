@@ -28,10 +28,11 @@ from twisted_lb.api import (
     Verdict,
     hookimpl,
     parse_request,
+    protocol_fact,
 )
 
 FACTS = {
-    "protocol": Fact(FactType.STRING, "the protocol that the client speaks", values=("http1",)),
+    "protocol": protocol_fact("http1"),
     "http1.valid": Fact(FactType.BOOLEAN, "whether the first request's head breaks no rule"),
     "http1.method": Fact(FactType.STRING, "the method of the first request"),
     "http1.host": Fact(FactType.STRING, "the host that the first request names, without port", host=True),

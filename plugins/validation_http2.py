@@ -22,11 +22,12 @@ from twisted_lb.api import (
     WireError,
     hookimpl,
     http2_refusal,
+    protocol_fact,
     read_http2_preface,
 )
 
 FACTS = {
-    "protocol": Fact(FactType.STRING, "the protocol that the client speaks", values=("http2",)),
+    "protocol": protocol_fact("http2"),
     "http2.valid": Fact(FactType.BOOLEAN, "whether the client began as HTTP/2 does"),
     "http2.settings": Fact(
         FactType.STRINGS, "identifiers and values of the client's settings in their order, such as 4:65535"

@@ -26,12 +26,13 @@ from twisted_lb.api import (
     hookimpl,
     mqtt_refusal,
     mqtt_version,
+    protocol_fact,
     read_mqtt_answer,
     read_mqtt_connect,
 )
 
 FACTS = {
-    "protocol": Fact(FactType.STRING, "the protocol that the client speaks", values=("mqtt",)),
+    "protocol": protocol_fact("mqtt"),
     "mqtt.valid": Fact(FactType.BOOLEAN, "whether client and server began as MQTT's do"),
     "mqtt.version": Fact(FactType.STRING, "the version: 3.1, 3.1.1 or 5.0"),
     "mqtt.client_id": Fact(FactType.STRING, 'the client\'s identifier; "" if the server is to choose one'),

@@ -30,12 +30,13 @@ from twisted_lb.api import (
     WireError,
     hookimpl,
     mysql_error,
+    protocol_fact,
     read_mysql_greeting,
     read_mysql_response,
 )
 
 FACTS = {
-    "protocol": Fact(FactType.STRING, "the protocol that the client speaks", values=("mysql",)),
+    "protocol": protocol_fact("mysql"),
     "mysql.valid": Fact(FactType.BOOLEAN, "whether server and client began as MySQL's do", Stage.RELAY),
     "mysql.server_version": Fact(FactType.STRING, "the version in the server's greeting", Stage.RELAY),
     "mysql.user": Fact(FactType.STRING, "the user, if the client does not ask for TLS", Stage.RELAY),

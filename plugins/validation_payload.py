@@ -15,9 +15,7 @@ from twisted_lb.api import (
     Allow,
     ConfigError,
     Deny,
-    Fact,
     Facts,
-    FactType,
     IStreamValidator,
     IStreamWatch,
     IValidator,
@@ -27,9 +25,10 @@ from twisted_lb.api import (
     Supply,
     Verdict,
     hookimpl,
+    protocol_fact,
 )
 
-FACTS = {"protocol": Fact(FactType.STRING, "the protocol that the client speaks")}
+FACTS = {"protocol": protocol_fact()}
 _MISMATCH = Deny("payload-mismatch")
 _LONG = Deny("payload-long")
 

@@ -29,11 +29,12 @@ from twisted_lb.api import (
     WireError,
     hookimpl,
     postgresql_error,
+    protocol_fact,
     read_postgresql_startup,
 )
 
 FACTS = {
-    "protocol": Fact(FactType.STRING, "the protocol that the client speaks", values=("postgresql",)),
+    "protocol": protocol_fact("postgresql"),
     "postgresql.valid": Fact(FactType.BOOLEAN, "whether client and server began as PostgreSQL's do"),
     "postgresql.request": Fact(FactType.STRING, 'what the client asks for first: "startup", "ssl", "gss" or "cancel"'),
     "postgresql.user": Fact(FactType.STRING, "the user, if the client names it before it asks for encryption"),

@@ -26,13 +26,14 @@ from twisted_lb.api import (
     Verdict,
     WireError,
     hookimpl,
+    protocol_fact,
     rdp_refusal,
     read_rdp_confirmation,
     read_rdp_request,
 )
 
 FACTS = {
-    "protocol": Fact(FactType.STRING, "the protocol that the client speaks", values=("rdp",)),
+    "protocol": protocol_fact("rdp"),
     "rdp.valid": Fact(FactType.BOOLEAN, "whether client and server began as those of Remote Desktop do"),
     "rdp.cookie": Fact(FactType.STRING, "the mstshash cookie: the front of a user's name, as the client says it"),
     "rdp.token": Fact(FactType.STRING, "the routing token that a broker gave the client"),

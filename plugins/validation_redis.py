@@ -21,10 +21,11 @@ from twisted_lb.api import (
     Verdict,
     WireError,
     hookimpl,
+    protocol_fact,
 )
 
 FACTS = {
-    "protocol": Fact(FactType.STRING, "the protocol that the client speaks", values=("redis",)),
+    "protocol": protocol_fact("redis"),
     "redis.valid": Fact(FactType.BOOLEAN, "whether the client began as Redis' clients do"),
     "redis.command": Fact(FactType.STRING, "the first command, in upper case"),
 }

@@ -15,9 +15,7 @@ from twisted_lb.api import (
     Allow,
     ConfigError,
     Deny,
-    Fact,
     Facts,
-    FactType,
     IStreamValidator,
     IStreamWatch,
     IValidator,
@@ -28,9 +26,10 @@ from twisted_lb.api import (
     Verdict,
     WireError,
     hookimpl,
+    protocol_fact,
 )
 
-FACTS = {"protocol": Fact(FactType.STRING, "the protocol that the client speaks", values=("redis",))}
+FACTS = {"protocol": protocol_fact("redis")}
 _ENTRY = re.compile(r"([A-Za-z_][A-Za-z0-9_.\-]{0,63})(?: ([A-Za-z0-9_\-]{1,63}))?")
 _PRINTABLE = re.compile(rb"[!-~]*")
 

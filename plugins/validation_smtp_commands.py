@@ -17,9 +17,7 @@ from twisted_lb.api import (
     Allow,
     ConfigError,
     Deny,
-    Fact,
     Facts,
-    FactType,
     IStreamValidator,
     IStreamWatch,
     IValidator,
@@ -30,9 +28,10 @@ from twisted_lb.api import (
     Verdict,
     WireError,
     hookimpl,
+    protocol_fact,
 )
 
-FACTS = {"protocol": Fact(FactType.STRING, "the protocol that the client speaks", values=("smtp",))}
+FACTS = {"protocol": protocol_fact("smtp")}
 _VERB = re.compile(r"[A-Za-z][A-Za-z0-9]{0,30}")
 
 

@@ -25,11 +25,12 @@ from twisted_lb.api import (
     Verdict,
     WireError,
     hookimpl,
+    protocol_fact,
     read_ssh_client,
 )
 
 FACTS = {
-    "protocol": Fact(FactType.STRING, "the protocol that the client speaks", values=("ssh",)),
+    "protocol": protocol_fact("ssh"),
     "ssh.valid": Fact(FactType.BOOLEAN, "whether client and server began as SSH does"),
     "ssh.version": Fact(FactType.STRING, "the version of the protocol in the client's identification, such as 2.0"),
     "ssh.software": Fact(FactType.STRING, "what the client says it is, such as OpenSSH_9.2p1"),

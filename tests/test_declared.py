@@ -2,7 +2,7 @@
 
 import pytest
 
-from twisted_lb.declared import OWN_FACTS, FactType, value_of
+from twisted_lb.declared import OWN_FACTS, FactType, protocol_fact, value_of
 from twisted_lb.endings import Stage
 from twisted_lb.facts import Credentials, Facts, SocketAddress
 
@@ -34,3 +34,9 @@ def test_a_fact_s_value_is_looked_up_by_its_name() -> None:
     facts.learnt["tls.sni"] = "a.example"
     names = ("source", "destination.port", "namespace", "tls.sni", "tls.alpn")
     assert [value_of(facts, name) for name in names] == ["192.0.2.1", 443, None, "a.example", None]
+
+
+def test_the_protocol_is_the_same_fact_of_whichever_validator_learns_it() -> None:
+    tls, any_at_all = protocol_fact("tls"), protocol_fact()
+    assert (tls.type, tls.values, any_at_all.values) == (FactType.STRING, ("tls",), ())
+    assert (tls.about, tls.stage) == (any_at_all.about, any_at_all.stage)

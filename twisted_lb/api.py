@@ -27,7 +27,7 @@ from twisted_lb.contracts import (
     ITableStore,
     IValidator,
 )
-from twisted_lb.declared import OWN_FACTS, Fact, FactType, value_of
+from twisted_lb.declared import OWN_FACTS, Fact, FactType, protocol_fact, value_of
 from twisted_lb.endings import NORMAL, Cause, Ending, Stage
 from twisted_lb.errors import ConfigError, PluginError, WireError
 from twisted_lb.facts import Credentials, Facts, SocketAddress
@@ -100,6 +100,7 @@ from twisted_lb.wire.rdp import read_request as read_rdp_request
 from twisted_lb.wire.rdp import refusal as rdp_refusal
 from twisted_lb.wire.redis_commands import Command as RedisCommand
 from twisted_lb.wire.redis_commands import CommandReader as RedisReader
+from twisted_lb.wire.second_hello import TlsSecondHello
 from twisted_lb.wire.server_hello import TlsServerStart
 from twisted_lb.wire.smtp_commands import SmtpDialogue
 from twisted_lb.wire.ssh_identification import SshServerIdentification, read_ssh_client
@@ -185,6 +186,7 @@ __all__ = [
     "TableEntry",
     "TableReply",
     "Tarpit",
+    "TlsSecondHello",
     "TlsServerStart",
     "TlsStart",
     "Tlv",
@@ -214,6 +216,7 @@ __all__ = [
     "parse_request",
     "path_readings",
     "postgresql_error",
+    "protocol_fact",
     "rdp_refusal",
     "read_client_hello",
     "read_dns_head",

@@ -50,6 +50,11 @@ class Fact:
     values: tuple[str, ...] = ()
 
 
+def protocol_fact(*names: str) -> Fact:
+    """Declare the fact ``protocol``, as every validator does that learns it; ``names``: all that it may say."""
+    return Fact(FactType.STRING, "the protocol that the client speaks", values=names)
+
+
 def _of_connection(type_: FactType, about: str, get: Callable[[Facts], Any]) -> Fact:
     return Fact(type_, about, Stage.ADMISSION, None, get)
 

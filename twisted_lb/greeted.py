@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from zope.interface import implementer
 
 from twisted_lb.contracts import IStreamValidator, IStreamWatch
-from twisted_lb.declared import Fact, FactType
+from twisted_lb.declared import Fact, FactType, protocol_fact
 from twisted_lb.endings import Stage
 from twisted_lb.errors import WireError
 from twisted_lb.facts import Facts
@@ -16,7 +16,7 @@ from twisted_lb.wire.first_lines import FirstLines, LineProtocol
 def facts_of_greeted(name: str) -> Mapping[str, Fact]:
     """Return the facts that a ``GreetedValidator`` of the protocol of that name learns, but for its own."""
     return {
-        "protocol": Fact(FactType.STRING, "the protocol that the client speaks", values=(name,)),
+        "protocol": protocol_fact(name),
         f"{name}.valid": Fact(FactType.BOOLEAN, "whether greeting and first command were as they must be", Stage.RELAY),
         f"{name}.command": Fact(FactType.STRING, "the verb of the first command, in capitals", Stage.RELAY),
     }

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 from msgspec import UNSET
 
@@ -14,9 +14,8 @@ from twisted_lb.config.policies import Rule
 from twisted_lb.config.uses import AnyOf, Use
 from twisted_lb.contracts import IFactPolicy, IPolicy
 from twisted_lb.counting.tables import Tables
-from twisted_lb.declared import OWN_FACTS, PROXY_FACTS, SYN_FACTS, Fact, FactType
+from twisted_lb.declared import OWN_FACTS, PROXY_FACTS, SYN_FACTS, Fact, protocol_fact
 from twisted_lb.errors import ConfigError, shown
-from twisted_lb.facts import Facts
 from twisted_lb.plugin_host import Built, KindName, PluginHost
 from twisted_lb.rules.http_facts import HTTP_FACTS
 from twisted_lb.rules.limits import with_tables
@@ -26,7 +25,7 @@ from twisted_lb.stages.validator import PROTOCOL
 
 _UNNAMED = re.compile(r"proxy\.(ssl\.)?0x[0-9A-F]{2}")
 """Facts that the TLVs of unknown types make in a PROXY header."""
-RECOGNISED = Fact(FactType.STRING, "the protocol that the client speaks", mode="tcp")
+RECOGNISED = replace(protocol_fact(), mode="tcp")
 """The fact ``protocol`` of an ``any_of``, whatever its validators declare."""
 RULES = "rules"
 """Stands for the plugin of a policy that is a rule."""
@@ -85,17 +84,8 @@ class PolicyAssembly:
         policy = made.object
         if not IFactPolicy.providedBy(policy):
             return
-        scope = self.scope()
-
-        def find(name: str) -> tuple[Fact, Callable[[Facts], Any]]:
-            try:
-                use = scope.fact(name)
-            except ValueError as error:
-                raise ConfigError(str(error)) from None
-            return use.fact, use.get
-
         try:
-            policy.use_facts(find)
+            policy.use_facts(self.scope().find)
         except ConfigError as error:
             self.problems.extend(f"{entry.where}.{problem}" for problem in error.problems)
         except Exception as error:

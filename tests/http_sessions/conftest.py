@@ -5,16 +5,14 @@ from typing import Any
 
 import pytest
 
-from tests.sessions.conftest import Peer, Upstream, World
+from tests.sessions.conftest import Peer, Upstream, World, lent
 from twisted_lb.api import HttpRecord
 from twisted_lb.backends.http_connection import HttpBackend
 from twisted_lb.backends.pool import Backend
-from twisted_lb.config.inherit import FrontendTimers
 from twisted_lb.endpoint_session import EndpointHttpSession
 from twisted_lb.frontend import Frontend, HttpFrontend
 from twisted_lb.http_express import ExpressSession, may_take_it
 from twisted_lb.http_session import HttpSession
-from twisted_lb.plugin_host import Built
 from twisted_lb.stages.answers import Answers
 from twisted_lb.wire.http1 import STRICT, ForwardPlan, ForwardSettings
 
@@ -63,30 +61,10 @@ class HttpWorld(World):
             server.pool(self.clock, made.http)
         return made
 
-    def frontend(
-        self,
-        backend: Backend,
-        validators: Any = (),
-        policies: Any = (),
-        observers: Any = (),
-        access_log: Any = None,
-        http: HttpFrontend | None = None,
-        **timeouts: Any,
-    ) -> Frontend:
-        """Make a frontend; unnamed timeouts are off."""
-        names = ("client", "client_fin", "inspect", "policy", "http_request", "http_keep_alive", "tarpit")
+    def frontend(self, backend: Backend, *plugins: Any, http: HttpFrontend | None = None, **settings: Any) -> Frontend:
+        """Make a frontend, which does not change what it forwards unless ``http`` says so."""
         plain = HttpFrontend(STRICT, Answers(), {backend.name: ForwardPlan(ForwardSettings())})
-        return Frontend(
-            "web",
-            backend,
-            FrontendTimers(*(timeouts.get(name) for name in names)),
-            self.limits[1],
-            [Built("validation_test", "test", one) for one in validators],
-            [Built("policy_test", "test", one) for one in policies],
-            [Built("observer_test", "test", one) for one in observers],
-            access_log or self._log,
-            http or plain,
-        )
+        return super().frontend(backend, *plugins, http=http or plain, **settings)
 
     def site(self, **settings: Any) -> tuple[Upstream, Peer]:
         """One server, and a client that has connected; timeouts of the backend are those of ``backend``."""
@@ -129,11 +107,5 @@ class Said:
 
 @pytest.fixture(params=["streams", "express", "transports"])
 def world(request: pytest.FixtureRequest) -> Iterator[HttpWorld]:
-    """A world of each kind; nothing of any connection may be left in it at the end of a test."""
-    made = HttpWorld(request.param)
-    yield made
-    for session in list(made.process.sessions):
-        session.kill("the test is over")
-    made.turn()
-    made.assert_empty()
-    made.close()
+    """A world of each kind."""
+    yield from lent(HttpWorld(request.param))

@@ -5,7 +5,9 @@ import pytest
 from tests.rules.compiled import HTTP, TCP, mistake
 from twisted_lb.declared import Fact, FactType
 from twisted_lb.endings import Stage
+from twisted_lb.errors import ConfigError
 from twisted_lb.rules.scope import NoLists, Scope
+from twisted_lb.testing import make_facts
 
 
 @pytest.mark.parametrize(
@@ -29,6 +31,14 @@ def test_a_fact_that_comes_too_late_is_told() -> None:
         "smtp.helo is known only in the stage relay, when all rules were asked",
         "smtp.helo",
     )
+
+
+def test_what_asks_for_a_fact_gets_its_value_or_is_told_why_not() -> None:
+    fact, get = TCP.find("tls.sni")
+    facts = make_facts(learnt={"tls.sni": "a.example"})
+    assert (fact.type, get(facts), get(make_facts())) == (FactType.STRING, "a.example", None)
+    with pytest.raises(ConfigError, match=r'did you mean "tls\.sni"'):
+        TCP.find("tls.snl")
 
 
 def test_a_fact_of_the_other_mode_is_told() -> None:

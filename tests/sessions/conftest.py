@@ -9,7 +9,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from twisted.internet.defer import Deferred, fail
@@ -283,11 +283,11 @@ class World:
         policies: Any = (),
         observers: Any = (),
         access_log: Any = None,
-        **timeouts: Any,
+        **settings: Any,
     ) -> Frontend:
-        """Make a frontend whose plugins are given as objects; unnamed timeouts are off."""
+        """Make a frontend whose plugins are given as objects; ``settings``: its HTTP side, and timeouts: else off."""
         names = ("client", "client_fin", "inspect", "policy", "http_request", "http_keep_alive", "tarpit")
-        timers = FrontendTimers(*(timeouts.get(name) for name in names))
+        timers = FrontendTimers(*(settings.get(name) for name in names))
         return Frontend(
             "web",
             backend,
@@ -297,6 +297,7 @@ class World:
             [Built("policy_test", "test", one) for one in policies],
             [Built("observer_test", "test", one) for one in observers],
             access_log or self._log,
+            settings.get("http"),
         )
 
     def client(
@@ -379,13 +380,20 @@ class World:
         self.poller.epoll.close()
 
 
-@pytest.fixture(params=["streams", "transports"])
-def world(request: pytest.FixtureRequest) -> Iterator[World]:
-    """A world of each kind; nothing of any connection may be left in it at the end of a test."""
-    made = World(request.param)
+W = TypeVar("W", bound=World)
+
+
+def lent(made: W) -> Iterator[W]:
+    """Lend a world to a test; nothing of any connection may be left in it at the end of that."""
     yield made
     for session in list(made.process.sessions):
         session.kill("the test is over")
     made.turn()
     made.assert_empty()
     made.close()
+
+
+@pytest.fixture(params=["streams", "transports"])
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    """A world of each kind."""
+    yield from lent(World(request.param))

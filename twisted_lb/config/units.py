@@ -2,6 +2,7 @@
 
 import re
 from decimal import Decimal
+from types import UnionType
 
 from twisted_lb.errors import ConfigError
 
@@ -52,11 +53,7 @@ def parse_duration(value: object) -> Duration:
     """
     if isinstance(value, Duration):
         return value
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ConfigError(_EXPECTED)
-    if isinstance(value, int) and value.bit_length() > 64:  # str() refuses integers of thousands of digits
-        raise ConfigError(_EXPECTED)
-    text = str(value)
+    text = _text_of(value, int | float | str, _EXPECTED)
     if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
         raise ConfigError(f'{text} has no unit: write "{text}s"')
     match = re.fullmatch(DURATION_PATTERN, text)
@@ -66,6 +63,15 @@ def parse_duration(value: object) -> Duration:
     if seconds > _LONGEST:
         raise ConfigError(f'"{text}" is too long: a duration is at most 2147483647ms, about 24 days')
     return Duration(seconds)
+
+
+def _text_of(value: object, types: UnionType, expected: str) -> str:
+    """Spell a value of one of these types. Raises: ConfigError that says what is expected."""
+    if isinstance(value, bool) or not isinstance(value, types):
+        raise ConfigError(expected)
+    if isinstance(value, int) and value.bit_length() > 64:  # str() refuses integers of thousands of digits
+        raise ConfigError(expected)
+    return str(value)
 
 
 def spell_duration(duration: Duration) -> str:
@@ -80,11 +86,7 @@ def parse_size(value: object) -> Size:
     """
     if isinstance(value, Size):
         return value
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ConfigError(_EXPECTED_SIZE)
-    if isinstance(value, int) and value.bit_length() > 64:  # str() refuses integers of thousands of digits
-        raise ConfigError(_EXPECTED_SIZE)
-    text = str(value)
+    text = _text_of(value, int | str, _EXPECTED_SIZE)
     if re.fullmatch(r"[0-9]+", text):
         raise ConfigError(f'{text} has no unit: write "{text}B"')
     match = re.fullmatch(SIZE_PATTERN, text)

@@ -8,6 +8,8 @@ from twisted_lb.config.hints import nearest, quoted
 from twisted_lb.counting.tables import Tables
 from twisted_lb.declared import OWN_FACTS, Fact
 from twisted_lb.endings import Stage
+from twisted_lb.errors import ConfigError
+from twisted_lb.facts import Facts
 from twisted_lb.rules.http_facts import FAULTS, HEADERS, HTTP_FACTS, header_use
 from twisted_lb.rules.values import FactUse, use_of
 
@@ -69,6 +71,14 @@ class Scope:
         if fact is not None and fact.mode in (None, self.mode):
             return use_of(name, fact, FAULTS.get(name))
         raise ValueError(self.missing(name))
+
+    def find(self, name: str) -> tuple[Fact, Callable[[Facts], Any]]:
+        """Return the fact of that name and what gets its value, as ``IFactPolicy`` asks. Raises ConfigError."""
+        try:
+            use = self.fact(name)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+        return use.fact, use.get
 
     def header(self, name: str) -> FactUse:
         """Return the fields of that name. Raises ValueError."""

@@ -9,7 +9,6 @@ from zope.interface import implementer
 
 from twisted_lb.api import (
     OWN_FACTS,
-    ConfigError,
     Fact,
     Facts,
     IServer,
@@ -68,16 +67,7 @@ def fact_finder(
     mode: Literal["tcp", "http"] = "tcp", learnt: Mapping[str, Fact] | None = None
 ) -> Callable[[str], tuple[Fact, Callable[[Facts], Any]]]:
     """Make what ``IFactPolicy.use_facts`` is given in a frontend of that mode, where ``learnt`` is learnt as well."""
-    scope = Scope({**OWN_FACTS, **(learnt or {})}, mode)
-
-    def find(name: str) -> tuple[Fact, Callable[[Facts], Any]]:
-        try:
-            use = scope.fact(name)
-        except ValueError as error:
-            raise ConfigError(str(error)) from None
-        return use.fact, use.get
-
-    return find
+    return Scope({**OWN_FACTS, **(learnt or {})}, mode).find
 
 
 def make_facts(
