@@ -25,7 +25,6 @@ from twisted_lb.api import (
     NeedMore,
     Options,
     Supply,
-    TlsSecondHello,
     TlsServerStart,
     Verdict,
     WireError,
@@ -44,8 +43,6 @@ from twisted_lb.api import (
 
 VERSIONS = {"1.0": 0x0301, "1.1": 0x0302, "1.2": 0x0303, "1.3": 0x0304}
 NAMES = {number: name for name, number in VERSIONS.items()}
-EARLY_DATA = 42
-"""The type of the extension that offers it: RFC 8446, section 4.2.10."""
 CLIENT_HELLO = "tls.client_hello"
 """Where ``facts.learnt`` has the ``ClientHello``, for what few ask for."""
 
@@ -160,36 +157,27 @@ class TlsValidator:
         return ALLOW
 
     def watch(self, facts: Facts) -> "TlsWatch | None":
-        """Watch the server's answer, if that is to be checked, and the client, if there may be a second ClientHello."""
-        learnt = facts.learnt
-        if learnt.get("protocol") != "tls":
-            return None
-        start = TlsServerStart(self._min_version) if self._check_server else None
-        hello = learnt.get(CLIENT_HELLO)
-        if hello is not None and hello.version == VERSIONS["1.3"]:
-            second = TlsSecondHello(hello.server_name, early_data=EARLY_DATA in hello.extensions)
-            lenient = self._accept_invalid and not self._require_sni
-            return TlsWatchOfBoth(start, second, lenient)
-        return None if start is None else TlsWatch(start)
+        """Watch the server's answer, if it is to be checked and the client speaks TLS."""
+        if self._check_server and facts.learnt.get("protocol") == "tls":
+            return TlsWatch(self._min_version)
+        return None
 
 
 @implementer(IStreamWatch)
 class TlsWatch:
-    """One connection, until its server has answered the ClientHello. ``start``: ``None`` if that may be anything."""
+    """One connection, until its server has answered the ClientHello."""
 
     __slots__ = ("_passed", "_start")
 
-    def __init__(self, start: TlsServerStart | None) -> None:
-        self._start = start
+    def __init__(self, min_version: int) -> None:
+        self._start = TlsServerStart(min_version)
         self._passed = False
 
-    client_said: Callable[[bytes], Allow | Deny] | None = None
+    client_said = None
     """``validate`` has seen what there is to see."""
 
     def server_said(self, data: bytes) -> Allow | Deny:
         """Wait for the whole ServerHello, or an alert."""
-        if self._start is None:
-            return ALLOW_FINALLY
         try:
             done = self._start.feed(data)
         except WireError as error:
@@ -197,26 +185,6 @@ class TlsWatch:
             return Deny(error.reason, farewell=b"" if self._passed else _alert(error.reason))
         self._passed = True
         return ALLOW_FINALLY if done else ALLOW
-
-
-@implementer(IStreamWatch)
-class TlsWatchOfBoth(TlsWatch):
-    """One connection whose client may have to say its ClientHello again. ``lenient``: it may be broken then."""
-
-    __slots__ = ("_lenient", "_second")
-
-    def __init__(self, start: TlsServerStart | None, second: TlsSecondHello, lenient: bool) -> None:
-        super().__init__(start)
-        self._second = second
-        self._lenient = lenient
-
-    def client_said(self, data: bytes) -> Allow | Deny:  # type: ignore[override]
-        """Wait until there can be no second ClientHello, or it has come and asks for the same name."""
-        try:
-            return ALLOW_FINALLY if self._second.feed(data) else ALLOW
-        except WireError as error:
-            # The server has said a HelloRetryRequest: what follows it is still in the clear.
-            return ALLOW_FINALLY if self._lenient else Deny(error.reason, farewell=_alert(error.reason))
 
 
 def _refusal(rule: str, data: bytes, more: str = "") -> Deny:

@@ -100,7 +100,6 @@ from twisted_lb.wire.rdp import read_request as read_rdp_request
 from twisted_lb.wire.rdp import refusal as rdp_refusal
 from twisted_lb.wire.redis_commands import Command as RedisCommand
 from twisted_lb.wire.redis_commands import CommandReader as RedisReader
-from twisted_lb.wire.second_hello import TlsSecondHello
 from twisted_lb.wire.server_hello import TlsServerStart
 from twisted_lb.wire.smtp_commands import SmtpDialogue
 from twisted_lb.wire.ssh_identification import SshServerIdentification, read_ssh_client
@@ -186,7 +185,6 @@ __all__ = [
     "TableEntry",
     "TableReply",
     "Tarpit",
-    "TlsSecondHello",
     "TlsServerStart",
     "TlsStart",
     "Tlv",
