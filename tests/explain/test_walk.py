@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import Deferred, ensureDeferred, fail
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactor
 from zope.interface import implementer
@@ -178,6 +178,8 @@ def with_policy(answer: Any, **settings: Any) -> Assembly:
     [
         (ALLOW, "allows", True),
         ("other", "allows, to other", True),
+        ("nowhere", "fails: plugin 'p' policy 'says' chose the backend 'nowhere', which does not exist", False),
+        (fail(ValueError("boom")), "fails: plugin 'p' policy 'says' raised ValueError('boom') in decide", False),
         (Deny("why not"), "deny: why not", False),
         (ValueError("boom"), "fails: plugin 'p' policy 'says' raised ValueError('boom') in decide", False),
         (Answer(), "fails: plugin 'p' policy 'says' answered Answer(", False),
@@ -200,6 +202,15 @@ def test_a_plugins_policy_is_waited_for_and_not_for_ever() -> None:
     start(with_policy(Deferred()), clock).addCallback(results.append)
     clock.advance(5)
     assert "did not answer within timeouts.policy" in results[0].steps[0].outcome
+
+
+def test_a_plugins_policy_that_fails_later_is_told_as_the_log_of_the_proxy_does() -> None:
+    results: list[Explanation] = []
+    answer: Deferred[Any] = Deferred()
+    start(with_policy(answer)).addCallback(results.append)
+    answer.errback(SystemExit("no Exception"))
+    expected = "fails: plugin 'p' policy 'says' raised SystemExit('no Exception') in decide"
+    assert (results[0].steps[0].outcome, results[0].allowed) == (expected, False)
 
 
 def test_nobody_is_asked_who_might_ask_others_if_that_is_not_wanted() -> None:

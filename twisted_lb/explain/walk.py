@@ -16,6 +16,7 @@ from twisted_lb.assembly import Assembly
 from twisted_lb.config.checks_http import rule_of
 from twisted_lb.config.policies import Rule
 from twisted_lb.errors import PluginError, WireError
+from twisted_lb.errors import shown as shown_error
 from twisted_lb.explain.case import Case, can_be_said, facts_of, read_facts, request_of
 from twisted_lb.explain.steps import Explanation, Step, shown, told, values_of
 from twisted_lb.facts import Credentials, Facts
@@ -23,7 +24,7 @@ from twisted_lb.frontend import Refusal
 from twisted_lb.policy_assembly import validator_uses
 from twisted_lb.routing import Routes
 from twisted_lb.rules.rule import RulePolicy
-from twisted_lb.stages.policy import Entry, decide, settle
+from twisted_lb.stages.policy import Entry, check_backend, decide, settle
 from twisted_lb.stages.validation import AnyOf, Inspection
 from twisted_lb.stages.validation import Entry as Validator
 from twisted_lb.verdicts import ALLOW, Allow, Decision, Deny, HttpVerdict, NeedMore, Verdict
@@ -106,6 +107,8 @@ class Walk:
         if isinstance(answer, Deferred):
             answer = await self._awaited(entry, answer)
         if isinstance(answer, Allow):
+            assert self.frontend.routing is not None
+            check_backend(entry, self.facts, self.frontend.routing.backends)
             chosen = self.facts.backend
             return answer, f"allows{', finally' if answer.final else ''}{f', to {chosen}' if chosen else ''}"
         return answer, f"{type(answer).__name__.lower()}: {answer.reason}"
@@ -118,8 +121,10 @@ class Walk:
             result = await answer
         except TimeoutError:
             raise PluginError(entry.plugin, f"policy {entry.name!r} did not answer within timeouts.policy") from None
-        except Exception as error:
-            raise PluginError(entry.plugin, f"policy {entry.name!r} raised {error!r}") from error
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:
+            raise PluginError(entry.plugin, f"policy {entry.name!r} raised {shown_error(error)} in decide") from error
         return settle(entry, result, self.facts)
 
     # Validation

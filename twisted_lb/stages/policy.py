@@ -79,6 +79,14 @@ def settle(policy: Built[IPolicy], result: Any, facts: Facts) -> Decision:
     raise PluginError(policy.plugin, f"policy {policy.name!r} answered {shown(result)} in decide, which is {possible}")
 
 
+def check_backend(policy: Built[IPolicy], facts: Facts, backends: Container[str]) -> None:
+    """Make sure that a policy has chosen a backend that there is, if it has chosen one. Raises: PluginError."""
+    backend: Any = facts.backend
+    if backend is not None and not (isinstance(backend, str) and backend in backends):
+        what = f"policy {policy.name!r} chose the backend {shown(backend)}, which does not exist"
+        raise PluginError(policy.plugin, what)
+
+
 @dataclass(frozen=True, slots=True)
 class Entry(Built[IPolicy]):
     """An entry of a frontend's ``policies``. ``number``: its place in the configuration's list, from 1 on.
@@ -198,11 +206,7 @@ class Questions:
         return self._policies[self.asked].refusal(getattr(outcome, "reason", ""))
 
     def _passed(self, answer: Allow) -> None:
-        backend: Any = self._facts.backend
-        if backend is not None and not (isinstance(backend, str) and backend in self._backends):
-            policy = self._policies[self.asked]
-            what = f"policy {policy.name!r} chose the backend {shown(backend)}, which does not exist"
-            raise PluginError(policy.plugin, what)
+        check_backend(self._policies[self.asked], self._facts, self._backends)
         self.asked = len(self._policies) if answer.final else self.asked + 1
 
     def _answered(self, result: Any, deferred: "Deferred[Any]") -> None:
