@@ -11,12 +11,12 @@ Which sessions may take this way is settled at start-up; docs/decisions/0011-exp
 
 import re
 from math import inf
-from typing import Any
+from typing import Any, NamedTuple
 
 from twisted.python.failure import Failure
 
 from twisted_lb.backends.pool import Server
-from twisted_lb.endings import Cause, Stage
+from twisted_lb.endings import NORMAL, Cause, Stage
 from twisted_lb.errors import PluginError
 from twisted_lb.facts import Facts
 from twisted_lb.frontend import Frontend
@@ -37,7 +37,7 @@ _CHALLENGES = frozenset((b"401", b"407"))
 
 
 def may_take_it(frontend: Frontend) -> bool:
-    """Whether plain exchanges of this frontend need nothing but forwarding: nobody judges, routes, edits or records."""
+    """Whether plain exchanges of this frontend need no more than forwarding and a line in the access log."""
     http, backend = frontend.http, frontend.backend
     if http is None or http.bodies is not None or http.monitor_uri is not None or http.parsing.odd_names != "preserve":
         return False
@@ -45,9 +45,18 @@ def may_take_it(frontend: Frontend) -> bool:
     routed = frontend.routing is not None and frontend.routing.routes is not None
     # Requests are counted in tables for connections that were tracked when they were accepted.
     counted = any(getattr(policy.object, "counts_requests", False) for policy in frontend.policies)
-    if frontend.validators or frontend.recorded or asked_per_request or routed or counted:
+    if frontend.validators or frontend.observers or asked_per_request or routed or counted:
         return False
     return backend.blind and not backend.http.server_close
+
+
+class Asked(NamedTuple):
+    """What a record says of a request that took this way; as ``RequestHead``."""
+
+    target: bytes
+    host: bytes
+    method: bytes = b"GET"
+    version: bytes = b"1.1"
 
 
 class ExpressSession(HttpSession):
@@ -55,10 +64,22 @@ class ExpressSession(HttpSession):
 
     ``_sent``: the request that is under way on the express way; empty if none is. ``_short``: a shorter head than that
     breaks no limit. ``_barred``: what a policy wants for this connection has no place here. ``_chosen``: what the
-    balancer has answered, for the usual way to go on with.
+    balancer has answered, for the usual way to go on with. ``_noted``: bytes read and sent of the exchange that is
+    being recorded.
     """
 
-    __slots__ = ("_barred", "_chosen", "_end_of_head", "_host", "_idle_s", "_keep_alive_s", "_sent", "_short")
+    __slots__ = (
+        "_barred",
+        "_chosen",
+        "_end_of_head",
+        "_host",
+        "_idle_s",
+        "_keep_alive_s",
+        "_name",
+        "_noted",
+        "_sent",
+        "_short",
+    )
 
     def __init__(
         self,
@@ -70,7 +91,8 @@ class ExpressSession(HttpSession):
         reception: Reception | None = None,
     ) -> None:
         super().__init__(process, frontend, limits, client, facts, reception)
-        self._sent = self._end_of_head = b""
+        self._sent = self._end_of_head = self._name = b""
+        self._noted: tuple[int, int] | None = None
         self._host: bytes | None = None
         self._chosen: Server | PluginError | None = None
         self._keep_alive_s = self._idle_s = inf
@@ -109,6 +131,7 @@ class ExpressSession(HttpSession):
         if end is None:
             return False
         self._host = host
+        self._name = authority.host
         self._end_of_head = end + b"\r\n" if end else b""
         limits = self._http.parsing, self.backend.http.parsing
         self._short = min(min(4 * (2 + limit.max_fields), limit.max_head_bytes) for limit in limits)
@@ -195,9 +218,9 @@ class ExpressSession(HttpSession):
             server, connection = self.server, self._connection
             assert server is not None
             assert connection is not None
-            self._total_in += len(self._sent)
-            self._sent = b""
-            self._connection = self.server = connection.asker = None
+            sent, self._sent = self._sent, b""
+            self._total_in += len(sent)
+            self._connection = connection.asker = None
             if match.lastindex == 5:
                 start, stop = match.span(5)
                 data = data[:start] + data[stop:]
@@ -209,6 +232,9 @@ class ExpressSession(HttpSession):
                 idle.put(connection, now)
             else:
                 connection.close()
+            if self.frontend.recorded:
+                self._note(sent, match[1], len(data))
+            self.server = None
             backend.load.connections -= 1
             backend.give_back(server)
             if self._blocked_since:
@@ -221,6 +247,30 @@ class ExpressSession(HttpSession):
                 self._arm(self._keep_alive_s)
         except Exception:
             self.exchange_crashed()
+
+    def _note(self, sent: bytes, code: bytes, answered: int) -> None:
+        """Write the record of an exchange: ``sent`` was answered with ``answered`` bytes."""
+        self.status = int(code)
+        self.response_ms = int((self.process.moment.now - self._stage_since) * 1000)
+        self.request_ms = self.queue_ms = self.connect_ms = self.retries = self.queued_behind = 0
+        self.redispatched = False
+        self._noted = len(sent), answered
+        self.facts.http = Asked(sent[4 : sent.index(b" ", 4)], self._name)
+        try:
+            self._record(NORMAL)
+        except Exception:
+            self._log.failure("a record is lost")
+        self._noted = self.facts.http = None
+
+    @property
+    def bytes_in(self) -> int:
+        """See ``HttpClient``."""
+        return super().bytes_in if self._noted is None else self._noted[0]
+
+    @property
+    def bytes_out(self) -> int:
+        """See ``HttpClient``."""
+        return super().bytes_out if self._noted is None else self._noted[1]
 
     # Whatever else happens
 

@@ -26,14 +26,6 @@ def post(body: bytes, *more: str) -> bytes:
     return f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n{fields}\r\n".encode() + body
 
 
-class Unfolding(ExpressSession):
-    """What the express way sends, and what the usual way makes of it from then on, so that there are records."""
-
-    def response_data(self, data: bytes) -> None:
-        """See ``Asker``."""
-        self._unfold().response_data(data)
-
-
 class HttpWorld(World):
     """Makes HTTP frontends; ``records``: of all requests that have ended. ``kind`` "express": also streams."""
 
@@ -45,13 +37,9 @@ class HttpWorld(World):
         self._express = kind == "express"
 
     def stream_session(self, process: Any, frontend: Frontend, *others: Any) -> Any:
-        """Make the session of a client over a stream, as a listener would, were it not for the records."""
-        recorded, frontend.recorded = frontend.recorded, False
+        """Make the session of a client over a stream, as a listener would."""
         express = self._express and may_take_it(frontend)
-        frontend.recorded = recorded
-        if not express:
-            return HttpSession(process, frontend, *others)
-        return (Unfolding if recorded else ExpressSession)(process, frontend, *others)
+        return (ExpressSession if express else HttpSession)(process, frontend, *others)
 
     def backend(self, *upstreams: Upstream, http: HttpBackend | None = None, **settings: Any) -> Backend:
         """Make a backend; by default no connection is used for a second request."""
