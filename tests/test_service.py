@@ -43,9 +43,10 @@ def test_a_connection_goes_through_and_leaves_one_record(running: Running) -> No
 def test_policies_that_ask_others_leave_room_for_fewer_connections(running: Running) -> None:
     asking = [{"use": "dnsbl", "zones": ["bl.example"], "resolvers": ["127.0.0.1:9"], "max_queries": 50}]
     running.start(config("127.0.0.1:0", "127.0.0.1:9"))
+    assert running.balancer.assembly is not None
     room = running.balancer.assembly.maxconn
-    running.reload(config("127.0.0.1:0", "127.0.0.1:9", of_frontend={"policies": asking}))
     assert room is not None
+    running.reload(config("127.0.0.1:0", "127.0.0.1:9", of_frontend={"policies": asking}))
     assert running.balancer.assembly.maxconn == room - 25
 
 
