@@ -11,7 +11,7 @@ from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from twisted_lb.config.model import ListFile
 from twisted_lb.rules.list_watch import EVERY_S, ListWatch, in_thread_of
-from twisted_lb.rules.lists import ListFiles, Loaded
+from twisted_lb.rules.lists import ListFiles, Loaded, signature_of
 
 
 class World:
@@ -29,7 +29,12 @@ class World:
 
     def _run(self, call: Callable[[], Loaded]) -> "Deferred[Loaded]":
         self.runs += 1
-        return maybeDeferred(call)
+        read = maybeDeferred(call)
+        self.meanwhile()
+        return read
+
+    def meanwhile(self) -> None:
+        """What happens while the file is read."""
 
     def look(self, times: int = 1) -> None:
         for _ in range(times):
@@ -93,6 +98,23 @@ def test_a_file_that_is_being_written_is_left_alone(world: World) -> None:
     assert world.blocks == ["10.0.0.1", "192.0.2.1"]
 
 
+def test_a_version_that_changed_while_it_was_read_is_not_put_in_force(world: World, log: list[str]) -> None:
+    """Of a list that is written in place, a part was in force for two seconds: of those to be denied, say."""
+
+    def more() -> None:
+        with world.path.open("a") as file:
+            file.write("10.0.0.0/8\n")
+        world.meanwhile = lambda: None  # type: ignore[method-assign]
+
+    world.meanwhile = more  # type: ignore[method-assign]
+    world.replace("192.0.2.0/24\n")
+    world.look(2)
+    assert world.blocks == ["10.0.0.1"]
+    world.look(2)
+    assert world.blocks == ["10.0.0.1", "192.0.2.1"]
+    assert log == ["list bad: read anew, 2 entries"]
+
+
 def test_a_link_that_leads_elsewhere_is_a_new_version(world: World) -> None:
     other = world.path.with_suffix(".other")
     other.write_text("192.0.2.0/24\n")
@@ -148,7 +170,7 @@ def test_while_a_version_is_read_no_other_is(tmp_path: Path) -> None:
     world.replace("192.0.2.0/24\n")
     world.look(5)
     assert len(waiting) == 1
-    waiting[0].callback(Loaded(lambda host: True, 1, world.view.signature))
+    waiting[0].callback(Loaded(lambda host: True, 1, signature_of(str(world.path))))
     assert world.blocks == ["10.0.0.1", "192.0.2.1"]
     watch.stop()
 

@@ -73,6 +73,8 @@ class ListWatch:
 
     def _put_in_force(self, loaded: Loaded, view: ListView) -> None:
         self._reading.discard(view)
+        if signature_of(view.path) != loaded.signature:
+            return  # it has changed meanwhile, so this may be a part of it; the looks to come see to the rest
         self._refused.pop(view, None)
         view.put_in_force(loaded)
         self._log.info("list {name}: read anew, {count} entries", name=view.name, count=loaded.entries)
