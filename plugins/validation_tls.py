@@ -25,6 +25,7 @@ from twisted_lb.api import (
     NeedMore,
     Options,
     Supply,
+    TlsSecondHello,
     TlsServerStart,
     Verdict,
     WireError,
@@ -43,6 +44,8 @@ from twisted_lb.api import (
 
 VERSIONS = {"1.0": 0x0301, "1.1": 0x0302, "1.2": 0x0303, "1.3": 0x0304}
 NAMES = {number: name for name, number in VERSIONS.items()}
+EARLY_DATA = 42
+"""The type of the extension that offers it: RFC 8446, section 4.2.10."""
 CLIENT_HELLO = "tls.client_hello"
 """Where ``facts.learnt`` has the ``ClientHello``, for what few ask for."""
 
@@ -157,27 +160,35 @@ class TlsValidator:
         return ALLOW
 
     def watch(self, facts: Facts) -> "TlsWatch | None":
-        """Watch the server's answer, if it is to be checked and the client speaks TLS."""
-        if self._check_server and facts.learnt.get("protocol") == "tls":
-            return TlsWatch(self._min_version)
-        return None
+        """Watch the server's answer, if that is to be checked, and the client, if there may be a second ClientHello."""
+        learnt = facts.learnt
+        if learnt.get("protocol") != "tls":
+            return None
+        start = TlsServerStart(self._min_version) if self._check_server else None
+        hello = learnt.get(CLIENT_HELLO)
+        if hello is not None and hello.version == VERSIONS["1.3"]:
+            second = TlsSecondHello(hello.server_name, early_data=EARLY_DATA in hello.extensions)
+            return TlsWatchOfBoth(start, second)
+        return None if start is None else TlsWatch(start)
 
 
 @implementer(IStreamWatch)
 class TlsWatch:
-    """One connection, until its server has answered the ClientHello."""
+    """One connection, until its server has answered the ClientHello. ``start``: ``None`` if that may be anything."""
 
     __slots__ = ("_passed", "_start")
 
-    def __init__(self, min_version: int) -> None:
-        self._start = TlsServerStart(min_version)
+    def __init__(self, start: TlsServerStart | None) -> None:
+        self._start = start
         self._passed = False
 
-    client_said = None
+    client_said: Callable[[bytes], Allow | Deny] | None = None
     """``validate`` has seen what there is to see."""
 
     def server_said(self, data: bytes) -> Allow | Deny:
         """Wait for the whole ServerHello, or an alert."""
+        if self._start is None:
+            return ALLOW_FINALLY
         try:
             done = self._start.feed(data)
         except WireError as error:
@@ -185,6 +196,34 @@ class TlsWatch:
             return Deny(error.reason, farewell=b"" if self._passed else _alert(error.reason))
         self._passed = True
         return ALLOW_FINALLY if done else ALLOW
+
+
+@implementer(IStreamWatch)
+class TlsWatchOfBoth(TlsWatch):
+    """One connection whose client may have to say its ClientHello again; not even ``accept_invalid`` lets it change."""
+
+    __slots__ = ("_over", "_second")
+
+    def __init__(self, start: TlsServerStart | None, second: TlsSecondHello) -> None:
+        super().__init__(start)
+        self._second = second
+        self._over = False
+
+    def server_said(self, data: bytes) -> Allow | Deny:
+        """As above; if that was no HelloRetryRequest, what the client says does not matter any more."""
+        verdict = super().server_said(data)
+        self._over = self._start is not None and verdict is ALLOW_FINALLY and self._start.is_last
+        return verdict
+
+    def client_said(self, data: bytes) -> Allow | Deny:
+        """Wait until there can be no second ClientHello, or it has come and asks for the same name."""
+        if self._over:
+            return ALLOW_FINALLY
+        try:
+            return ALLOW_FINALLY if self._second.feed(data) else ALLOW
+        except WireError as error:
+            # The server has said a HelloRetryRequest: what follows it is still in the clear.
+            return Deny(error.reason, farewell=_alert(error.reason))
 
 
 def _refusal(rule: str, data: bytes, more: str = "") -> Deny:

@@ -92,7 +92,7 @@ from twisted_lb.wire.pieces import Pieces
 from twisted_lb.wire.postgresql import StartupPacket as PostgresqlPacket
 from twisted_lb.wire.postgresql import error_response as postgresql_error
 from twisted_lb.wire.postgresql import read_startup_packet as read_postgresql_startup
-from twisted_lb.wire.proxy_header import ProxyHeader, Tlv, TlvType
+from twisted_lb.wire.proxy_header import ProxyHeader, Tlv, TlvType, shared_front
 from twisted_lb.wire.proxy_tlvs import check_tlv, join_tlvs, split_tlvs
 from twisted_lb.wire.rdp import Request as RdpRequest
 from twisted_lb.wire.rdp import read_confirmation as read_rdp_confirmation
@@ -100,6 +100,7 @@ from twisted_lb.wire.rdp import read_request as read_rdp_request
 from twisted_lb.wire.rdp import refusal as rdp_refusal
 from twisted_lb.wire.redis_commands import Command as RedisCommand
 from twisted_lb.wire.redis_commands import CommandReader as RedisReader
+from twisted_lb.wire.second_hello import TlsSecondHello
 from twisted_lb.wire.server_hello import TlsServerStart
 from twisted_lb.wire.smtp_commands import SmtpDialogue
 from twisted_lb.wire.ssh_identification import SshServerIdentification, read_ssh_client
@@ -185,6 +186,7 @@ __all__ = [
     "TableEntry",
     "TableReply",
     "Tarpit",
+    "TlsSecondHello",
     "TlsServerStart",
     "TlsStart",
     "Tlv",
@@ -228,6 +230,7 @@ __all__ = [
     "read_rdp_confirmation",
     "read_rdp_request",
     "read_ssh_client",
+    "shared_front",
     "signature_algorithm_names",
     "split_tlvs",
     "tls_alert",

@@ -7,7 +7,18 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from tests.plugins.dialogue import CLIENT, SERVER
-from tests.wire.hellos import alpn, hello, message, name_extension, python_hello, record, replaced, usual, versions
+from tests.wire.hellos import (
+    alpn,
+    hello,
+    message,
+    name_extension,
+    python_hello,
+    record,
+    replaced,
+    unrecorded,
+    usual,
+    versions,
+)
 from tests.wire.malformed_hellos import MALFORMED
 from tests.wire.test_server_hello import BROKEN, SOUND
 from twisted_lb.api import (
@@ -26,6 +37,7 @@ from twisted_lb.api import (
     tls_alert,
 )
 from twisted_lb.testing import StreamValidatorContract, make_facts
+from twisted_lb.wire.server_hello import RETRY_RANDOM
 from twisted_lb_plugins.validation_tls import FACTS, TlsOptions, TlsValidator, lb_validators
 
 
@@ -44,6 +56,9 @@ def known(facts: Facts) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
+RETRY = SOUND["1.3"].replace(unrecorded(SOUND["1.3"])[6:38], RETRY_RANDOM)
+
+
 class TestContract(StreamValidatorContract, SynchronousTestCase):
     """``tls`` keeps what every validator promises."""
 
@@ -55,7 +70,7 @@ class TestContract(StreamValidatorContract, SynchronousTestCase):
         hello(usual(b"192.0.2.1")),
     )
     passed = (
-        [(CLIENT, hello()), (SERVER, SOUND["1.2"] + b"more"), (CLIENT, b"whatever"), (SERVER, b"whatever")],
+        [(CLIENT, hello()), (SERVER, SOUND["1.2"] + b"more"), (CLIENT, record(bytes(9), 23)), (SERVER, b"whatever")],
         [(CLIENT, hello() + b"early"), (SERVER, SOUND["1.2"])],
         [(CLIENT, hello()), (SERVER, SOUND["fatal"])],
     )
@@ -63,6 +78,7 @@ class TestContract(StreamValidatorContract, SynchronousTestCase):
         [(CLIENT, hello()), (SERVER, b"HTTP/1.1 400 Bad Request\r\n")],
         [(CLIENT, hello()), (SERVER, SOUND["1.0"])],
         [(CLIENT, b"GET / HTTP/1.1\r\n\r\n"), (SERVER, SOUND["1.2"])],
+        [(CLIENT, hello()), (SERVER, RETRY), (CLIENT, hello(usual(b"other.example")))],
     )
 
     def make_validator(self) -> IStreamValidator:
@@ -249,15 +265,51 @@ def test_where_the_version_cannot_be_seen_the_alert_has_the_oldest() -> None:
 # The server's side
 
 
-def watch_of(**options: Any) -> Any:
+OLDER = hello(replaced(43))
+"""It does not offer TLS 1.3."""
+
+
+def watch_of(first: bytes = OLDER, **options: Any) -> Any:
     validator = TlsValidator(TlsOptions(**options))
     facts = make_facts()
-    assert validator.validate(hello(), facts) is ALLOW
+    assert validator.validate(first, facts) is ALLOW
     return validator.watch(facts)
 
 
-def test_the_client_is_not_watched_any_more() -> None:
+def test_a_client_that_does_not_offer_tls_1_3_is_not_watched_any_more() -> None:
     assert watch_of().client_said is None
+
+
+@pytest.mark.parametrize("options", [{}, {"check_server": False}, {"accept_invalid": True}])
+def test_a_second_hello_has_to_ask_for_the_same_name(options: dict[str, Any]) -> None:
+    for second, expected in (
+        (hello(), ALLOW_FINALLY),
+        (hello(usual(b"other.example")), refused("tls-second-hello")),
+        (hello(usual(None)), refused("tls-second-hello")),
+    ):
+        watch = watch_of(hello(), **options)
+        assert watch.client_said(hello()) is ALLOW
+        assert watch.server_said(RETRY) is ALLOW_FINALLY
+        assert watch.client_said(second) == expected
+
+
+def test_nobody_watches_the_client_once_it_speaks_encrypted() -> None:
+    for said in (record(b"\x01", 20) + record(bytes(40), 23), record(b"\x10\0\0\x01x")):
+        watch = watch_of(hello())
+        assert watch.client_said(hello()) is ALLOW
+        assert watch.client_said(said) is ALLOW_FINALLY
+
+
+def test_early_data_is_passed_over_where_it_is_offered_until_the_server_has_answered() -> None:
+    first = hello(usual(b"www.example.org", (42, b"")))
+    watch = watch_of(first)
+    assert watch.client_said(first + record(bytes(40), 23)) is ALLOW
+    watch.server_said(SOUND["1.3"])
+    assert watch.client_said(record(bytes(40), 23)) is ALLOW_FINALLY
+    watch = watch_of(first)
+    assert watch.client_said(first + record(bytes(40), 23)) is ALLOW
+    watch.server_said(RETRY)
+    assert watch.client_said(hello(usual(b"other.example"))) == refused("tls-second-hello")
 
 
 @pytest.mark.parametrize("data", SOUND.values(), ids=SOUND)

@@ -30,7 +30,7 @@ def test_the_table_says_what_the_code_does(name: str) -> None:
     rule = RULES[name]
     assert verdict == f"refused: {rule.what}"
     assert alert == ("none" if rule.alert is None else f"`{rule.alert.name.lower()}`")
-    assert option == f"`{rule.option}`"
+    assert option == (f"`{rule.option}`" if rule.option else "none")
     module, _, function = test.strip("`").partition("/")
     if module.startswith("test_"):
         assert f"def {function}(" in (ROOT / "tests" / "plugins" / f"{module}.py").read_text()

@@ -27,6 +27,8 @@ MOST_WARNINGS: Final = 4
 """Alerts that are no more than warnings, such as of a name that the server does not know, before its ServerHello."""
 ALERTS_LIMIT: Final = 64
 """Bytes within which all warnings are over, and so few that looking at all of them each time costs nothing."""
+RETRY_RANDOM: Final = bytes.fromhex("CF21AD74E59A6111BE1D8C021E65B891C2A211167ABB8C5E079E09E2C8A8339C")
+"""What a HelloRetryRequest has in the place of a ServerHello's random: RFC 8446, section 4.1.3."""
 _U16: Final = Struct(">H")
 _EXTENSION: Final = Struct(">HH")
 
@@ -58,6 +60,12 @@ class TlsServerStart:
             return True
         self._at_least = answer.at_least
         return False
+
+    @property
+    def is_last(self) -> bool:
+        """Whether what was read came in one record, as nearly always, and is no HelloRetryRequest."""
+        message = _message_in_one_record(self._said)
+        return message is not None and message[6:38] != RETRY_RANDOM
 
     def _judge_headers(self) -> None:
         said, position = self._said, self._header

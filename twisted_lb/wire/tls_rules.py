@@ -70,6 +70,11 @@ RULES: dict[str, TlsRule] = {
         "the server name is no host name: an address, a final dot, an empty or long label, or other characters than "
         "letters, digits, `-` (not at the ends of a label) and `_`",
     ),
+    "tls-second-hello": TlsRule(
+        Alert.ILLEGAL_PARAMETER,
+        "a second ClientHello, after a HelloRetryRequest, that is broken or has not the server name of the first",
+        "",
+    ),
     # Policy
     "tls-min-version": TlsRule(Alert.PROTOCOL_VERSION, "every version offered is below `min_version`", "min_version"),
     "tls-sni-missing": TlsRule(Alert.MISSING_EXTENSION, "no server name", "require_sni"),
