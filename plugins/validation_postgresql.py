@@ -12,6 +12,7 @@ from twisted_lb.api import (
     ALLOW,
     ALLOW_FINALLY,
     Allow,
+    ConfigError,
     Deny,
     Fact,
     Facts,
@@ -66,6 +67,11 @@ class PostgresqlValidator:
     def __init__(self, options: PostgresqlOptions) -> None:
         self.options = options
         self.encrypts = options.allowed_users is None and options.allowed_databases is None
+        if options.require_ssl and not self.encrypts:
+            raise ConfigError(
+                "require_ssl: not beside allowed_users or allowed_databases: encryption would hide both, so nobody "
+                "could connect"
+            )
 
     def validate(self, data: bytes, facts: Facts) -> Verdict:
         """Judge the first packet; what may follow it, and when, the watch knows."""

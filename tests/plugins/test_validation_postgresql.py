@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.plugins.dialogue import CLIENT, SERVER, Outcome, Turns, outcome, talk
-from twisted_lb.api import ALLOW_FINALLY, Deny, IStreamValidator
+from twisted_lb.api import ALLOW_FINALLY, ConfigError, Deny, IStreamValidator
 from twisted_lb.testing import StreamValidatorContract, make_facts
 from twisted_lb_plugins.validation_postgresql import PostgresqlOptions, PostgresqlValidator
 
@@ -168,3 +168,8 @@ def test_any_conversation_is_refused_or_not_however_it_is_cut(turns: Turns, firs
     whole = talk(validator, [(CLIENT, first), *turns])
     bytewise = [(who, said[at : at + 1]) for who, said in [(CLIENT, first), *turns] for at in range(len(said))]
     assert talk(validator, bytewise)[:2] == whole[:2]
+
+
+def test_options_that_would_leave_nobody_are_an_error() -> None:
+    with pytest.raises(ConfigError, match="so nobody could connect"):
+        PostgresqlValidator(PostgresqlOptions(require_ssl=True, allowed_users=("alice",)))
