@@ -15,6 +15,8 @@ from twisted_lb.testing import make_facts
     [
         ("tls.snl", 'there is no fact "tls.snl"; did you mean "tls.sni"?'),
         ("smtp.helo", 'nobody here learns smtp.helo: a validator does: "smtp"'),
+        ("True", "True is written true"),
+        ("http.headers.host", "there is no fact \"http.headers.host\"; write http.headers['host']"),
         ("http.host", 'http.host is known only in mode = "http"'),
         ("tls.quite_another", 'there is no fact "tls.quite_another"; there are tls.sni, tls.alpn, tls.ech'),
     ],

@@ -135,3 +135,9 @@ def test_every_status_that_we_answer_with_has_a_phrase() -> None:
     assert all(
         REASONS[status] for status in (400, 403, 408, 413, 414, 421, 422, 429, 431, 500, 501, 502, 503, 504, 505)
     )
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 421, 429, 503])
+def test_the_page_of_an_error_says_more_than_its_name(status: int) -> None:
+    _, body = read(Answers().error(status, GET, True), GET)
+    assert body.rstrip().endswith(b".\n</body></html>")

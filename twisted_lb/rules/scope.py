@@ -92,6 +92,10 @@ class Scope:
             return f'{name} is known only in mode = "{of_mode.mode}"'
         if name in self.elsewhere:
             return f"nobody here learns {name}: {self.elsewhere[name]}"
+        if name in ("True", "False"):
+            return f"{name} is written {name.lower()}"
+        if name.startswith(f"{HEADERS}."):
+            return f"there is no fact \"{name}\"; write {HEADERS}['{name.removeprefix(HEADERS)[1:]}']"
         found = nearest(name, [*self._known(), *self.elsewhere])
         if found is not None:
             return f'there is no fact "{name}"; did you mean "{found}"?'

@@ -24,8 +24,10 @@ REASONS = {status.value: status.phrase for status in HTTPStatus} | {
 
 _SAYS = {
     400: "The request is not valid HTTP.",
+    401: "This needs credentials.",
     403: "This request is not allowed.",
     404: "There is nothing here.",
+    405: "This method is not allowed here.",
     408: "The request did not come in time.",
     413: "The request's body is too large.",
     414: "The request's target is too long.",
