@@ -12,7 +12,17 @@ from socket import AF_INET, AF_INET6, AddressFamily, inet_ntop, inet_pton
 
 from zope.interface import implementer
 
-from twisted_lb.api import IProxyCodec, NeedMore, Options, ProxyHeader, SocketAddress, Supply, WireError, hookimpl
+from twisted_lb.api import (
+    IProxyCodec,
+    NeedMore,
+    Options,
+    ProxyHeader,
+    SocketAddress,
+    Supply,
+    WireError,
+    hookimpl,
+    shared_front,
+)
 
 LIMIT_BYTES = 107
 """The longest line that the specification allows, its CRLF included."""
@@ -79,15 +89,9 @@ class ProxyV1:
 
 def _check_beginning(line: bytes, whole: bool) -> None:
     """Refuse a line that cannot become one that begins with the signature."""
-    good = _common(ProxyV1.signature, line)
+    good = shared_front(ProxyV1.signature, line)
     if whole or good < len(line):
         raise WireError("proxy-v1-signature", good)
-
-
-def _common(one: bytes, other: bytes) -> int:
-    """Count the bytes that both begin with."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((place for place, (left, right) in pairs if left != right), min(len(one), len(other)))
 
 
 def _read(fields: list[bytes], whole: bool) -> ProxyHeader | None:
@@ -124,7 +128,7 @@ def _check_family(name: bytes, offset: int, complete: bool) -> None:
     """Refuse what is no family, or cannot become one."""
     if complete and not name:
         raise WireError("proxy-v1-spaces", offset)
-    wrong = max(_common(family, name) for family in FAMILIES)
+    wrong = max(shared_front(family, name) for family in FAMILIES)
     if wrong < len(name) or complete:
         line_end = name[wrong : wrong + 1] in (b"\r", b"\n")
         raise WireError("proxy-v1-line-end" if line_end else "proxy-v1-family", offset + wrong)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted_lb.errors import WireError
 from twisted_lb.facts import SocketAddress
 from twisted_lb.verdicts import NeedMore
-from twisted_lb.wire.proxy_header import ProxyHeader, Tlv, TlvType, recognise
+from twisted_lb.wire.proxy_header import ProxyHeader, Tlv, TlvType, recognise, shared_front
 
 
 @dataclass(frozen=True)
@@ -118,3 +118,11 @@ def test_cuts_cannot_matter(codecs: list[Codec], data: bytes) -> None:
     assert first == outcomes[-1]
     for end, one in enumerate(outcomes):
         assert not isinstance(one, NeedMore) or one.at_least > end
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "length"),
+    [(b"PROXY ", b"PROXX", 4), (b"PROXY", b"PROXY TCP4", 5), (b"", b"x", 0), (b"a", b"b", 0)],
+)
+def test_the_front_that_two_share_is_counted(one: bytes, other: bytes, length: int) -> None:
+    assert shared_front(one, other) == shared_front(other, one) == length

@@ -2,7 +2,6 @@
 
 import re
 from decimal import Decimal
-from types import UnionType
 
 from twisted_lb.errors import ConfigError
 
@@ -53,7 +52,7 @@ def parse_duration(value: object) -> Duration:
     """
     if isinstance(value, Duration):
         return value
-    text = _text_of(value, int | float | str, _EXPECTED)
+    text = _text_of(value, (int, float, str), _EXPECTED)
     if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
         raise ConfigError(f'{text} has no unit: write "{text}s"')
     match = re.fullmatch(DURATION_PATTERN, text)
@@ -65,7 +64,7 @@ def parse_duration(value: object) -> Duration:
     return Duration(seconds)
 
 
-def _text_of(value: object, types: UnionType, expected: str) -> str:
+def _text_of(value: object, types: tuple[type, ...], expected: str) -> str:
     """Spell a value of one of these types. Raises: ConfigError that says what is expected."""
     if isinstance(value, bool) or not isinstance(value, types):
         raise ConfigError(expected)
@@ -86,7 +85,7 @@ def parse_size(value: object) -> Size:
     """
     if isinstance(value, Size):
         return value
-    text = _text_of(value, int | str, _EXPECTED_SIZE)
+    text = _text_of(value, (int, str), _EXPECTED_SIZE)
     if re.fullmatch(r"[0-9]+", text):
         raise ConfigError(f'{text} has no unit: write "{text}B"')
     match = re.fullmatch(SIZE_PATTERN, text)

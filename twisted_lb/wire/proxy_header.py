@@ -124,11 +124,11 @@ def recognise(codecs: Sequence[Codec], data: bytes) -> Codec | NeedMore:
     if wanted:
         return NeedMore(min(wanted))
     if found is None:
-        raise WireError("proxy-not-a-header", max((_common(codec.signature, data) for codec in codecs), default=0))
+        raise WireError("proxy-not-a-header", max((shared_front(codec.signature, data) for codec in codecs), default=0))
     return found
 
 
-def _common(signature: bytes, data: bytes) -> int:
+def shared_front(one: bytes, other: bytes) -> int:
     """Count the bytes that both begin with."""
-    pairs = enumerate(zip(signature, data, strict=False))
-    return next((place for place, (one, other) in pairs if one != other), min(len(signature), len(data)))
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((place for place, (left, right) in pairs if left != right), min(len(one), len(other)))
