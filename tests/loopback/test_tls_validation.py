@@ -12,9 +12,10 @@ import pytest
 
 from tests.interop.certificates import certificate
 from tests.loopback.servers import ANSWER_S, Server
-from tests.wire.hellos import in_records, python_hello, unrecorded
+from tests.wire.hellos import hello, in_records, key_share, python_hello, unrecorded, usual
 from twisted_lb.wire.client_hello import ClientHello, read_client_hello
 from twisted_lb.wire.client_hello_fingerprints import ja4
+from twisted_lb.wire.server_hello import RETRY_RANDOM
 
 pytestmark = pytest.mark.linux
 
@@ -291,6 +292,20 @@ def test_python_is_told_why(before: Any, start_server: Any, pem: Path) -> None:
     port, _ = before(start_server(says("app", server_context(pem))), allowed_sni=["*.example.org"])
     with pytest.raises(ssl.SSLError, match="TLSV1_UNRECOGNIZED_NAME"):
         connected(port, "evil.example")
+
+
+def test_who_is_asked_for_another_hello_cannot_ask_for_another_name(before: Any, start_server: Any, pem: Path) -> None:
+    context, asked = server_context(pem), list[Any]()
+    context.sni_callback = lambda connection, name, context: asked.append(name)
+    port, running = before(start_server(says("app", context)), allowed_sni=["good.example"])
+    with socket.create_connection(("127.0.0.1", port), timeout=ANSWER_S) as sock:
+        sock.sendall(hello([key_share() if one[0] == 51 else one for one in usual(b"good.example")]))
+        assert RETRY_RANDOM in sock.recv(1000)
+        sock.sendall(hello(usual(b"other.example")))
+        assert sock.recv(1000) == b"\x15\x03\x03\x00\x02\x02\x2f"
+    [record] = running.records(1)
+    assert (record["ending"], record["stage"], record["reason"]) == ("PD", "relay", "validator tls: tls-second-hello")
+    assert asked == ["good.example"]
 
 
 @pytest.mark.parametrize("said", [b"GET / HTTP/1.1\r\n\r\n", b"\x80\x1f\x01\x00\x02" + bytes(30), b"SSH-2.0-x\r\n"])
