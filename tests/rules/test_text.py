@@ -23,6 +23,9 @@ from twisted_lb.rules.text import DEEPEST, LONGEST, Mistake, Text, complaint
         ("(tls.ech or tls.sni == 'x'", '"(" is never closed', "("),
         ("source == 10.0.0.1", "write it in quotes: '10.0.0.1'", "10.0.0.1"),
         ("source in [10.0.0.1]", "write it in quotes: '10.0.0.1'", "10.0.0.1"),
+        ("source in [10.0.0.0/8]", "texts, as networks, paths and names are, stand in quotes", "/"),
+        ("source == ::1", "texts, as networks, paths and names are, stand in quotes", ":"),
+        ("tls.sni in [*.example.org]", "texts, as networks, paths and names are, stand in quotes", "*"),
         ("tls.ech AND tls.ech", "write and", "AND"),
         (
             "mqtt.user == 'a' 'b'",

@@ -22,7 +22,11 @@ _PIECE = re.compile(
     r"""|(?P<space>\s+)|(?P<other>[0-9]+|[=!<>]=|[<>.,()\[\]-])"""
 )
 _OPERATORS = frozenset(("and", "or", "not", "in"))
+_IN_QUOTES = "texts, as networks, paths and names are, stand in quotes"
 _INSTEAD = {
+    "/": _IN_QUOTES,
+    ":": _IN_QUOTES,
+    "*": _IN_QUOTES,
     "=": 'compare with "=="',
     "!": 'write "not", or "!=" to compare',
     "&": 'write "and"',
