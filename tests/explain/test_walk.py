@@ -137,6 +137,20 @@ def test_what_counts_is_not_asked() -> None:
     ]
 
 
+def test_a_rule_about_counters_is_not_asked_either() -> None:
+    """Seen: it was said not to hold, or to hold, as if all counters were 0."""
+    tables = {"t": {"key": "source", "size": 10, "expire": "1m"}}
+    policies = [{"deny": "tables.t.gpc0 == 0 and source == '192.0.2.1'"}]
+    frontend = {"bind": "127.0.0.1:0", "backend": "app", "policies": policies}
+    config = {"tables": tables, "frontends": {"web": frontend}, "backends": {"app": {"servers": {"a": "127.0.0.1:1"}}}}
+    told = explained(assemble(load_dict(config, "lb.toml"), Process(MemoryReactor(), Clock(), None)))
+    assert outcomes(told) == [
+        "policy 1: not asked: only the running process knows its counters",
+        "routes: to app",
+    ]
+    assert told.steps[0].facts == {"tables.t.gpc0": "unknown", "source": "'192.0.2.1'"}
+
+
 def test_a_case_that_makes_no_sense_is_told() -> None:
     with pytest.raises(ConfigError, match="nobody in this frontend learns"):
         explained(built(), learnt={"tls.sni": "x"})

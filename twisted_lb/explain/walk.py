@@ -15,10 +15,11 @@ from twisted.internet.interfaces import IReactorTime
 from twisted_lb.assembly import Assembly
 from twisted_lb.config.checks_http import rule_of
 from twisted_lb.config.policies import Rule
+from twisted_lb.counting.named import PREFIX, counters_in
 from twisted_lb.errors import PluginError, WireError
 from twisted_lb.errors import shown as shown_error
 from twisted_lb.explain.case import Case, can_be_said, facts_of, read_facts, request_of
-from twisted_lb.explain.steps import Explanation, Step, shown, told, values_of
+from twisted_lb.explain.steps import UNKNOWN, Explanation, Step, shown, told, values_of
 from twisted_lb.facts import Credentials, Facts
 from twisted_lb.frontend import Refusal
 from twisted_lb.policy_assembly import validator_uses
@@ -73,6 +74,7 @@ class Walk:
             policy: Any = getattr(entry.object, "policy", entry.object)
             rule = policy if isinstance(policy, RulePolicy) else None
             used = {} if rule is None else values_of(rule.compiled.facts, self.facts)
+            used |= dict.fromkeys((name for name in used if name.startswith(PREFIX)), UNKNOWN)
             try:
                 decision, words = await self._asked(entry, rule)
             except PluginError as error:
@@ -94,13 +96,14 @@ class Walk:
         return told(verdict, self.facts.http is not None, early)
 
     async def _asked(self, entry: Entry, rule: RulePolicy | None) -> tuple[Decision, str]:
+        counts = getattr(entry.object, "label", "") in COUNTING
+        if counts or (rule is not None and counters_in(one.name for one in rule.compiled.facts)):
+            return ALLOW, "not asked: only the running process knows its counters"
         if rule is not None:
             decision = rule.decide(self.facts)
             if decision is rule.verdict:
                 return decision, f"holds: {rule.label}"
             return decision, decision.reason if isinstance(decision, Deny) else "does not hold"
-        if getattr(entry.object, "label", "") in COUNTING:
-            return ALLOW, "not asked: only the running process knows its counters"
         if not self._ask:
             return ALLOW, "not asked"
         answer: Any = decide(entry, self.facts)
