@@ -44,6 +44,26 @@ def test_a_message_goes_from_one_client_to_another(version: str, doors: FrontDoo
     assert heard.stdout == b"hello\n"
 
 
+@pytest.mark.parametrize("version", ["mqttv31", "mqttv311", "mqttv50"])
+def test_another_broker_passes_messages_on(
+    version: str, doors: FrontDoors, daemons: Daemons, free_port: FreePort
+) -> None:
+    """It says that it is a bridge: in the level of the protocol, where there is no other way."""
+    folder, port, topic = daemons.folder(), free_port(), f"bridged-{version}"
+    (folder / "mosquitto.conf").write_text(
+        f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nconnection {version}\n"
+        f"address 127.0.0.1:{doors.ports['mqtt']}\nbridge_protocol_version {version}\nrestart_timeout 1\n"
+        f"notifications false\ntopic {topic} out 1\n"
+    )
+    daemons.start("mosquitto", "mosquitto", "-c", folder / "mosquitto.conf", "-v", folder=folder, ports=[port])
+    ours = ["-h", "127.0.0.1", "-t", topic, "-q", "1"]
+    path = {"PATH": SYSTEM_PATH}
+    said = ["mosquitto_pub", *ours, "-p", str(port), "-m", "hello", "-r"]
+    subprocess.run(said, check=True, timeout=ANSWER_S, env=path)
+    heard = ["mosquitto_sub", *ours, "-p", str(doors.ports["mqtt"]), "-C", "1"]
+    assert subprocess.run(heard, check=True, timeout=ANSWER_S, env=path, capture_output=True).stdout == b"hello\n"
+
+
 @pytest.mark.parametrize(
     ("said", "reason", "answer"),
     [

@@ -142,7 +142,16 @@ def test_lengths_are_read(number: int) -> None:
     assert read_length(varint(number)[:-1], 0) is None
 
 
-@pytest.mark.parametrize(("head", "version"), [(THREE, "3.1"), (FOUR + b"\x02", "3.1.1"), (FIVE, "5.0")])
+@pytest.mark.parametrize(
+    ("head", "version"),
+    [
+        (THREE, "3.1"),
+        (FOUR + b"\x02", "3.1.1"),
+        (FIVE, "5.0"),
+        (b"\0\x06MQIsdp\x83", "3.1"),
+        (b"\0\x04MQTT\x84", "3.1.1"),
+    ],
+)
 def test_versions_are_told_by_name_and_level(head: bytes, version: str) -> None:
     assert version_of(head) == version
 

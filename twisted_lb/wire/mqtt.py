@@ -12,7 +12,15 @@ from twisted_lb.verdicts import NeedMore
 MAX_CONNECT_BYTES: Final = 64 * 1024
 """Of the whole packet; the specification allows 256 MiB, of which nobody needs more than a will's payload."""
 
-LEVELS: Final = {(b"MQIsdp", 3): "3.1", (b"MQTT", 4): "3.1.1", (b"MQTT", 5): "5.0"}
+_BRIDGE: Final = 0x80
+"""Added to the level by a broker that is another one's client; Mosquitto's do so unless told otherwise."""
+LEVELS: Final = {
+    (b"MQIsdp", 3): "3.1",
+    (b"MQIsdp", 3 | _BRIDGE): "3.1",
+    (b"MQTT", 4): "3.1.1",
+    (b"MQTT", 4 | _BRIDGE): "3.1.1",
+    (b"MQTT", 5): "5.0",
+}
 
 _CONNECT, _CONNACK, _AUTH = 0x10, 0x20, 0xF0
 _CLEAN, _WILL, _WILL_QOS, _WILL_RETAIN, _PASSWORD, _USER = 0x02, 0x04, 0x18, 0x20, 0x40, 0x80
