@@ -84,6 +84,15 @@ def test_what_no_request_says_is_a_mistake(text: str, what: str) -> None:
     assert what in mistake(text, HTTP)[0]
 
 
+def test_a_name_alone_is_no_field_of_any_request() -> None:
+    """Seen: ``deny = "'x-debug' in http.headers"`` was valid, and never held."""
+    what = "http.headers is never that: each of them is 'name: value'; write known(http.headers['via'])"
+    for text in ("'via' in http.headers", "http.headers == 'via'", "http.headers in ['via']"):
+        assert mistake(text, HTTP)[0].startswith(what)
+    assert holds("'Via: a' in http.headers", asked())
+    assert holds("http.headers.startswith('Via')", asked())
+
+
 def test_a_method_of_ones_own_may_be_in_small_letters() -> None:
     assert not holds("http.method == 'purge'", asked())
     assert not holds("http.path == '*'", asked())

@@ -101,11 +101,19 @@ def _target_fault(text: str, place: Place) -> str:
     return "" if all("!" <= one <= "~" for one in text) else "no target has such a character in it"
 
 
+def _field_fault(text: str, place: Place) -> str:
+    if place != "whole" or ": " in text:
+        return ""
+    name = text if IS_TOKEN.fullmatch(text.encode()) else "NAME"
+    return f"each of them is 'name: value'; write known(http.headers['{name}']), or compare http.headers['{name}']"
+
+
 FAULTS: Mapping[str, FindFault] = {
     "http.method": _method_fault,
     "http.version": _version_fault,
     "http.path": _path_fault,
     "http.target": _target_fault,
     "http.query": _target_fault,
+    "http.headers": _field_fault,
 }
 """Why no request has a text there."""
