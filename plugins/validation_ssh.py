@@ -62,22 +62,16 @@ class SshValidator:
 
     def judge(self, data: bytes, facts: Facts) -> Verdict:
         """Judge the client's identification, as far as it has come, and learn what it says."""
-        valid = True
         try:
             found = read_ssh_client(data)
         except WireError as error:
-            valid = facts.learnt["ssh.valid"] = False
-            if not self.accept_invalid:
-                return Deny(error.reason)
-            try:
-                found = read_ssh_client(data, lenient=True)
-            except WireError:
-                return ALLOW
+            facts.learnt["ssh.valid"] = False
+            return ALLOW if self.accept_invalid else Deny(error.reason)
         if isinstance(found, NeedMore):
             return found
         learnt = facts.learnt
         learnt["protocol"] = "ssh"
-        learnt["ssh.valid"] = valid
+        learnt["ssh.valid"] = True
         learnt["ssh.version"] = found.version
         learnt["ssh.software"] = found.software
         return ALLOW

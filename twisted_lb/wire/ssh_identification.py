@@ -1,7 +1,8 @@
 """SSH's first line, in which each side says what it is; pure.
 
 Source: RFC 4253, sections 4.2 and 5.1. It forbids a ``-`` in the software's name; libssh and JSch have sent one for
-years, and it changes nothing about how the line is read, so it passes.
+years, and it changes nothing about how the line is read, so it passes. So does a LF without a CR, with which JSch up to
+0.1.55 ends its line, and which OpenSSH reads likewise.
 """
 
 import re
@@ -29,15 +30,14 @@ class Identification(NamedTuple):
     software: str
 
 
-def read_ssh_client(data: bytes, *, lenient: bool = False) -> Identification | NeedMore:
+def read_ssh_client(data: bytes) -> Identification | NeedMore:
     """Read the identification that ``data``, the client's first bytes, begins with: nothing else may be before it.
 
-    ``lenient``: it may end with a LF alone.
     Raises: WireError ``ssh-identification``, ``ssh-version`` and what a ``LineSplitter`` raises; no other exception.
     """
     if data[: len(_PREFIX)] != _PREFIX[: len(data)]:
         raise WireError("ssh-identification")
-    line, _ = LineSplitter("ssh", MAX_IDENTIFICATION_BYTES, lenient=lenient).take(data)
+    line, _ = LineSplitter("ssh", MAX_IDENTIFICATION_BYTES, lenient=True).take(data)
     return NEED_MORE if line is None else _read(line)
 
 
