@@ -255,7 +255,7 @@ def build_redis(options: RedisOptions, runtime: Runtime) -> RedisStore:
         # Imported here, as it imports the reactor.
         from txredisapi import RedisProtocol
     except ImportError:
-        raise ConfigError("Redis needs an extra: pip install twisted-lb[redis]") from None
+        raise ConfigError('it needs the package txredisapi: pip install "twisted-lb[redis]"') from None
     return RedisStore(options, endpoint_of(options.address, runtime.reactor), RedisProtocol, runtime.clock)
 
 
