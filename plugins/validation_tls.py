@@ -70,7 +70,9 @@ def _strings(name: str, about: str, compute: Callable[[ClientHello], tuple[str, 
 FACTS: Mapping[str, Fact] = {
     "protocol": protocol_fact("tls"),
     "tls.valid": Fact(FactType.BOOLEAN, "whether the client began as TLS does"),
-    "tls.sni": Fact(FactType.STRING, "the server name that the client asks for, in small letters", host=True),
+    "tls.sni": Fact(
+        FactType.STRING, "the server name that the client asks for, in small letters", host=True, folded=True
+    ),
     "tls.alpn": Fact(FactType.STRINGS, "the protocols that the client offers inside, such as h2"),
     "tls.version": Fact(FactType.STRING, "the highest version offered, such as 1.3"),
     "tls.ech": Fact(FactType.BOOLEAN, "whether the ClientHello has another, encrypted one inside, or pretends to"),

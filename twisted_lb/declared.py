@@ -34,7 +34,8 @@ class Fact:
 
     ``stage``: the first in which it is known. ``mode``: of the frontends whose connections have it, if there is one.
     ``get``: where it comes from, or ``None`` back; without it, it is in ``facts.learnt`` under its name.
-    ``host``: of strings that name hosts: rules compare them without regard to case and to a final dot.
+    ``host``: of strings that name hosts: rules compare them without regard to case and to a final dot. ``folded``: such
+    values come in small letters and without a final dot already.
     ``least``, ``most``: of whole numbers, if there are bounds. ``values``: of strings that are one of a few, all of
     them; rules and routes with any other are a mistake.
     """
@@ -45,6 +46,7 @@ class Fact:
     mode: Literal["tcp", "http"] | None = None
     get: Callable[[Facts], Any] | None = None
     host: bool = False
+    folded: bool = False
     least: int | None = None
     most: int | None = None
     values: tuple[str, ...] = ()

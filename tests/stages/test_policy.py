@@ -1,6 +1,7 @@
 """Policies: whatever one answers, or fails to, the connection is let on only by an Allow."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,9 +14,10 @@ from twisted_lb.api import IPolicy
 from twisted_lb.endings import Stage
 from twisted_lb.errors import PluginError
 from twisted_lb.facts import Facts
+from twisted_lb.plugin_host import Built
 from twisted_lb.stages.policy import Entry, Questions, decide, in_asking_order, settle
 from twisted_lb.testing import make_facts
-from twisted_lb.verdicts import ALLOW, ALLOW_FINALLY, NEED_MORE, Answer, Deny, Redirect, Tarpit
+from twisted_lb.verdicts import ALLOW, ALLOW_FINALLY, NEED_MORE, Answer, Decision, Deny, Redirect, Tarpit
 
 DENY = Deny("no")
 FACTS = make_facts()
@@ -367,3 +369,23 @@ def test_what_a_policy_keeps_for_itself_under_the_name_condition_excuses_nobody(
     policies, early = in_asking_order([built(DENY, condition=lambda facts: False)])
     assert Questions(Owner(), policies, FACTS).ask(1) is DENY
     assert early == 0
+
+
+def test_rules_that_follow_one_another_are_looked_at_in_one_go_and_each_is_told() -> None:
+    held: list[int] = []
+
+    def rule(number: int, verdict: Decision | None) -> Built[Any]:
+        def condition(facts: Any) -> bool:
+            held.append(number)
+            return verdict is not None
+
+        one = SimpleNamespace(stage=Stage.POLICY, rule_condition=condition, decide=lambda facts: verdict, label="deny")
+        return Built("rules", "rule", one)
+
+    other: Built[Any] = Built("plugin", "other", SimpleNamespace(stage=Stage.POLICY, decide=lambda facts: ALLOW))
+    entries, _ = in_asking_order([rule(1, None), rule(2, None), other, rule(4, ALLOW), rule(5, DENY), rule(6, DENY)])
+    assert [len(entry.run) for entry in entries] == [2, 0, 0, 3, 0, 0]
+    questions = Questions(Owner(), entries, FACTS)
+    assert questions.ask(len(entries)) is DENY
+    assert (held, questions.asked) == ([1, 2, 4], 4)
+    assert questions.refusal(DENY).startswith("policy 5: ")

@@ -210,12 +210,12 @@ class Stream(WritingStream):
                 self._end_of_stream()
                 return
             self._protocol.dataReceived(data)
-            if self._paused or self._protocol is None or self.fd < 0:
-                self.reported |= events | EPOLLIN  # not read to the end, which is not reported again
-                return
             # Without events this is the turn of what was cut short or paused, and whether an end of stream was
             # reported before that is not known here: read on until there is nothing.
             if len(data) < READ_SIZE and events and not events & READ_ON and sock.family != AF_UNIX:
+                return
+            if self._paused or self._protocol is None or self.fd < 0:
+                self.reported |= events | EPOLLIN  # not read to the end, which is not reported again
                 return
             turns -= 1
         self.reported |= events

@@ -79,11 +79,7 @@ def use_of(name: str, fact: Fact, fault: FindFault | None = None) -> FactUse:
         value = get(facts)
         return None if value is None else value.lower().removesuffix(".")
 
-    def folded_learnt(facts: Facts) -> str | None:
-        value = facts.learnt.get(name)
-        return None if value is None else value.lower().removesuffix(".")
-
-    return FactUse(name, fact, folded if fact.get is not None else folded_learnt, host_fault)
+    return FactUse(name, fact, get if fact.folded else folded, host_fault)
 
 
 def _one_of(values: tuple[str, ...]) -> FindFault:

@@ -8,8 +8,9 @@ Source: ``api.IPolicy``; docs/explanation/robustness.md, on failing closed.
 """
 
 import inspect
-from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -91,11 +92,13 @@ def check_backend(policy: Built[IPolicy], facts: Facts, backends: Container[str]
 class Entry(Built[IPolicy]):
     """An entry of a frontend's ``policies``. ``number``: its place in the configuration's list, from 1 on.
 
-    ``condition``: a rule's; it lets all go on for whom that does not hold.
+    ``condition``: a rule's; it lets all go on for whom that does not hold. ``run``: of the first of several rules, the
+    conditions of all of them.
     """
 
     number: int = 0
     condition: Callable[[Facts], bool] | None = None
+    run: Sequence[Callable[[Facts], bool]] = ()
 
     def refusal(self, reason: str) -> str:
         """Say for the record that this entry refused, and why; without a reason the kind of the entry tells it."""
@@ -119,7 +122,19 @@ def in_asking_order(policies: Sequence[Built[IPolicy]]) -> tuple[tuple[Entry, ..
         overtakes = _only_refuses(entry) and all(map(_only_refuses, late))
         at_admission = entry.object.stage is Stage.ADMISSION and (not late or overtakes)
         (early if at_admission else late).append(entry)
-    return (*early, *late), len(early)
+    return (*_in_runs(early), *_in_runs(late)), len(early)
+
+
+def _in_runs(entries: Sequence[Entry]) -> Iterator[Entry]:
+    """Let the first of rules that follow one another know the conditions of all: a look at each is then enough."""
+    follows = False
+    for index, entry in enumerate(entries):
+        if entry.condition is not None and not follows:
+            run = takewhile(lambda one: one.condition is not None, entries[index:])
+            yield replace(entry, run=tuple([one.condition for one in run if one.condition is not None]))
+        else:
+            yield entry
+        follows = entry.condition is not None
 
 
 def _only_refuses(policy: Built[IPolicy]) -> bool:
@@ -169,16 +184,22 @@ class Questions:
         policies, facts, asked = self._policies, self._facts, self.asked
         while asked < until:
             policy = policies[asked]
-            condition = policy.condition
-            self.asked = asked
             try:
-                if condition is not None and not condition(facts):
-                    asked += 1
-                    continue
+                if policy.run:
+                    for condition in policy.run:
+                        if condition(facts):
+                            break
+                        asked += 1
+                    else:
+                        continue
+                    policy = policies[asked]
+                self.asked = asked
                 said = policy.object.decide(facts)
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
+                self.asked = asked
+                policy = policies[asked]
                 raise _raised(policy, error) from error
             # As nearly always. To find out that it is neither a Deferred nor final takes longer than most rules do.
             if said is ALLOW and facts.backend is None:

@@ -12,12 +12,14 @@ from twisted_lb.errors import WireError
 from twisted_lb.verdicts import NeedMore
 from twisted_lb.wire.client_hello_extensions import (
     ALPN,
+    CACHED_BYTES,
     CHECKS,
     ECH,
     ESNI,
     GROUPS,
     POINT_FORMATS,
     PRE_SHARED_KEY,
+    REMEMBERED,
     SIGNATURE_ALGORITHMS,
     SNI,
     TLS_1_2,
@@ -172,12 +174,13 @@ def _extensions(message: bytes, position: int) -> dict[int, bytes]:
         count += 1
     if position > end or len(bodies) < count:
         _blame_extension(message, first)
-    checks = CHECKS
-    for kind in bodies:
-        if kind in checks:
-            rule = checks[kind](bodies[kind])
-            if rule:
-                raise WireError(rule, _place_of(message, kind, first - 2))
+    for kind, body in bodies.items():
+        check = REMEMBERED.get(kind) if len(body) <= CACHED_BYTES else None
+        if check is None:
+            check = CHECKS.get(kind)
+        rule = "" if check is None else check(body)
+        if rule:
+            raise WireError(rule, _place_of(message, kind, first - 2))
     return bodies
 
 

@@ -196,3 +196,10 @@ CHECKS: Final[Mapping[int, Callable[[bytes], str]]] = {
     RENEGOTIATION: _renegotiation,  # RFC 5746, section 3.2
 }
 """What checks the content of an extension, by type, without ``server_name``: answers with the rule broken, or ""."""
+
+REMEMBERED: Final[Mapping[int, Callable[[bytes], str]]] = {
+    kind: lru_cache(256)(check)
+    for kind, check in CHECKS.items()
+    if kind not in (PADDING, PRE_SHARED_KEY, KEY_SHARE, ECH, RENEGOTIATION)
+}
+"""The same for contents that are no different from one connection of a client to the next; up to ``CACHED_BYTES``."""

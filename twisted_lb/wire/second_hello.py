@@ -43,6 +43,9 @@ class TlsSecondHello:
         Raises: WireError ``tls-second-hello``; no other exception.
         Cost: linear, apart from a logarithmic number of looks at the second hello.
         """
+        if not (self._have or self._header) and _is_one_hello(data):
+            self._head, self._have = data[RECORD_HEADER : RECORD_HEADER + MESSAGE_HEADER], len(data) - RECORD_HEADER
+            return False  # the usual case, which comes to the same as what follows
         at = 0
         while at < len(data) and not self._second:
             if not self._body:
@@ -92,3 +95,14 @@ class TlsSecondHello:
         if hello.server_name != self._name:
             raise WireError("tls-second-hello")
         return True
+
+
+def _is_one_hello(data: bytes) -> bool:
+    """Tell whether this is a ClientHello in one record, and nothing else."""
+    size = len(data) - RECORD_HEADER
+    return (
+        size > MESSAGE_HEADER
+        and data[0] == HANDSHAKE
+        and data[3] << 8 | data[4] == size
+        and data[6] << 16 | data[7] << 8 | data[8] == size - MESSAGE_HEADER
+    )
