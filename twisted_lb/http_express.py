@@ -27,13 +27,11 @@ from twisted_lb.stages.admission import Limit
 from twisted_lb.stages.proxy_header import Reception
 from twisted_lb.walk import AGAIN, PASSED, Event
 from twisted_lb.wire.http1 import Http1Settings, RequestHead, parse_request
-from twisted_lb.wire.http1_plain import PLAIN_GET, PLAIN_RESPONSE
+from twisted_lb.wire.http1_plain import PLAIN_ANSWER, PLAIN_GET
 from twisted_lb.wire.http1_target import read_authority
 
 # Looking a member up on its Enum is a call of a Python function on 3.11.
 _VALIDATION, _RESPONSE, _RELAY = Stage.VALIDATION, Stage.RESPONSE, Stage.RELAY
-_CHALLENGES = frozenset((b"401", b"407"))
-"""What may bind a connection to a client."""
 
 
 def may_take_it(frontend: Frontend) -> bool:
@@ -203,16 +201,12 @@ class ExpressSession(HttpSession):
         """See ``Asker``. Long, as each call of a smaller function would be felt per request."""
         try:
             process, backend = self.process, self.backend
-            match = PLAIN_RESPONSE.match(data)
+            match = PLAIN_ANSWER.match(data)
             if match is None or process.stopping:
                 self._unfold().response_data(data)
                 return
-            end, length = match.end(), match[4]
-            if (
-                end + int(length) != len(data)
-                or match[1] in _CHALLENGES
-                or (end >= self._short and not _fits(backend.http.parsing, data[:end]))
-            ):
+            end = match.end()
+            if end + int(match[1]) != len(data) or (end >= self._short and not _fits(backend.http.parsing, data[:end])):
                 self._unfold().response_data(data)
                 return
             server, connection = self.server, self._connection
@@ -221,8 +215,8 @@ class ExpressSession(HttpSession):
             sent, self._sent = self._sent, b""
             self._total_in += len(sent)
             self._connection = connection.asker = None
-            if match.lastindex == 5:
-                start, stop = match.span(5)
+            if match.lastindex == 2:
+                start, stop = match.span(2)
                 data = data[:start] + data[stop:]
             self._total_out += len(data)
             self.client.write(data)
@@ -233,7 +227,7 @@ class ExpressSession(HttpSession):
             else:
                 connection.close()
             if self.frontend.recorded:
-                self._note(sent, match[1], len(data))
+                self._note(sent, data[9:12], len(data))
             self.server = None
             backend.load.connections -= 1
             backend.give_back(server)

@@ -137,7 +137,19 @@ class Stream(WritingStream):
     def on_events(self, events: int) -> None:
         """See ``Watcher``."""
         if events == EPOLLIN and not self._paused and not self.reported and self._protocol is not None:
-            self._read(events)  # the usual case, which comes to the same as all that follows
+            # The usual case, which comes to the same as all that follows; a call less is felt per request.
+            sock = self.sock
+            try:
+                data = sock.recv(READ_SIZE)
+            except OSError as error:
+                self._unreadable(error)
+                return
+            if not data:
+                self._end_of_stream()
+                return
+            self._protocol.dataReceived(data)
+            if len(data) == READ_SIZE or sock.family == AF_UNIX:
+                self._read_more(events)
             return
         if self._waiter is not None:
             self._connect_event(events)
@@ -199,12 +211,8 @@ class Stream(WritingStream):
         while turns:
             try:
                 data = sock.recv(READ_SIZE)
-            except BlockingIOError:
-                if self._write_failure is not None:
-                    self._lose(self._write_failure)
-                return
             except OSError as error:
-                self._fail(error)
+                self._unreadable(error)
                 return
             if not data:
                 self._end_of_stream()
@@ -221,6 +229,20 @@ class Stream(WritingStream):
         self.reported |= events
         self.poller.whole = False  # what it has said is not all read, and may be read in the next batch only
         self.poller.again(self)
+
+    def _read_more(self, events: int) -> None:
+        """Go on reading what ``events`` told of, if that is still wanted."""
+        if self._paused or self._protocol is None or self.fd < 0:
+            self.reported |= events
+        else:
+            self._read(events)
+
+    def _unreadable(self, error: OSError) -> None:
+        """There is nothing to read, or never will be."""
+        if not isinstance(error, BlockingIOError):
+            self._fail(error)
+        elif self._write_failure is not None:
+            self._lose(self._write_failure)
 
     def _check_error(self) -> bool:
         code = self.sock.getsockopt(SOL_SOCKET, SO_ERROR)

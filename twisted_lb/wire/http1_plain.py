@@ -51,10 +51,17 @@ PLAIN_REQUEST = re.compile(
 PLAIN_GET = re.compile(rb"GET /(?:%b)?+ HTTP/1\.1\r\n%b*+%b%b" % (TARGET, _OF_REQUEST, _HOST, _BEHIND_HOST))
 """As ``PLAIN_REQUEST``, of a GET. Groups: Host, the line ``Connection: keep-alive``."""
 
+_LENGTH = rb"[Cc]ontent-[Ll]ength: ?(0|[1-9][0-9]{0,14}+)\r\n"
+_BEHIND_LENGTH = rb"%b*+([Cc]onnection: ?[Kk]eep-[Aa]live\r\n)?+%b*+\r\n" % (_OF_RESPONSE, _OF_RESPONSE)
+
+PLAIN_ANSWER = re.compile(
+    rb"HTTP/1\.1 (?!204|304|401|407)[2-5][0-9][0-9] %b\r\n%b*+%b%b" % (VALUE, _OF_RESPONSE, _LENGTH, _BEHIND_LENGTH)
+)
+"""As ``PLAIN_RESPONSE``, and not one that may bind a connection to a client. Groups: Content-Length, the line
+``Connection: keep-alive``."""
+
 PLAIN_RESPONSE = re.compile(
-    rb"HTTP/1\.1 (?!204|304)([2-5][0-9][0-9]) (%b)\r\n"
-    rb"(%b*+)[Cc]ontent-[Ll]ength: ?(0|[1-9][0-9]{0,14}+)\r\n"
-    rb"%b*+([Cc]onnection: ?[Kk]eep-[Aa]live\r\n)?+%b*+\r\n" % (VALUE, _OF_RESPONSE, _OF_RESPONSE, _OF_RESPONSE)
+    rb"HTTP/1\.1 (?!204|304)([2-5][0-9][0-9]) (%b)\r\n(%b*+)%b%b" % (VALUE, _OF_RESPONSE, _LENGTH, _BEHIND_LENGTH)
 )
 """A whole response head. Groups: status, reason phrase, fields before Content-Length, Content-Length, the line
 ``Connection: keep-alive``.
