@@ -153,7 +153,7 @@ def _many(v6: bool) -> list[str]:
 
 
 @pytest.mark.parametrize(("v6", "bytes_per_entry"), [(False, 8), (True, 40)])
-def test_half_a_million_networks_take_little_memory_and_are_asked_like_a_few(v6: bool, bytes_per_entry: int) -> None:
+def test_half_a_million_networks_are_asked_in_less_than_two_microseconds(v6: bool, bytes_per_entry: int) -> None:
     entries = _many(v6)
     ours = Networks.parse(entries)
     assert ours.size_bytes <= bytes_per_entry * len(entries)
@@ -162,19 +162,13 @@ def test_half_a_million_networks_take_little_memory_and_are_asked_like_a_few(v6:
     anywhere = [chance.getrandbits(128 if v6 else 32) + ((1 << 128) if v6 else 0) for _ in range(1000)]
     numbers = [number for number in inside if number is not None] + anywhere
     assert all(map(ours.holds, numbers[:1000]))
-    few = Networks.parse(entries[:10])
-    assert _least_time(ours, numbers) < 6 * _least_time(few, numbers), "0.7 to 1.0 us and 0.3 us on a quiet machine"
-
-
-def _least_time(networks_: Networks, numbers: list[int]) -> float:
-    """Seconds for all numbers; the least of many, as the machine has other things to do too."""
     took = []
-    for _ in range(20):
+    for _ in range(200):  # the least: the machine has other things to do too
         before = thread_time()
         for number in numbers:
-            networks_.holds(number)
-        took.append(thread_time() - before)
-    return min(took)
+            ours.holds(number)
+        took.append((thread_time() - before) / len(numbers))
+    assert min(took) < 2e-6
 
 
 @pytest.mark.parametrize("most", [1, 7, 1000])
