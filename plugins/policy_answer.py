@@ -38,7 +38,10 @@ class AnswerOptions(Options, frozen=True):
 
 @implementer(IPolicy)
 class AnswerPolicy:
-    """``verdict``: what it answers. ``paths``, ``prefixes``: see ``AnswerOptions``; prefixes without the last slash."""
+    """``verdict``: what it answers. ``paths``, ``prefixes``: see ``AnswerOptions``; prefixes without the last slash.
+
+    ``always_decides``: it answers all requests, so that nobody behind it is asked.
+    """
 
     stage = Stage.POLICY
 
@@ -46,12 +49,13 @@ class AnswerPolicy:
         self._verdict = verdict
         self._paths = paths
         self._prefixes = prefixes
+        self.always_decides = not paths and not prefixes
 
     def decide(self, facts: Facts) -> Decision:
         """Answer if the path is among those meant, however a server might read it; a path without sense is refused."""
         if facts.http is None:
             return Deny("there is no request to answer: the frontend's mode is tcp")
-        if not self._paths and not self._prefixes:
+        if self.always_decides:
             return self._verdict
         readings = path_readings(facts.http.path)
         if readings is None:

@@ -17,7 +17,7 @@ from twisted_lb.config.uses import AnyOf, Use
 from twisted_lb.counting.tables import Tables
 from twisted_lb.errors import ConfigError
 from twisted_lb.plugin_host import KINDS, Built, PluginHost, Supplied, load_plugins
-from twisted_lb.policy_assembly import PolicyAssembly
+from twisted_lb.policy_assembly import PolicyAssembly, described
 from twisted_lb.process import Process
 from twisted_lb.rules.scope import NoLists
 from twisted_lb.testing import make_facts
@@ -268,3 +268,48 @@ def test_a_policy_that_asks_for_facts_and_fails_is_named() -> None:
     assembly.build(lambda entry: [Built("policy_failing", "failing", Failing())])
     (problem,) = assembly.problems
     assert problem.startswith('frontends.web.policies[0]: plugin "policy_failing" raised RuntimeError')
+
+
+@pytest.mark.parametrize(
+    ("first", "spelt"),
+    [
+        ({"allow": "true"}, 'allow = "true"'),
+        ({"deny": "true"}, 'deny = "true"'),
+        ({"reject": "not false"}, 'reject = "not false"'),
+        ({"drop": "source == '::1' or true"}, "drop = \"source == '::1' or true\""),
+        ({"tarpit": "true"}, 'tarpit = "true"'),
+        ({"redirect": "true", "location": "/"}, 'redirect = "true"'),
+        ({"answer": "true"}, 'answer = "true"'),
+        ({"deny": "true", "status": 503}, 'deny = "true"'),
+        ({"use": "answer", "status": 503}, 'use = "answer"'),
+    ],
+)
+def test_what_stands_behind_an_entry_that_always_decides_is_never_reached(first: dict[str, Any], spelt: str) -> None:
+    """Seen: a limit that somebody had added behind the final deny, and that nobody was ever asked about."""
+    hidden = [{"deny": "source == '192.0.2.1'"}, {"use": "source", "deny": ["192.0.2.2"]}]
+    told = problems(mode="http", policies=[{"deny": "source == '192.0.2.9'"}, first, *hidden])
+    assert told == [
+        f"frontends.web.policies[{number}]: is never reached: policies[1], {spelt}, decides about everything:"
+        " put it before that, or leave it out"
+        for number in (2, 3)
+    ]
+
+
+@pytest.mark.parametrize(
+    "policies",
+    [
+        [{"allow": "source == '::1'"}, {"deny": "true"}],
+        [{"deny": "false"}, {"allow": "true"}],
+        [{"allow": "source == '::1' and true"}, {"deny": "not false"}],
+        [{"use": "answer", "path": ["/x"]}, {"use": "answer"}],
+        [{"use": "source", "allow": []}, {"deny": "source == '::1'"}],
+    ],
+)
+def test_the_last_entry_may_decide_about_everything(policies: list[dict[str, Any]]) -> None:
+    assert len(build(mode="http", policies=policies).frontends["web"].policies) == 2
+
+
+def test_an_entry_is_spelt_in_a_line() -> None:
+    policies = build(policies=[{"deny": "\n source == '::1'\n  or false\n"}]).config.frontends["web"].policies
+    assert described(policies[0]) == "deny = \"source == '::1' or false\""
+    assert described(policies[0], 9) == 'deny = "source ==..."'

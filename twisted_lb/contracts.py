@@ -42,10 +42,11 @@ class IPolicy(Interface):
     In HTTP mode ``facts.http`` is the ``RequestHead``; edits of its ``headers`` are what goes to the server. In both
     modes ``facts.backend`` may be set to the name of the backend to go to, and ``facts.priority``.
 
-    Three more attributes are optional. ``only_refuses``, ``True``: it never allows finally, and changes nothing; then,
+    Four more attributes are optional. ``only_refuses``, ``True``: it never allows finally, and changes nothing; then,
     if its stage is admission, it may be asked before entries that only refuse as well. ``label``: what the log calls
     it where it denies without a reason; else its name. ``most_descriptors``: how many sockets of its own it may have
-    open at once, a whole number; so many are kept for it.
+    open at once, a whole number; so many are kept for it. ``always_decides``, ``True``: nobody goes on behind it, be it
+    that it refuses, answers or allows finally; then entries behind it are an error at the start.
     """
 
     stage: Stage = Attribute(

@@ -17,6 +17,7 @@ from twisted_lb.counting.tables import Tables
 from twisted_lb.declared import OWN_FACTS, PROXY_FACTS, SYN_FACTS, Fact, protocol_fact
 from twisted_lb.errors import ConfigError, shown
 from twisted_lb.plugin_host import Built, KindName, PluginHost
+from twisted_lb.rules.certainty import certain_answer
 from twisted_lb.rules.http_facts import HTTP_FACTS
 from twisted_lb.rules.limits import with_tables
 from twisted_lb.rules.rule import build_rule
@@ -29,6 +30,9 @@ RECOGNISED = replace(protocol_fact(), mode="tcp")
 """The fact ``protocol`` of an ``any_of``, whatever its validators declare."""
 RULES = "rules"
 """Stands for the plugin of a policy that is a rule."""
+SHOWN = 60
+"""Characters of an expression that are shown where it is not what is wrong."""
+_COUNTING = ("limit", "track", "count")
 Build = Callable[[Use], Sequence[Built[IPolicy]]]
 """Builds the policy of an entry that uses a plugin; none if it cannot be built, which is told then."""
 
@@ -62,22 +66,28 @@ class PolicyAssembly:
     def build(self, build_use: Build) -> list[Built[IPolicy]]:
         """Build all entries; a rule may use what the entries before it learn."""
         built: list[Built[IPolicy]] = []
+        last_word = ""
         for index, entry in enumerate(self._settings.policies):
-            if isinstance(entry, Rule):
-                try:
-                    policy = build_rule(entry, self.scope())
-                except ConfigError as error:
-                    where = f"{self._where}.policies[{index}]"
-                    self.problems.extend(f"{where}.{problem}" for problem in error.problems)
-                else:
-                    built.append(Built(RULES, f"policies[{index}]", policy))
-            else:
-                made = build_use(entry)
+            where = f"{self._where}.policies[{index}]"
+            if last_word:
+                remedy = "put it before that, or leave it out"
+                self.problems.append(f"{where}: is never reached: {last_word} decides about everything: {remedy}")
+            made = self._rule(where, entry, f"policies[{index}]") if isinstance(entry, Rule) else build_use(entry)
+            if not isinstance(entry, Rule):
                 for one in made:
                     self._find_facts(entry, one)
-                built += made
                 self._learn_from("policies", [entry], made)
+            if not last_word and _decides_always(entry, made):
+                last_word = f"policies[{index}], {described(entry, SHOWN)},"
+            built += made
         return built
+
+    def _rule(self, where: str, rule: Rule, name: str) -> Sequence[Built[IPolicy]]:
+        try:
+            return [Built(RULES, name, build_rule(rule, self.scope()))]
+        except ConfigError as error:
+            self.problems.extend(f"{where}.{problem}" for problem in error.problems)
+        return []
 
     def _find_facts(self, entry: Use, made: Built[IPolicy]) -> None:
         """Show a policy that asks for it the facts that there are where its entry stands."""
@@ -153,6 +163,23 @@ class PolicyAssembly:
                         of_other_mode[fact] = (f'only in mode = "{mode}"', [])
         found = of_other_mode | found
         return {fact: words.format(quoted(names)) for fact, (words, names) in found.items() if fact not in self._facts}
+
+
+def described(entry: Use | Rule, longest: int = 10_000) -> str:
+    """Spell an entry of ``policies`` in a few words, an expression in ``longest`` characters at most."""
+    if isinstance(entry, Use):
+        return f'use = "{entry.use}"'
+    action = entry.actions[0]
+    text = " ".join(str(getattr(entry, action)).split())
+    return f'{action} = "{text if len(text) <= longest else text[:longest] + "..."}"'
+
+
+def _decides_always(entry: Use | Rule, made: Sequence[Built[IPolicy]]) -> bool:
+    """Whether nobody goes on behind an entry, be it let through or not."""
+    if isinstance(entry, Use):
+        return any(getattr(one.object, "always_decides", False) is True for one in made)
+    action = entry.actions[0]
+    return action not in _COUNTING and certain_answer(getattr(entry, action)) is True
 
 
 def _merged(values: Sequence[tuple[str, ...]]) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from twisted_lb.config.load import load_dict
 from twisted_lb.errors import ConfigError
 from twisted_lb.explain.case import Case
 from twisted_lb.explain.steps import Explanation
-from twisted_lb.explain.walk import Walk, described
+from twisted_lb.explain.walk import Walk
 from twisted_lb.plugin_host import Built
 from twisted_lb.process import Process
 from twisted_lb.stages.policy import in_asking_order
@@ -232,8 +232,3 @@ def test_nobody_is_asked_who_might_ask_others_if_that_is_not_wanted() -> None:
     start(with_policy(Deny("x")), ask=False).addCallback(results.append)
     assert outcomes(results[0]) == ["policy 1: not asked", "routes: to app"]
     assert results[0].allowed
-
-
-def test_an_entry_is_spelt_in_a_line() -> None:
-    policies = built(policies=[{"deny": "\n source == '::1'\n  or false\n"}]).config.frontends["web"].policies
-    assert described(policies[0]) == "deny = \"source == '::1' or false\""

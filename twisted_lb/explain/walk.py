@@ -14,7 +14,6 @@ from twisted.internet.interfaces import IReactorTime
 
 from twisted_lb.assembly import Assembly
 from twisted_lb.config.checks_http import rule_of
-from twisted_lb.config.policies import Rule
 from twisted_lb.counting.named import PREFIX, counters_in
 from twisted_lb.errors import PluginError, WireError
 from twisted_lb.errors import shown as shown_error
@@ -22,7 +21,7 @@ from twisted_lb.explain.case import Case, can_be_said, facts_of, read_facts, req
 from twisted_lb.explain.steps import UNKNOWN, Explanation, Step, shown, told, values_of
 from twisted_lb.facts import Credentials, Facts
 from twisted_lb.frontend import Refusal
-from twisted_lb.policy_assembly import validator_uses
+from twisted_lb.policy_assembly import described, validator_uses
 from twisted_lb.routing import Routes
 from twisted_lb.rules.rule import RulePolicy
 from twisted_lb.stages.policy import Entry, check_backend, decide, settle
@@ -227,14 +226,6 @@ class Walk:
         except WireError:
             return "routes that take its readings differently"
         return f"routes[{number}]" if number >= 0 else f'no route takes it: backend = "{self.settings.backend}"'
-
-
-def described(entry: Any) -> str:
-    """Spell an entry of ``policies`` in a few words."""
-    if isinstance(entry, Rule):
-        action = entry.actions[0]
-        return f'{action} = "{" ".join(str(getattr(entry, action)).split())}"'
-    return f'use = "{entry.use}"'
 
 
 def _name(validator: Validator) -> str:
