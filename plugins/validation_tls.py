@@ -44,8 +44,6 @@ from twisted_lb.api import (
 
 VERSIONS = {"1.0": 0x0301, "1.1": 0x0302, "1.2": 0x0303, "1.3": 0x0304}
 NAMES = {number: name for name, number in VERSIONS.items()}
-EARLY_DATA = 42
-"""The type of the extension that offers it: RFC 8446, section 4.2.10."""
 CLIENT_HELLO = "tls.client_hello"
 """Where ``facts.learnt`` has the ``ClientHello``, for what few ask for."""
 
@@ -169,8 +167,7 @@ class TlsValidator:
         start = TlsServerStart(self._min_version) if self._check_server else None
         hello = learnt.get(CLIENT_HELLO)
         if hello is not None and hello.version == VERSIONS["1.3"]:
-            second = TlsSecondHello(hello.server_name, early_data=EARLY_DATA in hello.extensions)
-            return TlsWatchOfBoth(start, second)
+            return TlsWatchOfBoth(start, TlsSecondHello(hello))
         return None if start is None else TlsWatch(start)
 
 

@@ -42,6 +42,11 @@ def outcome(data: bytes) -> ClientHello | NeedMore | str:
         return error.reason if 0 <= error.offset <= len(data) else f"{error}, which is not there"
 
 
+def content(found: ClientHello | NeedMore | str) -> ClientHello | NeedMore | str:
+    """The same for the same message, whatever the records that it came in."""
+    return found._replace(size=0) if isinstance(found, ClientHello) else found
+
+
 def outcome_when_asked_as_told(data: bytes) -> tuple[ClientHello | NeedMore | str, int]:
     """The outcome for one who asks again just when ``at_least`` bytes have come; and how often that was."""
     end, asked = 1, 1
@@ -55,7 +60,8 @@ def outcome_when_asked_as_told(data: bytes) -> tuple[ClientHello | NeedMore | st
 
 def test_every_field_is_read() -> None:
     more = [alpn(b"h2", b"http/1.1"), (11, b"\x01\x00"), (0x1A1A, b"")]
-    found = read(hello([*usual(b"WWW.Example.ORG"), *more], suites=(0x1301, 0xC02F)))
+    data = hello([*usual(b"WWW.Example.ORG"), *more], suites=(0x1301, 0xC02F))
+    found = read(data + b"what follows")
     assert found == ClientHello(
         legacy_version=0x0303,
         versions=(0x0304, 0x0303),
@@ -68,6 +74,7 @@ def test_every_field_is_read() -> None:
         signature_algorithms=b"\x04\x03\x08\x04\x04\x01",
         point_formats=b"\x00",
         ech=False,
+        size=len(data),
     )
 
 
@@ -119,7 +126,7 @@ def test_a_post_quantum_key_share_is_read_over_several_segments_and_records() ->
     want = read(record(whole))
     assert numbers_of(want.groups) == [0x11EC, 0x1D]
     for cut in range(1, len(whole), 97):
-        assert read(in_records(whole, cut)) == want
+        assert content(read(in_records(whole, cut))) == content(want)
 
 
 def test_just_below_64_kib_is_not_too_long() -> None:
@@ -165,11 +172,12 @@ def test_a_hello_is_the_same_cut_into_records_at_every_byte(data: bytes) -> None
     want, whole = read(data), unrecorded(data)
     for cut in range(1, len(whole)):
         again = in_records(whole, cut)
-        assert read(again) == want
-        assert outcome_when_asked_as_told(again)[0] == want
+        assert content(read(again)) == content(want)
+        assert read(again).size == len(again)
+        assert outcome_when_asked_as_told(again)[0] == read(again)
     single = in_records(whole, *range(1, len(whole)))
     found, asked = outcome_when_asked_as_told(single)
-    assert found == want
+    assert content(found) == content(want)
     assert asked < 50  # and not once per record
 
 
@@ -266,4 +274,4 @@ def test_random_hellos_survive_being_cut_at_random() -> None:
     want = read(EXAMPLES["python"])
     for _ in range(300):
         cuts = sorted(chance.sample(range(1, len(whole)), chance.randint(1, 30)))
-        assert outcome_when_asked_as_told(in_records(whole, *cuts))[0] == want
+        assert content(outcome_when_asked_as_told(in_records(whole, *cuts))[0]) == content(want)

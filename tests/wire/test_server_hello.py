@@ -11,7 +11,9 @@ from tests.interop.certificates import certificate
 from tests.wire.hellos import behind, hello, in_records, pairs, python_hello, record
 from twisted_lb.errors import WireError
 from twisted_lb.verdicts import NeedMore
-from twisted_lb.wire.server_hello import TlsServerStart, read_server_start
+from twisted_lb.wire import server_hello
+from twisted_lb.wire.hello_shapes import Shapes
+from twisted_lb.wire.server_hello import RETRY_RANDOM, TlsServerStart, read_server_start
 from twisted_lb.wire.tls_rules import RULES
 
 WARNING, FATAL = record(b"\x01\x70", kind=21, version=0x0303), record(b"\x02\x28", kind=21, version=0x0303)
@@ -112,6 +114,40 @@ def test_a_sound_answer_is_the_same_cut_at_every_byte(data: bytes) -> None:
     for cut in range(1, len(data)):
         start = TlsServerStart()
         assert start.feed(data[:cut]) or start.feed(data[cut:])
+
+
+@pytest.mark.parametrize("data", SOUND.values(), ids=SOUND)
+def test_a_server_that_was_met_is_judged_as_if_it_was_not(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    def outcome_anew(data: bytes) -> NeedMore | str | None:
+        with monkeypatch.context() as patch:
+            patch.setattr(server_hello, "_shapes", Shapes())
+            return outcome(data)
+
+    for _ in range(2):
+        assert outcome(data) is None
+    for place in range(len(data)):
+        assert outcome(data[:place]) == outcome_anew(data[:place])
+        for byte in (0, 1, 0xFF, data[place] ^ 1):
+            changed = data[:place] + bytes((byte,)) + data[place + 1 :]
+            assert outcome(changed) == outcome_anew(changed)
+            assert outcome(changed) == outcome_anew(changed)  # as far as it is remembered, too
+
+
+def test_a_server_that_was_met_may_still_choose_too_low_a_version_for_somebody_else() -> None:
+    data = record(answer())
+    for _ in range(3):
+        assert TlsServerStart(0x0303).feed(data)
+    with pytest.raises(WireError, match="tls-server-version"):
+        TlsServerStart(0x0304).feed(data)
+
+
+def test_a_retry_of_the_same_shape_is_not_the_last_word() -> None:
+    last = record(answer(CHOSEN_1_3))
+    retry = last[:11] + RETRY_RANDOM + last[43:]
+    for data in (last, last, retry, last, retry):
+        start = TlsServerStart()
+        assert start.feed(data)
+        assert start.is_last == (data is last)
 
 
 @pytest.mark.parametrize(("reason", "data"), BROKEN.values(), ids=BROKEN)

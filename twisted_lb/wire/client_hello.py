@@ -31,7 +31,17 @@ from twisted_lb.wire.client_hello_extensions import (
     server_name_of,
     versions_of,
 )
-from twisted_lb.wire.tls_records import CLIENT, HANDSHAKE, LONGEST_RECORD, place_in_stream, read_message
+from twisted_lb.wire.client_hello_own import own_bytes
+from twisted_lb.wire.hello_shapes import Shapes
+from twisted_lb.wire.tls_records import (
+    CLIENT,
+    HANDSHAKE,
+    LONGEST_RECORD,
+    MESSAGE_HEADER,
+    RECORD_HEADER,
+    place_in_stream,
+    read_message,
+)
 
 VERSION_NAMES: Final = {0x0300: "ssl3", 0x0301: "1.0", 0x0302: "1.1", TLS_1_2: "1.2", TLS_1_3: "1.3"}
 _U16: Final = Struct(">H")
@@ -47,7 +57,7 @@ class ClientHello(NamedTuple):
     that stands for itself and all before it. ``version``: the highest known one. ``server_name``: in small letters.
     ``protocols``: of ALPN. ``cipher_suites``, ``groups``, ``signature_algorithms``: two bytes each.
     ``point_formats``: a byte each. ``ech``: whether it has the outer shape of Encrypted ClientHello, also by its draft
-    name ESNI.
+    name ESNI. ``size``: bytes of the client's stream that it takes, with its records.
     """
 
     legacy_version: int
@@ -61,6 +71,23 @@ class ClientHello(NamedTuple):
     signature_algorithms: bytes
     point_formats: bytes
     ech: bool
+    size: int
+
+
+class Alike(NamedTuple):
+    """ClientHellos of one shape. ``hellos``: by the name that they ask for, which stands at ``name``."""
+
+    name: slice
+    hellos: dict[bytes, ClientHello]
+
+
+NAMES_OF_A_SHAPE: Final = 128
+"""Remembered at most."""
+_NAME: Final = ClientHello._fields.index("server_name")
+_shapes: Final = Shapes[Alike]()
+_LENGTHS: Final = slice(9)
+_SUITES: Final = slice(76, 124)
+"""Where most programs have the first of their cipher suites, which tell them apart."""
 
 
 def read_client_hello(data: bytes) -> ClientHello | NeedMore:
@@ -68,23 +95,49 @@ def read_client_hello(data: bytes) -> ClientHello | NeedMore:
 
     Returns: ``NeedMore`` while it is incomplete; ``at_least`` never exceeds the number of bytes that it takes.
     Raises: WireError with a name out of ``tls_rules.RULES``; no other exception, whatever the bytes.
-    Cost: O(bytes). Keeps no state, so cuts cannot matter.
+    Cost: O(bytes). Keeps no state but what saves it time, so cuts cannot matter.
     """
-    message: bytes | NeedMore
-    if len(data) > 9 and data[0] == HANDSHAKE and data[3] << 8 | data[4] == len(data) - 5 <= LONGEST_RECORD:
-        message = data[5:]
-        if data[1] != 3 or message[0] != 1 or int.from_bytes(message[1:4], "big") != len(message) - 4:
-            message = read_message(data, CLIENT)
-    elif data and data[0] != HANDSHAKE:
+    key = data[_LENGTHS] + data[_SUITES]
+    alike = _shapes.find(key, data)
+    if alike is not None:
+        hello = alike.hellos.get(data[alike.name])
+        if hello is not None:
+            return hello
+    if data and data[0] != HANDSHAKE:
         return _read_no_record(data)
-    else:
-        message = read_message(data, CLIENT)
-    if type(message) is NeedMore:
+    in_one_record = _is_one_record(data)
+    message = data[RECORD_HEADER:] if in_one_record else read_message(data, CLIENT)
+    if isinstance(message, NeedMore):
         return message
     try:
-        return _parse(message)  # type: ignore[arg-type]
+        hello = _parse(message, len(data) if in_one_record else place_in_stream(data, len(message) - 1) + 1)
     except WireError as wrong:
         raise WireError(wrong.reason, place_in_stream(data, wrong.offset)) from None
+    if alike is not None:
+        _remember_name(alike, data[alike.name], hello)
+    elif in_one_record and _shapes.met(key, (*hello[:_NAME], *hello[_NAME + 1 :])):
+        own, name = own_bytes(data)
+        _shapes.learn(key, data, own, Alike(slice(*name), {data[slice(*name)]: hello}))
+    return hello
+
+
+def _remember_name(alike: Alike, name: bytes, hello: ClientHello) -> None:
+    if len(alike.hellos) >= NAMES_OF_A_SHAPE:
+        alike.hellos.clear()
+    alike.hellos[name] = hello
+
+
+def _is_one_record(data: bytes) -> bool:
+    """Tell whether this is a ClientHello in one record, as nearly always, and nothing else."""
+    size = len(data) - RECORD_HEADER
+    return (
+        MESSAGE_HEADER < size <= LONGEST_RECORD
+        and data[0] == HANDSHAKE
+        and data[1] == 3
+        and data[3] << 8 | data[4] == size
+        and data[5] == CLIENT.message
+        and data[6] << 16 | data[7] << 8 | data[8] == size - MESSAGE_HEADER
+    )
 
 
 def _read_no_record(data: bytes) -> NeedMore:
@@ -96,8 +149,8 @@ def _read_no_record(data: bytes) -> NeedMore:
     raise WireError("tls-sslv2" if data[3] == 3 or data[4] == 2 else "tls-no-tls")
 
 
-def _parse(message: bytes) -> ClientHello:
-    """Take the message apart; offsets of errors count from its first byte."""
+def _parse(message: bytes, size: int) -> ClientHello:
+    """Take the message apart; offsets of errors count from its first byte. ``size``: of the hello in its stream."""
     end, position = len(message), _RANDOM_ENDS
     try:
         legacy_version = message[4] << 8 | message[5]
@@ -149,6 +202,7 @@ def _parse(message: bytes) -> ClientHello:
         get(SIGNATURE_ALGORITHMS, b"")[2:],
         get(POINT_FORMATS, b"")[1:],
         ECH in bodies or ESNI in bodies,
+        size,
     )
 
 

@@ -11,8 +11,8 @@ from typing import Final
 from twisted_lb.wire.host_name import is_host_name
 
 SNI, MAX_FRAGMENT_LENGTH, GROUPS, POINT_FORMATS, SIGNATURE_ALGORITHMS, ALPN = 0, 1, 10, 11, 13, 16
-PADDING, COMPRESS_CERTIFICATE, RECORD_SIZE_LIMIT, PRE_SHARED_KEY = 21, 27, 28, 41
-VERSIONS, PSK_MODES, CERTIFICATE_ALGORITHMS, KEY_SHARE = 43, 45, 50, 51
+PADDING, COMPRESS_CERTIFICATE, RECORD_SIZE_LIMIT, SESSION_TICKET, PRE_SHARED_KEY = 21, 27, 28, 35, 41
+EARLY_DATA, VERSIONS, PSK_MODES, CERTIFICATE_ALGORITHMS, KEY_SHARE = 42, 43, 45, 50, 51
 ECH, ESNI, RENEGOTIATION = 0xFE0D, 0xFFCE, 0xFF01
 TLS_1_0, TLS_1_2, TLS_1_3 = 0x0301, 0x0303, 0x0304
 CACHED_BYTES: Final = 512
@@ -186,7 +186,7 @@ CHECKS: Final[Mapping[int, Callable[[bytes], str]]] = {
     COMPRESS_CERTIFICATE: _pairs_behind_a_byte,  # RFC 8879, section 3
     RECORD_SIZE_LIMIT: _record_limit,  # RFC 8449, section 4
     PRE_SHARED_KEY: _pre_shared_key,
-    42: _nothing,  # early_data
+    EARLY_DATA: _nothing,
     VERSIONS: _pairs_behind_a_byte,
     PSK_MODES: _bytes_behind_a_byte,
     49: _nothing,  # post_handshake_auth

@@ -3,12 +3,14 @@
 Source: RFC 8446, sections 4.1.3, 5.1 and 6; RFC 5246, section 7.4.1.3. A HelloRetryRequest is a ServerHello too.
 """
 
+from collections.abc import Iterator
 from struct import Struct, error
 from typing import Final
 
 from twisted_lb.errors import WireError
 from twisted_lb.verdicts import NeedMore
-from twisted_lb.wire.client_hello_extensions import VERSIONS
+from twisted_lb.wire.client_hello_extensions import KEY_SHARE, VERSIONS
+from twisted_lb.wire.hello_shapes import Shapes
 from twisted_lb.wire.tls_records import (
     HANDSHAKE,
     LONGEST_RECORD,
@@ -31,6 +33,10 @@ RETRY_RANDOM: Final = bytes.fromhex("CF21AD74E59A6111BE1D8C021E65B891C2A211167AB
 """What a HelloRetryRequest has in the place of a ServerHello's random: RFC 8446, section 4.1.3."""
 _U16: Final = Struct(">H")
 _EXTENSION: Final = Struct(">HH")
+_RANDOM: Final = slice(11, 43)
+_SESSION_ID: Final = 43
+_shapes: Final = Shapes[int]()
+"""ServerHellos in one record, and the versions that they choose."""
 
 
 class TlsServerStart:
@@ -38,6 +44,8 @@ class TlsServerStart:
 
     Every record's header is judged when it comes, so that nothing goes on behind one that is wrong.
     """
+
+    __slots__ = ("_at_least", "_header", "_min_version", "_said")
 
     def __init__(self, min_version: int = 0x0301) -> None:
         self._min_version = min_version
@@ -64,8 +72,10 @@ class TlsServerStart:
     @property
     def is_last(self) -> bool:
         """Whether what was read came in one record, as nearly always, and is no HelloRetryRequest."""
-        message = _message_in_one_record(self._said)
-        return message is not None and message[6:38] != RETRY_RANDOM
+        said = self._said
+        if said[_RANDOM] == RETRY_RANDOM:
+            return False
+        return _shapes.find(_key_of(said), said) is not None or _message_in_one_record(said) is not None
 
     def _judge_headers(self) -> None:
         said, position = self._said, self._header
@@ -84,8 +94,13 @@ def read_server_start(data: bytes, min_version: int = 0x0301) -> NeedMore | None
 
     ``min_version``: the lowest that the server may choose. Raises: WireError. Cost: O(bytes).
     """
+    key = _key_of(data)
+    known = _shapes.find(key, data)
+    if known is not None and known >= min_version:
+        return None
     position = 0
     message: bytes | NeedMore | None = _message_in_one_record(data)
+    in_one_record = message is not None
     while message is None:
         if data[position : position + 1] != bytes((ALERT,)):
             message = read_message(data, SERVER, position)
@@ -108,7 +123,27 @@ def read_server_start(data: bytes, min_version: int = 0x0301) -> NeedMore | None
         raise WireError(wrong.reason, place_in_stream(data, wrong.offset, position)) from None
     if version < min_version:
         raise WireError("tls-server-version", position + RECORD_HEADER + 4)
+    if in_one_record and known is None and _shapes.met(key, version):
+        _shapes.learn(key, data[: len(message) + RECORD_HEADER], _own_bytes(data, len(message)), version)
     return None
+
+
+def _key_of(data: bytes) -> bytes:
+    """Lengths and, where it mostly is, the cipher suite: they tell servers apart."""
+    return data[:9] + data[76:89]
+
+
+def _own_bytes(data: bytes, message_length: int) -> Iterator[tuple[int, int]]:
+    """Yield where the random, the session id and the key share of a sound ServerHello in one record begin and end."""
+    yield _RANDOM.start, _RANDOM.stop
+    position = _SESSION_ID + 1 + data[_SESSION_ID]
+    yield _SESSION_ID + 1, position
+    position += 5
+    while position < RECORD_HEADER + message_length:
+        kind, length = _EXTENSION.unpack_from(data, position)
+        position += 4 + length
+        if kind == KEY_SHARE:
+            yield position - length, position
 
 
 def _message_in_one_record(data: bytes) -> bytes | None:
