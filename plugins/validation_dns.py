@@ -64,7 +64,7 @@ class DnsValidator:
         self.opcodes = frozenset(DNS_OPCODES[name] for name in options.opcodes)
         self.max_query_bytes = options.max_query_bytes
         self.every_query = options.every_query
-        self.accept_invalid = options.accept_invalid
+        self.accept_invalid = self.takes_anything = options.accept_invalid
 
     def validate(self, data: bytes, facts: Facts) -> Verdict:
         """Judge the first query, as far as it has come, and learn what it asks."""

@@ -46,7 +46,7 @@ class Http2Validator:
     """Lets pass what begins with the preface and settings that may be."""
 
     def __init__(self, options: Http2Options) -> None:
-        self._accept_invalid = options.accept_invalid
+        self._accept_invalid = self.takes_anything = options.accept_invalid
 
     def validate(self, data: bytes, facts: Facts) -> Verdict:
         """Judge preface and settings, as far as they have come."""

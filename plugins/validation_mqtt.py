@@ -59,7 +59,7 @@ class MqttValidator:
     server_first = False
 
     def __init__(self, options: MqttOptions) -> None:
-        self._accept_invalid = options.accept_invalid
+        self._accept_invalid = self.takes_anything = options.accept_invalid
 
     def validate(self, data: bytes, facts: Facts) -> Verdict:
         """Judge the packet; others may follow it at once."""

@@ -63,7 +63,7 @@ class MysqlValidator:
 
     def __init__(self, options: MysqlOptions) -> None:
         self.require_ssl = options.require_ssl
-        self.accept_invalid = options.accept_invalid
+        self.accept_invalid = self.takes_anything = options.accept_invalid
 
     def validate(self, data: bytes, facts: Facts) -> Verdict:
         """Refuse who speaks first."""

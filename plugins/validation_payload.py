@@ -96,6 +96,7 @@ class PayloadValidator:
         self._conditions = conditions
         self._min_length = min_length
         self._protocol = protocol
+        self.takes_anything = not conditions
 
     def validate(self, data: bytes, facts: Facts) -> Verdict:
         """Refuse what cannot be right any more, whatever follows."""

@@ -66,6 +66,7 @@ class PostgresqlValidator:
 
     def __init__(self, options: PostgresqlOptions) -> None:
         self.options = options
+        self.takes_anything = options.accept_invalid
         self.encrypts = options.allowed_users is None and options.allowed_databases is None
         if options.require_ssl and not self.encrypts:
             raise ConfigError(

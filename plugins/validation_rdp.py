@@ -60,7 +60,7 @@ class RdpValidator:
 
     def __init__(self, options: RdpOptions) -> None:
         self.require_tls = options.require_tls
-        self._accept_invalid = options.accept_invalid
+        self._accept_invalid = self.takes_anything = options.accept_invalid
 
     def validate(self, data: bytes, facts: Facts) -> Verdict:
         """Judge the request; what may follow it, and when, the watch knows."""

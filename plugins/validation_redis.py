@@ -44,7 +44,7 @@ class RedisValidator:
 
     def __init__(self, options: RedisOptions) -> None:
         self._inline = options.inline
-        self._accept_invalid = options.accept_invalid
+        self._accept_invalid = self.takes_anything = options.accept_invalid
 
     def validate(self, data: bytes, facts: Facts) -> Verdict:
         """Wait for the first command's name, and the front of its second word."""

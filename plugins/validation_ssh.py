@@ -52,7 +52,7 @@ class SshValidator:
 
     def __init__(self, options: SshOptions) -> None:
         self.server_first = options.server_first
-        self.accept_invalid = options.accept_invalid
+        self.accept_invalid = self.takes_anything = options.accept_invalid
 
     def validate(self, data: bytes, facts: Facts) -> Verdict:
         """Judge all that the client has said so far."""

@@ -55,11 +55,13 @@ def test_what_is_for_http_alone_is_an_error_in_tcp_mode(process: Process) -> Non
 
 
 def test_an_entry_of_several_validators_becomes_one(process: Process) -> None:
-    several = {"any_of": ["http1", {"use": "payload", "starts_with_hex": "ff"}, "smtp"]}
-    frontend = {"bind": "127.0.0.1:0", "backend": "app", "validators": ["http1", several], "inspect_expired": "pass"}
+    several = {"any_of": ["http2", {"use": "payload", "starts_with_hex": "ff"}, "smtp"]}
+    frontend = {"bind": "127.0.0.1:0", "backend": "app", "validators": ["http1", several]}
     made = build(process, frontends={"web": frontend}).frontends["web"]
     assert [type(entry).__name__ for entry in made.validators] == ["Built", "AnyOf"]
-    assert (made.waits, made.can_watch, made.lets_undecided) == (True, True, True)
+    assert (made.waits, made.can_watch, made.lets_undecided) == (True, True, False)
+    frontend |= {"validators": ["http1"], "inspect_expired": "pass"}
+    assert build(process, frontends={"web": frontend}).frontends["web"].lets_undecided
 
 
 def test_what_is_wrong_with_one_of_several_is_told_with_its_place(process: Process) -> None:

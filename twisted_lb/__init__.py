@@ -46,6 +46,7 @@ The map of this package; imports only ever point up this list, and a connection 
 - ``endpoint_session`` sessions whose clients came through Twisted endpoints
 - ``problems``     what is wrong with a configuration, collected to be told at once
 - ``http_assembly`` what the settings of HTTP mode become
+- ``validator_assembly`` what the entries of ``validators`` become
 - ``policy_assembly`` what the entries of ``policies`` become
 - ``table_assembly`` what ``tables`` become
 - ``bind_check``   what can be found out about a ``bind`` entry before it listens

@@ -14,7 +14,7 @@ from twisted_lb.config import inherit, model
 from twisted_lb.config.checks_http import rule_of
 from twisted_lb.config.keys import BindKeys
 from twisted_lb.config.uses import Use
-from twisted_lb.contracts import IPolicy, IStreamValidator
+from twisted_lb.contracts import IPolicy
 from twisted_lb.counting.tables import Tables
 from twisted_lb.errors import ConfigError
 from twisted_lb.frontend import Frontend, Refusal, Routing
@@ -33,10 +33,10 @@ from twisted_lb.rules.scope import Scope
 from twisted_lb.stages.access_log import AccessLog
 from twisted_lb.stages.admission import Limit
 from twisted_lb.stages.proxy_header import Reception, Trust
-from twisted_lb.stages.recognition import AnyOf
 from twisted_lb.stages.validation import Entry as ValidatorEntry
 from twisted_lb.supply import Runtime
 from twisted_lb.table_assembly import add_table
+from twisted_lb.validator_assembly import ValidatorAssembly
 
 
 class Entry(NamedTuple):
@@ -213,7 +213,7 @@ class _Assembler:
     def frontend(self, host: PluginHost, name: str) -> None:
         config, settings = self.config, self.config.frontends[name]
         before = self.before.frontends.get(name)
-        validators = self.validators(host, settings)
+        validators = self.validators(host, name, settings)
         policies, scope = self.policies(host, name, settings)
         self.made.scopes[name] = scope
         observers = self.build(host, "observers", settings.observers, settings.mode)
@@ -244,19 +244,10 @@ class _Assembler:
                 namespace = check_bind(bind, self.process)
             self.made.binds.append(Entry(bind, frontend, bind_limit, self.reception(host, name, bind), namespace))
 
-    def validators(self, host: PluginHost, settings: model.Frontend) -> list[ValidatorEntry]:
-        """Build a frontend's validators; those of an ``any_of`` become one."""
-        made: list[ValidatorEntry] = []
-        for entry in settings.validators:
-            if not isinstance(entry, Use):
-                with self.problems.collected(entry.any_of[0].where.removesuffix("[0]")):
-                    made.append(AnyOf(self.build(host, "validators", entry.any_of, settings.mode)))
-            else:
-                built = self.build(host, "validators", [entry], settings.mode)
-                if settings.mode == "http" and any(IStreamValidator.providedBy(one.object) for one in built):
-                    self.problems.append(f'{entry.where}: "{entry.use}" stays on the stream: only in mode = "tcp"')
-                made += built
-        return made
+    def validators(self, host: PluginHost, name: str, settings: model.Frontend) -> list[ValidatorEntry]:
+        """Build a frontend's validators."""
+        assembly = ValidatorAssembly(host, f"frontends.{name}", settings, self.problems)
+        return assembly.build(lambda use: self.build(host, "validators", [use], settings.mode))
 
     def policies(self, host: PluginHost, name: str, settings: model.Frontend) -> tuple[Sequence[Built[IPolicy]], Scope]:
         """Build a frontend's policies, those of plugins and rules; also what is known behind all of them."""

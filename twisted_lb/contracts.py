@@ -80,7 +80,11 @@ class IFactPolicy(IPolicy):
 
 
 class IValidator(Interface):
-    """Looks at a connection's first bytes; one object per entry of a frontend's ``validators``."""
+    """Looks at a connection's first bytes; one object per entry of a frontend's ``validators``.
+
+    ``takes_anything``, if it has such an attribute and that is ``True``: it lets pass what is none of its protocol as
+    well, so in an ``any_of`` nobody behind it is ever asked, which is an error at the start.
+    """
 
     def validate(data: bytes, facts: Any) -> Any:
         """Answer a ``Verdict`` about ``data``: all that has come so far, never empty.

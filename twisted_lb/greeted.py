@@ -33,7 +33,7 @@ class GreetedValidator:
 
     def __init__(self, protocol: LineProtocol, *, accept_invalid: bool = False) -> None:
         self.protocol = protocol
-        self.accept_invalid = accept_invalid
+        self.accept_invalid = self.takes_anything = accept_invalid
 
     def validate(self, data: bytes, facts: Facts) -> Allow | Deny:
         """Refuse: the server is not even connected."""
