@@ -65,7 +65,7 @@ class ValidatorAssembly:
         return (
             f'{self._where}.inspect_expired: with "pass", who says too little in time gets past validators{key}.any_of,'
             f' and nobody watches what it says then, though {names} would: write "refuse"; if clients wait for the'
-            " server to speak first, give the any_of a validator of their protocol, such as smtp: it takes who is silent"
+            " server to speak first, give the any_of a validator of their protocol, such as smtp, which takes the silent"
         )
 
     def _same(self, uses: Sequence[Use], why: str) -> Iterator[str]:
