@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from tests.http_sessions.conftest import GET, OK, HttpWorld, post, world
+from tests.http_sessions.conftest import GET, OK, HttpWorld, world
 from twisted_lb.backends.http_connection import HttpBackend
-from twisted_lb.http_client import BLANK, PIPELINED_LIMIT
+from twisted_lb.http_client import PIPELINED_LIMIT
+from twisted_lb.wire.http1 import BLANK
 
 __all__ = ["world"]
 
@@ -54,19 +55,3 @@ def test_a_client_that_pipelines_without_end_is_not_read_without_end(world: Http
     (session,) = world.process.sessions
     held = len(session._peeked)  # type: ignore[attr-defined]
     assert PIPELINED_LIMIT < held <= 2 * PIPELINED_LIMIT
-
-
-@pytest.mark.parametrize("whole", [True, False])
-def test_the_bytes_of_all_requests_add_up(world: HttpWorld, whole: bool) -> None:
-    upstream, client = world.site()
-    world.ask(client, upstream, post(b"body")).send(OK)
-    (session,) = world.process.sessions
-    client.send(GET if whole else GET[:-1])
-    if whole:
-        upstream.peers[-1].send(OK)
-    client.finish()
-    answer = client.read()
-    assert session.bytes_in == len(post(b"body")) + len(GET) - (not whole)  # type: ignore[attr-defined]
-    assert not world.process.sessions
-    if whole:
-        assert session.bytes_out == len(answer)  # type: ignore[attr-defined]

@@ -8,6 +8,7 @@ The map of this package; imports only ever point up this list, and a connection 
 - ``token_bucket`` how many bytes may pass
 - ``facts``        what has been learnt about a connection
 - ``declared``     which facts there are, and of which type
+- ``conditions``   conditions on facts, and which of several is the first that holds
 - ``wire``         bytes to values and back, without Twisted and without a clock
 - ``networks``     sets of networks and addresses
 - ``turns``        taking turns according to weights
@@ -37,10 +38,13 @@ The map of this package; imports only ever point up this list, and a connection 
 - ``walk``         the order of the rooms
 - ``session``      one connection on its way through them
 - ``tcp_session``  what TCP mode does in them
+- ``http_records`` HTTP mode: what is told of requests, and of their connection in the end
 - ``http_client``  HTTP mode: the client's side of a session
 - ``http_upstream`` HTTP mode: its way to a server
 - ``http_endings`` HTTP mode: requests that no server answers
 - ``http_bodies``  HTTP mode: bodies that matter before a server is chosen
+- ``http_timers``  HTTP mode: who has let others wait for too long
+- ``http_responses`` HTTP mode: requests that are sent on, and what comes back
 - ``http_session`` what HTTP mode does in them, request by request
 - ``http_express`` HTTP mode: plain exchanges, with as little as they need
 - ``endpoint_session`` sessions whose clients came through Twisted endpoints

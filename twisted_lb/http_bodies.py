@@ -6,7 +6,8 @@ from math import inf
 from twisted_lb.endings import Cause
 from twisted_lb.errors import PluginError
 from twisted_lb.http_endings import HttpEndings
-from twisted_lb.stages.body_exchange import BodyExchange, Later
+from twisted_lb.stages.body_exchange import BodyExchange
+from twisted_lb.stages.exchange_owner import Later
 from twisted_lb.stages.http_exchange import Exchange
 from twisted_lb.verdicts import Deny
 from twisted_lb.walk import PASSED, Event

@@ -10,24 +10,20 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_lb.backends.http_connection import ServerConnection
-from twisted_lb.backends.idle import Idle, Own
+from twisted_lb.backends.idle import Idle
 from twisted_lb.backends.pool import Backend
-from twisted_lb.endings import NORMAL, Cause, Ending, Stage
-from twisted_lb.errors import PluginError
+from twisted_lb.endings import Cause, Stage
 from twisted_lb.facts import Facts
 from twisted_lb.frontend import Frontend
+from twisted_lb.http_records import HttpRecords
 from twisted_lb.net.hang_up import hang_up
 from twisted_lb.net.stream import Stream
 from twisted_lb.process import Process
-from twisted_lb.session import Session
-from twisted_lb.stages.access_log import http_record_of, record_of
 from twisted_lb.stages.admission import Limit
 from twisted_lb.stages.body_rate import BodyRate
-from twisted_lb.stages.http_exchange import Exchange
 from twisted_lb.stages.lingering import LOOK_S, Lingering, undelivered
 from twisted_lb.stages.proxy_header import Reception
 from twisted_lb.stages.relay_transports import can_half_close
-from twisted_lb.stages.throttle_exchange import ShapedExchange
 from twisted_lb.stages.tunnel import Tunnel
 from twisted_lb.token_bucket import Shaping
 from twisted_lb.verdicts import Deny, HttpVerdict
@@ -38,24 +34,16 @@ PIPELINED_LIMIT = 64 * 1024
 """Bytes of further requests that are read at most while one is being answered."""
 FIRST_WORD_S = 1.0
 """How long a client that has just connected may still ask when the process is stopping: it may be about to."""
-BLANK = (b"", b"\r", b"\r\n")
-"""What may come before a request line without being the beginning of a request."""
 
 # Looking a member up on its Enum is a call of a Python function on 3.11.
-_VALIDATION, _BODY, _ACCESS_LOG = Stage.VALIDATION, Stage.BODY, Stage.ACCESS_LOG
+_VALIDATION, _BODY = Stage.VALIDATION, Stage.BODY
 
 
 @implementer(IPushProducer)
-class HttpClient(Session):
-    """A session of a frontend in HTTP mode, as far as the client's connection goes.
-
-    The times and counts of ``Session`` are those of the current request.
-    ``exchange``: the current request with its response; ``None`` between two. ``status``: what was answered last.
-    ``requests``: how many there were.
-    """
+class HttpClient(HttpRecords):
+    """A session of a frontend in HTTP mode, as far as the client's connection goes."""
 
     __slots__ = (
-        "_begun",
         "_blocked_left",
         "_blocked_since",
         "_closing",
@@ -66,28 +54,15 @@ class HttpClient(Session):
         "_home",
         "_http",
         "_known",
-        "_last_ending",
-        "_leaving",
         "_let_in",
         "_next",
         "_of_connection",
-        "_opened",
-        "_own",
         "_producing",
         "_rate",
-        "_shaped",
         "_shortest_s",
-        "_total_in",
-        "_total_out",
         "_tunnel",
-        "_unread_out",
         "_walking",
         "_way",
-        "exchange",
-        "request_ms",
-        "requests",
-        "response_ms",
-        "status",
     )
     _ways: ClassVar[Mapping[tuple[bool, bool], Steps]]
     """By whether policies are asked for each request, and whether bodies are looked at."""
@@ -102,34 +77,24 @@ class HttpClient(Session):
         reception: Reception | None = None,
     ) -> None:
         super().__init__(process, frontend, limits, client, facts, reception)
-        self.exchange: Exchange | None = None
-        self.requests = 0
-        self.status = 0
-        self.request_ms = self.response_ms = -1
         assert frontend.http is not None
         self._http = frontend.http
         self._way = self._ways[frontend.routing is not None, frontend.http.bodies is not None]
         self._connection: ServerConnection | None = None
         self._forwarder: tuple[Backend, Forwarder] | None = None
-        self._own: Own | None = None
         self._home: Idle | None = None
         self._of_connection: tuple[int, str | None, Shaping | None] = (0, None, None)
         self._let_in = False
         self._deadline = self._due = inf
         self._blocked_since = 0.0
         self._blocked_left = 0
-        self._begun = self._client_ended = self._closing = self._producing = self._walking = False
-        self._leaving: Lingering | None = None
-        self._last_ending = NORMAL
+        self._client_ended = self._closing = self._producing = self._walking = False
         self._next: Event | None = None
         self._tunnel: Tunnel | None = None
         self._rate: BodyRate | None = None
-        self._shaped: ShapedExchange | None = None
         self._shortest_s: float | None = None
         """After how many seconds a side of an exchange can be idle for too long at the earliest."""
         self._known: dict[str, Any] | None = None
-        self._opened = self._started
-        self._total_in = self._total_out = self._unread_out = 0
 
     def advance(self, event: Event | None) -> None:
         """See ``Session``. What is said from within a step is heard when that step is over."""
@@ -302,87 +267,6 @@ class HttpClient(Session):
         else:
             self._end(cause, reason, reset=True)
 
-    # Records
-
-    def _exchange_over(self, ending: Ending) -> None:
-        """Write the record, and give back what was taken of the backend."""
-        if self.frontend.recorded:
-            try:
-                self._record(ending)
-            except Exception:
-                self._log.failure("a record is lost")
-        if self.facts.tracking is not None:
-            self.facts.tracking.request_over(ending, self.status, self.bytes_in, self.bytes_out)
-        exchange = self.exchange
-        if exchange is None:
-            self._total_in += len(self._peeked)
-            self._total_out += self._unread_out
-        else:
-            self._total_in += exchange.bytes_in
-            self._total_out += exchange.bytes_out
-            exchange.close()
-        if self._shaped is not None:
-            self._shaped.stop()
-            self._shaped = None
-        self.exchange = self.facts.http = None
-        self._last_ending = ending
-        self._leave_backend(self.stage)
-        self.server = None
-        self.backend = self.frontend.backend
-        self._begun = bool(self._peeked) and self._peeked not in BLANK
-        self._started = self.process.moment.now
-
-    def _record(self, ending: Ending) -> None:
-        """Write the record of the current request."""
-        frontend, process = self.frontend, self.process
-        record = http_record_of(self, ending, process.clock.seconds() - self._started)
-        if frontend.access_log is not None:
-            try:
-                frontend.access_log.write(record)
-            except PluginError as error:
-                process.blame(error, f"frontend {frontend.name}")
-        for observer in frontend.observers:
-            self._tell(observer.plugin, observer.object.request_closed, self.facts, record)
-
-    def _finish(self, ending: Ending) -> None:
-        """See ``Session``: ended before there could be a request."""
-        self._exchange_over(ending)
-        self._connection_over()
-
-    def _connection_over(self) -> None:
-        """The client's connection is closed; it ended as its last request did."""
-        if self.stage is _ACCESS_LOG:
-            return
-        process, self.stage = self.process, _ACCESS_LOG
-        if self.frontend.observers:
-            record = record_of(self, self._last_ending, process.clock.seconds() - self._opened)
-            for observer in self.frontend.observers:
-                self._tell(observer.plugin, observer.object.session_closed, self.facts, record)
-        if self.facts.tracking is not None:
-            self.facts.tracking.connection_over()
-        process.wheel.disarm(self)
-        own, self._own = self._own, None
-        if own is not None:
-            own.close()
-        self.client = self._questions = self._leaving = self.facts.http = None
-        for limit in self._limits:
-            limit.give_back()
-        process.session_ended(self)
-
-    @property
-    def bytes_in(self) -> int:
-        """How many bytes the current request had, as far as they were read; in the end those of all requests."""
-        if self.stage is _ACCESS_LOG:
-            return self._total_in
-        return len(self._peeked) if self.exchange is None else self.exchange.bytes_in
-
-    @property
-    def bytes_out(self) -> int:
-        """How many bytes the client was sent of the current response; in the end those of all responses."""
-        if self.stage is _ACCESS_LOG:
-            return self._total_out
-        return self._unread_out if self.exchange is None else self.exchange.bytes_out
-
     # Deadlines
 
     def _arm(self, delay_s: float | None) -> None:
@@ -402,23 +286,9 @@ class HttpClient(Session):
         if delay_s is not None and self.process.moment.now + delay_s < self._deadline:
             self._arm(delay_s)
 
-    def _took_until(self, now: float) -> float:
-        """When the client last took something of what waits for it; looked at now and then, so rather late."""
-        left = undelivered(self.client)
-        if left < self._blocked_left:
-            self._blocked_left, self._blocked_since = left, now
-        return self._blocked_since
-
-    def _look_at_reader(self, now: float) -> None:
-        """Whether a client between two requests still takes what it was answered before."""
-        client_s = self.frontend.timers.client
-        if client_s is None:
-            return
-        waits_s = self._took_until(now) + client_s - now
-        if waits_s > 0:
-            self._arm(waits_s)
-        else:
-            self._drop_client(reset=True)
+    def _wait_for_request(self) -> None:
+        self._arm(self.frontend.timers.http_keep_alive)
+        self.client.resumeProducing()
 
     # What the layers above add
 

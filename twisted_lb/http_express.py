@@ -258,12 +258,12 @@ class ExpressSession(HttpSession):
 
     @property
     def bytes_in(self) -> int:
-        """See ``HttpClient``."""
+        """See ``HttpRecords``."""
         return super().bytes_in if self._noted is None else self._noted[0]
 
     @property
     def bytes_out(self) -> int:
-        """See ``HttpClient``."""
+        """See ``HttpRecords``."""
         return super().bytes_out if self._noted is None else self._noted[1]
 
     # Whatever else happens

@@ -7,15 +7,14 @@ Never: sends a byte that a filter has not returned, or more of a held body than 
 Source: RFC 9112, sections 6 and 7; HAProxy configuration.txt, "option http-buffer-request".
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from twisted_lb.backends.http_connection import ServerConnection
 from twisted_lb.errors import PluginError
 from twisted_lb.facts import Facts
 from twisted_lb.stages.body_filter import BuiltFilters, FilterChain, chain_of
-from twisted_lb.stages.http_exchange import Exchange, ExchangeOwner, Moment
+from twisted_lb.stages.exchange_owner import BodyOwner, Later, Moment
+from twisted_lb.stages.http_exchange import Exchange
 from twisted_lb.stages.request_buffer import Buffering, RequestBuffer
 from twisted_lb.verdicts import Deny
 from twisted_lb.wire.http1 import (
@@ -36,29 +35,6 @@ PIECES_PER_TURN = 4
 """So many pieces of a held body are sent before others have their turn."""
 TOO_LONG = Deny("the body is longer than buffer_request.max", 413)
 _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
-
-
-class Later(Protocol):
-    """A call that was put off."""
-
-    def cancel(self) -> None:
-        """Do not call."""
-
-
-class BodyOwner(ExchangeOwner, Protocol):
-    """The session of the client who asked."""
-
-    def later(self, call: Callable[[], None]) -> Later:
-        """Call ``call`` when others have had their turn."""
-
-    def body_denied(self, deny: Deny) -> None:
-        """A filter, or the bound of the buffer, refuses what came."""
-
-    def body_filter_failed(self, error: PluginError) -> None:
-        """A filter broke its contract."""
-
-    def buffer_failed(self, error: OSError) -> None:
-        """The temporary file cannot be made, written or read."""
 
 
 @dataclass(frozen=True, slots=True)

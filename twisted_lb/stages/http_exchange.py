@@ -7,9 +7,10 @@ Never: sends a byte of a head that broke a rule, or reads on while the other sid
 Source: RFC 9112, sections 6, 7 and 9; RFC 9110, sections 9.2.2, 10.1.1 and 15.2.
 """
 
-from typing import Any, Protocol
+from typing import Any
 
 from twisted_lb.backends.http_connection import ServerConnection
+from twisted_lb.stages.exchange_owner import ExchangeOwner, Moment
 from twisted_lb.stages.lingering import undelivered
 from twisted_lb.verdicts import NeedMore
 from twisted_lb.wire.http1 import (
@@ -32,47 +33,6 @@ _NONE, _LENGTH, _CHUNKED, _UNTIL_CLOSE = Framing.NONE, Framing.LENGTH, Framing.C
 
 MOST_INTERIM = 16
 """So many 1xx responses a server may send before the response itself."""
-
-
-class ExchangeOwner(Protocol):
-    """The session of the client who asked."""
-
-    client: Any
-
-    def pause_client(self) -> None:
-        """Read no more from the client: the server takes no more of the request."""
-
-    def resume_client(self) -> None:
-        """Read from the client again."""
-
-    def response_begun(self) -> None:
-        """The head of the response is about to be sent to the client."""
-
-    def tunnel_begun(self, head: bytes, rest: bytes) -> None:
-        """``head`` is the response that accepts a change of protocol, ``rest`` what the server said behind it."""
-
-    def exchange_done(self) -> None:
-        """Both messages are whole, or the response is and the client may keep what is left of its request."""
-
-    def request_refused(self, error: Http1Error, data: bytes, at: int) -> None:
-        """The body of the request broke a rule in ``data``, which follow its first ``at`` bytes."""
-
-    def response_refused(self, error: Http1Error, data: bytes, at: int = 0) -> None:
-        """The response broke a rule in ``data``: in its head, or in its body behind the first ``at`` bytes of that."""
-
-    def exchange_crashed(self) -> None:
-        """A defect of ours, within an ``except`` clause."""
-
-    def server_gone(self, reason: str) -> None:
-        """The server's connection ended too early. What it carried so far is in the exchange."""
-
-
-class Moment(Protocol):
-    """What time it is, for the price of an attribute."""
-
-    @property
-    def now(self) -> float:
-        """When the current batch of events began, in the clock's seconds."""
 
 
 class Exchange:

@@ -15,7 +15,8 @@ from typing import Any, Protocol
 from twisted_lb.backends.http_connection import ServerConnection
 from twisted_lb.net.timers import TimerWheel
 from twisted_lb.stages.body_exchange import BodyExchange
-from twisted_lb.stages.http_exchange import Exchange, Moment
+from twisted_lb.stages.exchange_owner import Moment
+from twisted_lb.stages.http_exchange import Exchange
 from twisted_lb.stages.throttle_transports import Debtor
 from twisted_lb.token_bucket import Shaping, TokenBucket
 

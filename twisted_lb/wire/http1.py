@@ -17,12 +17,13 @@ from twisted_lb.wire.http1_chunked import LAST_CHUNK, ChunkedBody, encode_chunk
 from twisted_lb.wire.http1_errors import RULES, Http1Error
 from twisted_lb.wire.http1_forward import Edit, Forwarder, ForwardPlan, ForwardSettings, downstream_framing
 from twisted_lb.wire.http1_headers import Headers
-from twisted_lb.wire.http1_request import Form, Framing, RequestHead, parse_request
+from twisted_lb.wire.http1_request import BLANK, Form, Framing, RequestHead, parse_request
 from twisted_lb.wire.http1_response import ResponseHead, parse_response
 from twisted_lb.wire.http1_settings import STRICT, Http1Settings
 from twisted_lb.wire.http1_speak import Speaking
 
 __all__ = [
+    "BLANK",
     "LAST_CHUNK",
     "RULES",
     "STRICT",

@@ -38,6 +38,8 @@ REQUEST_FIELDS = fields_pattern(
     )
 )
 """What decides on framing and routing, belongs to one connection only, or speaks for the client."""
+BLANK = (b"", b"\r", b"\r\n")
+"""What may come before a request line without being the beginning of a request. Source: RFC 9112, section 2.2."""
 _ODD_NAME = re.compile(rb"\n[0-9A-Za-z\-]*+[^0-9A-Za-z\-:\r]")
 _NO_OPTIONS: frozenset[bytes] = frozenset()
 _KEEP_ALIVE = frozenset((b"keep-alive",))
@@ -314,4 +316,4 @@ def _read(
     )
 
 
-__all__ = ["Form", "Framing", "Mark", "RequestHead", "parse_request"]
+__all__ = ["BLANK", "Form", "Framing", "Mark", "RequestHead", "parse_request"]
