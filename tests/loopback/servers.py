@@ -50,7 +50,7 @@ class Server:
 
     def _serve_one(self, client: socket.socket) -> None:
         with client, contextlib.suppress(OSError):
-            self._serve(client)
+            self._serve(at_once(client))
 
     def close(self) -> None:
         """Listen no more; clients that are there are served on."""
@@ -108,7 +108,14 @@ def connect(address: Any, family: int = socket.AF_INET) -> socket.socket:
     made = socket.socket(family)
     made.settimeout(ANSWER_S)
     made.connect(("127.0.0.1", address) if isinstance(address, int) else address)
-    return made
+    return at_once(made)
+
+
+def at_once(sock: socket.socket) -> socket.socket:
+    """Let it send small pieces without waiting for an acknowledgement, which takes 40 ms."""
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
 
 
 def ask(address: Any, said: bytes = b"ping", family: int = socket.AF_INET) -> bytes:
