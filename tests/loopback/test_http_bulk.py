@@ -25,7 +25,7 @@ ROUNDS = (2000 if os.environ.get("TWISTED_LB_TEST_ALL") == "1" else 400) * MIB /
 STALLED_ROUNDS = 200 * MIB // len(NOISE)
 LIMIT_KIB = 5000
 TIMEOUT_S = 60
-STALL_S = 1.5
+STALL_S = 0.5
 HEAD_LIMIT = 65536
 
 pytestmark = pytest.mark.linux
