@@ -44,11 +44,12 @@ StartProxy = Callable[..., "Proxy"]
 
 def wait_until(probe: Callable[[], T], what: str, timeout_s: float = DEADLINE_S) -> T:
     """Call ``probe`` until it answers something true, and return that; fail with ``what`` after ``timeout_s``."""
-    deadline = time.monotonic() + timeout_s
+    deadline, pause_s = time.monotonic() + timeout_s, 0.001
     while not (answer := probe()):
         if time.monotonic() > deadline:
             pytest.fail(f"not within {timeout_s} s: {what}")
-        time.sleep(0.005)
+        time.sleep(pause_s)
+        pause_s = min(1.5 * pause_s, 0.02)
     return answer
 
 
@@ -150,6 +151,15 @@ class Proxy:
         """User and system time that it has used, in seconds."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def turns(self) -> int | None:
+        """How often it has gone to sleep or was made to wait: the same twice when it rested in between.
+
+        ``None`` while it is awake.
+        """
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        counts = re.findall(r"voluntary_ctxt_switches:\s+(\d+)", status)
+        return sum(map(int, counts)) if re.search(r"State:\s+S", status) else None
 
     def stop(self) -> None:
         """Stop it gracefully, and check that it ends well and had nothing to complain about. Once is enough."""

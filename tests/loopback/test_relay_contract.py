@@ -462,7 +462,7 @@ def test_a_reset_by_a_server_that_had_ended_is_a_reset_for_the_client(tcp_link: 
 def test_a_client_that_resets_while_it_does_not_take_its_answer_resets_the_server(tcp_link: Link) -> None:
     client = tcp_link.dial(receive_bytes=4096)
     server = tcp_link.accept()
-    fill(server)
+    fill(server, tcp_link.proxy)
     reset(client)
     with pytest.raises((ConnectionResetError, BrokenPipeError)):
         send_for_ever(server)
@@ -488,11 +488,18 @@ def test_an_early_answer_reaches_a_client_that_still_sends(tcp_link: Link) -> No
 # Back-pressure
 
 
-def fill(sock: socket.socket, quiet_s: float = 0.5) -> int:
-    """Send ``payload`` round and round until nothing has gone for ``quiet_s``; return how many bytes were taken."""
-    taken = 0
+def fill(sock: socket.socket, proxy: "Proxy", quiet_s: float = 0.1) -> int:
+    """Send ``payload`` round and round until nothing goes, and the proxy has been at rest for ``quiet_s``, which is
+    longer than an acknowledgement may be put off; return how many bytes were taken.
+    """
+    taken, turns = 0, proxy.turns()
     sock.setblocking(False)
-    while select.select([], [sock], [], quiet_s)[1]:
+    while True:
+        if not select.select([], [sock], [], quiet_s)[1]:
+            before, turns = turns, proxy.turns()
+            if turns is not None and before == turns:
+                break
+            continue
         start = taken % MIB
         try:
             taken += sock.send(memoryview(NOISE)[start:])
@@ -514,7 +521,7 @@ def test_a_stalled_reader_stops_the_sender_and_loses_nothing(link: Link, upwards
     client, server = link.connect()
     source, sink = (client, server) if upwards else (server, client)
     before_kib = link.proxy.resident_kib()
-    taken = fill(source)
+    taken = fill(source, link.proxy)
     assert taken <= kernel_buffers() + MIB
     assert link.proxy.resident_kib() - before_kib < 3 * 1024
     source.shutdown(socket.SHUT_WR)
@@ -526,7 +533,7 @@ def test_a_stalled_reader_stops_the_sender_and_loses_nothing(link: Link, upwards
 
 def test_a_stalled_direction_leaves_the_other_one_alone(link: Link) -> None:
     client, server = link.connect()
-    taken = fill(client)
+    taken = fill(client, link.proxy)
     for _ in range(100):
         server.sendall(b"status")
         assert read_exactly(client, 6) == b"status"
@@ -538,7 +545,7 @@ def test_a_stalled_direction_leaves_the_other_one_alone(link: Link) -> None:
 
 def test_both_directions_may_stall_at_once(link: Link) -> None:
     client, server = link.connect()
-    up, down = fill(client), fill(server)
+    up, down = fill(client, link.proxy), fill(server, link.proxy)
     client.shutdown(socket.SHUT_WR)
     server.shutdown(socket.SHUT_WR)
     assert digest(read_to_end(server)) == digest(payload(up))
