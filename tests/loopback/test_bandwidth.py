@@ -1,6 +1,7 @@
 """Limits of bandwidth as clients and servers see them, in both modes and over every kind of transport.
 
-All times are those of transfers, and windows are generous: the lower bound is what a limit promises.
+All times are those of transfers, and windows are generous: the lower bound is what a limit promises. Each kind of
+transport has frontends of its own, so that what is measured of all kinds is measured at the same time.
 """
 
 import contextlib
@@ -10,16 +11,17 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import pytest
 
 from tests.loopback.servers import Server
 
 if TYPE_CHECKING:
-    from tests.loopback.conftest import FreePort, Proxy, StartProxy
+    from tests.loopback.conftest import FreePort, Proxy, StartProxy, Wait
 
 TIMEOUT_S = 30
 SIZE = 3_000_000
@@ -37,6 +39,8 @@ KINDS = {
     "http held": ("http", "stream", "stream"),
 }
 """The mode, and what there is towards the client and towards the server."""
+T = TypeVar("T")
+Ask = Callable[..., http.client.HTTPConnection]
 Policy = dict[str, Any]
 POLICIES: dict[str, Policy] = {
     "own": {"in": f"{RATE}B", "out": f"{RATE}B"},
@@ -128,32 +132,39 @@ def post(connection: http.client.HTTPConnection, size: int = SIZE) -> float:
     return time.monotonic() - began
 
 
-def at_once(*calls: Callable[[], float]) -> list[float]:
-    """Make all calls at the same time; returns what each answers."""
+def at_once(calls: Mapping[Any, Callable[[], T]]) -> dict[Any, T]:
+    """Make all calls at the same time; returns what each answers, by its name."""
     with ThreadPoolExecutor(len(calls)) as pool:
-        return list(pool.map(lambda call: call(), calls))
+        return dict(zip(calls, pool.map(lambda call: call(), calls.values()), strict=True))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_transfer_takes_as_long_as_its_rate_says_in_either_direction(site: Site, kind: str) -> None:
-    one, other = site.ask(kind), site.ask(kind)
-    took = at_once(lambda: get(one), lambda: post(other))
-    assert all(LEAST_S <= seconds <= MOST_S for seconds in took), took
-    one.close()
-    other.close()
+def within(took: Mapping[Any, float], most_s: float = MOST_S) -> None:
+    """Check that everything took as long as its rate says, and no longer."""
+    assert all(LEAST_S <= seconds <= most_s for seconds in took.values()), took
 
 
-@pytest.mark.parametrize("kind", ["tcp", "tcp endpoints", "http", "http endpoints"])
+@pytest.fixture
+def ask(site: Site) -> Iterator[Callable[..., http.client.HTTPConnection]]:
+    """``site.ask``, for connections that are closed at the end."""
+    with contextlib.ExitStack() as stack:
+        yield lambda *of: stack.enter_context(contextlib.closing(site.ask(*of)))
+
+
+def test_a_transfer_takes_as_long_as_its_rate_says_in_either_direction(ask: Ask) -> None:
+    within(at_once({(kind, way): partial(way, ask(kind)) for kind in KINDS for way in (get, post)}))
+
+
 @pytest.mark.parametrize("way", [get, post])
 def test_two_that_share_a_key_get_about_half_each(
-    site: Site, kind: str, way: Callable[[http.client.HTTPConnection, int], float]
+    ask: Ask, way: Callable[[http.client.HTTPConnection, int], float]
 ) -> None:
-    those = [site.ask(kind, "shared") for _ in range(2)]
-    took = at_once(*[lambda one=one: way(one, SIZE // 2) for one in those])
-    assert LEAST_S <= max(took) <= MOST_S, took
-    assert min(took) > 0.7 * max(took), took
-    for one in those:
-        one.close()
+    kinds = ("tcp", "tcp endpoints", "http", "http endpoints")
+    pairs = {(kind, number): partial(way, ask(kind, "shared"), SIZE // 2) for kind in kinds for number in range(2)}
+    took = at_once(pairs)
+    for kind in kinds:
+        fast, slow = sorted(took[kind, number] for number in range(2))
+        assert LEAST_S <= slow <= MOST_S, took
+        assert fast > 0.7 * slow, took
 
 
 def test_neighbours_without_a_limit_are_as_fast_as_ever(site: Site) -> None:
@@ -177,30 +188,29 @@ def test_neighbours_without_a_limit_are_as_fast_as_ever(site: Site) -> None:
             connection.close()
         return moved
 
-    took, moved = at_once(throttled, free)
-    assert LEAST_S <= took <= MOST_S
-    assert moved > 10 * SIZE, "at the very least ten times as much, in the same time"
+    of = at_once({"throttled": throttled, "free": free})
+    assert LEAST_S <= of["throttled"] <= MOST_S
+    assert of["free"] > 10 * SIZE, "at the very least ten times as much, in the same time"
 
 
-@pytest.mark.parametrize("kind", ["http", "http endpoints"])
-def test_many_small_answers_on_one_connection_count_together(site: Site, kind: str) -> None:
-    connection = site.ask(kind)
-    began = time.monotonic()
-    for _ in range(75):
-        get(connection, SIZE // 75)
-    assert LEAST_S <= time.monotonic() - began <= 2 * MOST_S
-    connection.close()
+def test_many_small_answers_on_one_connection_count_together(ask: Ask) -> None:
+    def small(connection: http.client.HTTPConnection) -> float:
+        return sum(get(connection, SIZE // 75) for _ in range(75))
+
+    within(at_once({kind: partial(small, ask(kind)) for kind in ("http", "http endpoints")}), 2 * MOST_S)
 
 
-@pytest.mark.parametrize("kind", ["tcp", "tcp endpoints"])
-def test_an_end_of_stream_comes_behind_what_was_held_up(site: Site, kind: str) -> None:
-    with site.dial(kind) as client:
-        began = time.monotonic()
-        client.sendall(b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % SIZE + NOISE)
-        client.shutdown(socket.SHUT_WR)
-        answer = b"".join(iter(lambda: client.recv(65536), b""))
-        assert answer.endswith(b"%d 1" % SIZE)
-        assert LEAST_S <= time.monotonic() - began <= MOST_S
+def test_an_end_of_stream_comes_behind_what_was_held_up(site: Site) -> None:
+    def send_and_end(kind: str) -> float:
+        with site.dial(kind) as client:
+            began = time.monotonic()
+            client.sendall(b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % SIZE + NOISE)
+            client.shutdown(socket.SHUT_WR)
+            answer = b"".join(iter(lambda: client.recv(65536), b""))
+            assert answer.endswith(b"%d 1" % SIZE)
+            return time.monotonic() - began
+
+    within(at_once({kind: partial(send_and_end, kind) for kind in ("tcp", "tcp endpoints")}))
 
 
 def descriptors_at_rest(site: Site, *kinds: str) -> int:
@@ -217,78 +227,67 @@ def descriptors_at_rest(site: Site, *kinds: str) -> int:
 
 
 @pytest.mark.parametrize("kind", ["tcp", "http"])
-def test_a_reset_is_heard_while_a_transfer_is_held_up(site: Site, kind: str) -> None:
+def test_a_reset_is_heard_while_a_transfer_is_held_up(site: Site, kind: str, wait: "Wait") -> None:
     before = descriptors_at_rest(site, kind)
-    with site.dial(kind) as client:
+    with site.dial(kind, "slow") as client:  # which would take minutes
         client.sendall(b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % SIZE)
         assert client.recv(1024)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    deadline = time.monotonic() + 1.0
-    while site.proxy.descriptors() > before and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert site.proxy.descriptors() <= before, "it still holds a connection of one that is gone"
+    wait(lambda: site.proxy.descriptors() <= before, "it still holds a connection of one that is gone")
 
 
-@pytest.mark.parametrize("kind", ["tcp", "tcp endpoints", "http", "http endpoints"])
-def test_a_reader_that_is_slow_by_turns_gets_everything_and_no_more_than_the_rate(site: Site, kind: str) -> None:
-    client = socket.socket()
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
-    client.settimeout(TIMEOUT_S)
-    client.connect(("127.0.0.1", site.ports[kind, "own"]))
-    with client:
-        began = time.monotonic()
-        client.sendall(b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % SIZE)
-        got = bytearray()
-        while len(got) < SIZE + len(b"HTTP/1.1 200 OK\r\nContent-Length: 3000000\r\n\r\n"):
-            piece = client.recv(65536)
-            assert piece
-            got += piece
-            if len(got) % 5 == 0 and len(got) < SIZE // 4:
-                time.sleep(0.01)
-        assert got.endswith(NOISE)
-        assert time.monotonic() - began >= LEAST_S
+def test_a_reader_that_is_slow_by_turns_gets_everything_and_no_more_than_the_rate(site: Site) -> None:
+    def read_by_turns(kind: str) -> float:
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        client.settimeout(TIMEOUT_S)
+        client.connect(("127.0.0.1", site.ports[kind, "own"]))
+        with client:
+            began = time.monotonic()
+            client.sendall(b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % SIZE)
+            got = bytearray()
+            while len(got) < SIZE + len(b"HTTP/1.1 200 OK\r\nContent-Length: 3000000\r\n\r\n"):
+                piece = client.recv(65536)
+                assert piece
+                got += piece
+                if len(got) % 5 == 0 and len(got) < SIZE // 4:
+                    time.sleep(0.01)
+            assert got.endswith(NOISE)
+            return time.monotonic() - began
+
+    kinds = ("tcp", "tcp endpoints", "http", "http endpoints")
+    within(at_once({kind: partial(read_by_turns, kind) for kind in kinds}), TIMEOUT_S)
 
 
-@pytest.mark.parametrize("kind", ["http", "http endpoints"])
-def test_a_tunnel_keeps_to_the_rate(site: Site, kind: str) -> None:
-    with site.dial(kind) as client:
-        client.sendall(b"GET /tunnel HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
-        head = b""
-        while b"\r\n\r\n" not in head:
-            head += client.recv(1)
-        assert head.startswith(b"HTTP/1.1 101")
-        began = time.monotonic()
-        sender = threading.Thread(target=client.sendall, args=(NOISE,), daemon=True)
-        sender.start()
-        got = bytearray()
-        while len(got) < SIZE:
-            piece = client.recv(65536)
-            assert piece
-            got += piece
-        assert bytes(got) == NOISE
-        assert LEAST_S <= time.monotonic() - began <= MOST_S
-        sender.join(TIMEOUT_S)
+def test_a_tunnel_keeps_to_the_rate(site: Site) -> None:
+    def through(kind: str) -> float:
+        with site.dial(kind) as client:
+            client.sendall(b"GET /tunnel HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
+            head = b""
+            while b"\r\n\r\n" not in head:
+                head += client.recv(1)
+            assert head.startswith(b"HTTP/1.1 101")
+            began = time.monotonic()
+            sender = threading.Thread(target=client.sendall, args=(NOISE,), daemon=True)
+            sender.start()
+            got = bytearray()
+            while len(got) < SIZE:
+                piece = client.recv(65536)
+                assert piece
+                got += piece
+            assert bytes(got) == NOISE
+            sender.join(TIMEOUT_S)
+            return time.monotonic() - began
+
+    within(at_once({kind: partial(through, kind) for kind in ("http", "http endpoints")}))
 
 
-@pytest.mark.parametrize(
-    ("kind", "policy", "size"),
-    [
-        ("tcp", "slowest", 7_000),
-        ("tcp endpoints", "slow", 100_000),
-        ("http", "slow", 100_000),
-        ("http endpoints", "slow", 100_000),
-        ("http held", "slow", 100_000),
-    ],
-)
-def test_who_waits_for_tokens_for_longer_than_a_side_may_be_idle_is_not_idle(
-    site: Site, kind: str, policy: str, size: int
-) -> None:
+def test_who_waits_for_tokens_for_longer_than_a_side_may_be_idle_is_not_idle(ask: Ask) -> None:
     """A second is what a side may be idle for. Streams wait as long for a turn, others until what they read is paid."""
-    one, other = site.ask(kind, policy), site.ask(kind, policy)
-    took = at_once(lambda: get(one, size), lambda: post(other, size))
-    assert all(seconds > LEAST_S for seconds in took), took
-    one.close()
-    other.close()
+    slow = [("tcp", "slowest", 7_000)]
+    slow += [(kind, "slow", 100_000) for kind in ("tcp endpoints", "http", "http endpoints", "http held")]
+    ways = {(kind, way): partial(way, ask(kind, policy), size) for kind, policy, size in slow for way in (get, post)}
+    within(at_once(ways), TIMEOUT_S)
 
 
 def test_who_leaves_while_it_waits_leaves_nothing_open(site: Site) -> None:
