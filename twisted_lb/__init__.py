@@ -57,6 +57,7 @@ The map of this package; imports only ever point up this list, and a connection 
 - ``descriptors``  how many the configuration takes, and whether there are as many
 - ``backend_assembly`` what ``backends`` become: servers, the way to each of them, and their checks
 - ``assembly``     from the configuration to the objects that serve
+- ``second_look``  what plugins and rules say of a configuration that is refused already
 - ``binding``      one open ``bind`` entry: its listening sockets
 - ``privileges``   what is needed of root after the start, and how just that is kept
 - ``service``      start, reload, graceful stop

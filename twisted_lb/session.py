@@ -24,7 +24,7 @@ from twisted_lb.process import Process
 from twisted_lb.stages.access_log import record_of
 from twisted_lb.stages.admission import Limit
 from twisted_lb.stages.connect import Connecting, ServerProtocol
-from twisted_lb.stages.policy import Questions
+from twisted_lb.stages.policy import Questions, past_rules
 from twisted_lb.stages.proxy_header import Reception, Trust
 from twisted_lb.stages.relay import StreamRelay
 from twisted_lb.stages.relay_transports import TransportRelay
@@ -49,6 +49,7 @@ class Session:
     """
 
     __slots__ = (
+        "_asked",
         "_client_ended",
         "_connecting",
         "_limits",
@@ -98,6 +99,7 @@ class Session:
         self.timer_slot: set[Timed] | None = None
         self._limits = limits
         self._reception = reception
+        self._asked = 0
         self._questions: Questions | None = None
         self._peeked = self._preface = b""
         self._client_ended = False
@@ -176,14 +178,16 @@ class Session:
         frontend = self.frontend
         if frontend.policies:
             return self._ask_policies(len(frontend.policies))
-        return PASSED if frontend.routing is None else self._route()
+        return self._route()
 
     def _route(self) -> Event | None:
         """Choose the backend: what a policy has set, what the routes say, or the frontend's own."""
         frontend = self.frontend
-        assert frontend.routing is not None
+        routing = frontend.routing
+        if routing is None or (routing.routes is None and self.facts.backend is None):
+            return PASSED
         try:
-            target = frontend.routing.target(self.facts, frontend.backend)
+            target = routing.target(self.facts, frontend.backend)
         except WireError as error:
             target = Refusal(error.reason, 400)
         if isinstance(target, Refusal):
@@ -195,10 +199,13 @@ class Session:
         return self._end(Cause.PROXY, refusal.reason)
 
     def _ask_policies(self, until: int) -> Event | None:
-        if not until:
-            return PASSED
+        """Ask the policies before ``until``. ``_asked`` have let it on before there were ``_questions``."""
         if self._questions is None:
-            self._questions = self._ask_from(0)
+            if self._asked < until:
+                self._asked = past_rules(self.frontend.policies, self.facts, self._asked)
+            if self._asked >= until:
+                return self._let_on()
+            self._questions = self._ask_from(self._asked)
         try:
             outcome = self._questions.ask(until)
         except PluginError as error:
@@ -208,6 +215,9 @@ class Session:
             return None
         return self._judge(outcome)
 
+    def _let_on(self) -> Event | None:
+        return self._route() if self.stage is _POLICY else PASSED
+
     def _ask_from(self, first: int) -> Questions:
         frontend = self.frontend
         assert frontend.routing is not None
@@ -215,7 +225,7 @@ class Session:
 
     def _judge(self, outcome: Decision) -> Event | None:
         if isinstance(outcome, Allow):
-            return self._route() if self.stage is _POLICY else PASSED
+            return self._let_on()
         assert self._questions is not None
         reason = self._questions.refusal(outcome)
         if isinstance(outcome, Tarpit):

@@ -1,6 +1,7 @@
 """Policies: whatever one answers, or fails to, the connection is let on only by an Allow."""
 
 import asyncio
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +16,7 @@ from twisted_lb.endings import Stage
 from twisted_lb.errors import PluginError
 from twisted_lb.facts import Facts
 from twisted_lb.plugin_host import Built
-from twisted_lb.stages.policy import Entry, Questions, decide, in_asking_order, settle
+from twisted_lb.stages.policy import Entry, Questions, decide, in_asking_order, past_rules, settle
 from twisted_lb.testing import make_facts
 from twisted_lb.verdicts import ALLOW, ALLOW_FINALLY, NEED_MORE, Answer, Decision, Deny, Redirect, Tarpit
 
@@ -229,7 +230,7 @@ def test_who_has_the_last_word_lets_it_past_all_that_follow(late: bool) -> None:
         answer.callback(ALLOW_FINALLY)
         outcome = owner.outcomes[-1]
     assert outcome is ALLOW
-    assert questions.all_passed
+    assert questions.asked == len(policies)
     assert questions.ask(4) is ALLOW
     assert [policy.object.asked for policy in policies] == [1, 1, 0, 0]
 
@@ -379,13 +380,67 @@ def test_rules_that_follow_one_another_are_looked_at_in_one_go_and_each_is_told(
             held.append(number)
             return verdict is not None
 
-        one = SimpleNamespace(stage=Stage.POLICY, rule_condition=condition, decide=lambda facts: verdict, label="deny")
+        one = SimpleNamespace(
+            stage=Stage.POLICY, rule_condition=condition, decide=lambda facts: verdict, label="deny", verdict=verdict
+        )
         return Built("rules", "rule", one)
 
     other: Built[Any] = Built("plugin", "other", SimpleNamespace(stage=Stage.POLICY, decide=lambda facts: ALLOW))
     entries, _ = in_asking_order([rule(1, None), rule(2, None), other, rule(4, ALLOW), rule(5, DENY), rule(6, DENY)])
-    assert [len(entry.run) for entry in entries] == [2, 0, 0, 3, 0, 0]
+    assert [entry.run is not None for entry in entries] == [True, False, False, True, False, False]
     questions = Questions(Owner(), entries, FACTS)
     assert questions.ask(len(entries)) is DENY
     assert (held, questions.asked) == ([1, 2, 4], 4)
     assert questions.refusal(DENY).startswith("policy 5: ")
+
+
+def rule_of(condition: Callable[[Any], bool], verdict: Decision = DENY) -> Built[Any]:
+    def decide(facts: Any) -> Decision:
+        return verdict if condition(facts) else ALLOW
+
+    one = SimpleNamespace(stage=Stage.POLICY, rule_condition=condition, decide=decide, label="rule", verdict=verdict)
+    return Built("rules", "rule", one)
+
+
+def met(facts: Any) -> bool:
+    return True
+
+
+def unmet(facts: Any) -> bool:
+    return False
+
+
+def broken(facts: Any) -> bool:
+    raise ValueError("odd")
+
+
+@pytest.mark.parametrize(
+    ("entries", "after"),
+    [
+        ([rule_of(unmet), rule_of(unmet)], 2),
+        ([rule_of(unmet), rule_of(met), rule_of(unmet)], 1),
+        ([rule_of(unmet), rule_of(met, ALLOW_FINALLY), rule_of(met)], 3),
+        ([rule_of(unmet), built(ALLOW), rule_of(unmet)], 1),
+        ([built(ALLOW)], 0),
+        ([rule_of(unmet), rule_of(broken), rule_of(unmet)], 0),
+        ([rule_of(unmet), rule_of(broken, ALLOW_FINALLY)], 0),
+        ([rule_of(broken, ALLOW_FINALLY)], 0),
+    ],
+)
+def test_rules_alone_let_on_who_meets_none_of_them_or_one_that_lets_on(entries: list[Built[Any]], after: int) -> None:
+    assert past_rules(in_asking_order(entries)[0], make_facts(), 0) == after
+
+
+def test_who_was_given_a_backend_is_let_on_by_asking_in_full() -> None:
+    facts = make_facts()
+    facts.backend = "somewhere"
+    entries, _ = in_asking_order([rule_of(met, ALLOW_FINALLY), rule_of(met)])
+    assert past_rules(entries, facts, 0) == 0
+
+
+def test_a_rule_whose_condition_raises_is_named_and_lets_nobody_on() -> None:
+    entries, _ = in_asking_order([rule_of(unmet), rule_of(broken, ALLOW_FINALLY), rule_of(unmet)])
+    questions = Questions(Owner(), entries, make_facts())
+    with pytest.raises(PluginError, match="odd"):
+        questions.ask(3)
+    assert questions.asked == 1

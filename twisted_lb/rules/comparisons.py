@@ -7,16 +7,17 @@ whatever the value, is a mistake.
 import ast
 import operator
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypeAlias
 
+from twisted_lb.conditions import Condition, FactTest
 from twisted_lb.declared import FactType
 from twisted_lb.errors import ConfigError
 from twisted_lb.facts import Facts
 from twisted_lb.networks import Networks
 from twisted_lb.rules.text import Mistake
-from twisted_lb.rules.values import FactUse, Fixed, Get
+from twisted_lb.rules.values import FactUse, Fixed
 
-Condition: TypeAlias = Callable[[Facts], bool]
 Side: TypeAlias = Fixed | FactUse
 
 SYMBOLS: Mapping[type[ast.cmpop], str] = {
@@ -52,15 +53,15 @@ def compare(symbol: str, left: Side, right: Side) -> Condition:
     expect(left, right)
     match left.type:
         case FactType.ADDRESS:
-            return _membership(left, single_address(right).contains, symbol == "==")
+            return member_of(left, single_address(right).contains, symbol == "==")
         case FactType.INTEGER:
             return _of_integer(symbol, left, right)
         case FactType.STRINGS:
             check_text(left, right)
-            return _any_is(left, right.value)
+            return has(left, right.value)
         case FactType.STRING:
             check_text(left, right)
-    return _is(left.get, right.value) if symbol == "==" else _is_not(left.get, right.value)
+    return FactTest(left.get, partial(operator.eq if symbol == "==" else operator.ne, right.value))
 
 
 _PYTHON: Mapping[FactType, type] = {
@@ -112,8 +113,8 @@ def _of_integer(symbol: str, left: FactUse, right: Fixed) -> Condition:
         what = f"this {'holds always' if holds else 'can never hold'}: {left.name} is {low} to {high}"
         raise Mistake(what, min(left.start, right.start), max(left.end, right.end))
     if compared is None:
-        return _is(left.get, wanted) if symbol == "==" else _is_not(left.get, wanted)
-    return _ordered(left.get, compared, wanted)
+        return FactTest(left.get, partial(operator.eq if symbol == "==" else operator.ne, wanted))
+    return FactTest(left.get, partial(_ORDERED[_TURNED[symbol]], wanted))
 
 
 def _of_two_facts(symbol: str, left: FactUse, right: FactUse) -> Condition:
@@ -148,51 +149,13 @@ def same_address(one: str, other: str) -> bool:
 # Closures: what runs per connection
 
 
-def _is(get: Get, wanted: Any) -> Condition:
-    return lambda facts: bool(get(facts) == wanted)
+def has(left: FactUse, wanted: object) -> Condition:
+    """Compile ``wanted in left``, a list of values."""
+    return FactTest(left.get, lambda values: wanted in values)
 
 
-def _is_not(get: Get, wanted: Any) -> Condition:
-    def holds(facts: Facts) -> bool:
-        value = get(facts)
-        return value is not None and value != wanted
-
-    return holds
-
-
-def _any_is(left: FactUse, wanted: Any) -> Condition:
-    get = left.get
-    return lambda facts: wanted in (get(facts) or ())
-
-
-def _ordered(get: Get, compared: Callable[[Any, Any], bool], wanted: int) -> Condition:
-    def holds(facts: Facts) -> bool:
-        value = get(facts)
-        return value is not None and compared(value, wanted)
-
-    return holds
-
-
-def _membership(left: FactUse, contains: Callable[[Any], Any], wanted: bool) -> Condition:
-    get = left.get
-    if wanted:
-
-        def holds(facts: Facts) -> bool:
-            value = get(facts)
-            return value is not None and bool(contains(value))
-
-    else:
-
-        def holds(facts: Facts) -> bool:
-            value = get(facts)
-            return value is not None and not contains(value)
-
-    return holds
-
-
-def member_of(left: FactUse, contains: Callable[[Any], Any], wanted: bool) -> Condition:
+def member_of(left: FactUse, contains: Callable[[Any], object], wanted: bool) -> Condition:
     """Compile ``left in`` (or, if not ``wanted``, ``left not in``) what ``contains`` looks up; of a list: any value."""
-    if left.type is not FactType.STRINGS:
-        return _membership(left, contains, wanted)
-    get = left.get
-    return lambda facts: any(contains(one) for one in get(facts) or ())
+    if left.type is FactType.STRINGS:
+        return FactTest(left.get, lambda values: any(contains(one) for one in values))
+    return FactTest(left.get, contains if wanted else lambda value: not contains(value))

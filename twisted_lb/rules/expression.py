@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
 
+from twisted_lb.conditions import Condition
 from twisted_lb.endings import Stage
 from twisted_lb.errors import WireError
 from twisted_lb.facts import Facts
-from twisted_lb.rules.comparisons import Condition
 from twisted_lb.rules.http_facts import text_of
 from twisted_lb.rules.reader import Reader, Reading
 from twisted_lb.rules.scope import Scope

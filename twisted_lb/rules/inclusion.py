@@ -4,11 +4,11 @@ import ast
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from twisted_lb.conditions import Condition, FactTest
 from twisted_lb.declared import FactType
 from twisted_lb.errors import ConfigError
-from twisted_lb.facts import Facts
 from twisted_lb.networks import Networks
-from twisted_lb.rules.comparisons import Condition, Side, check_text, expect, member_of
+from twisted_lb.rules.comparisons import Side, check_text, expect, has, member_of
 from twisted_lb.rules.members import Hosts, Integers, host_entry_fault, read_integers
 from twisted_lb.rules.scope import ListKind, Scope
 from twisted_lb.rules.text import Mistake, Text, mistake_at, span
@@ -41,15 +41,8 @@ def _fixed_in(left: Fixed, node: ast.expr, wanted: bool, read: Callable[[ast.exp
         raise Mistake(what, right.start, right.end)
     expect(right, left)
     check_text(right, left)
-    get, text = right.get, left.value
-    if wanted:
-        return lambda facts: text in (get(facts) or ())
-
-    def holds(facts: Facts) -> bool:
-        values = get(facts)
-        return values is not None and text not in values
-
-    return holds
+    text = left.value
+    return has(right, text) if wanted else FactTest(right.get, lambda values: text not in values)
 
 
 def _lookup(
@@ -130,7 +123,8 @@ def _fixed_set(left: FactUse, entries: list[Any]) -> Callable[[Any], Any]:
             fault = host_entry_fault(str(one.value))
             if fault:
                 raise Mistake(f"{left.name} is never that: {fault}", one.start, one.end)
-        return Hosts(texts).contains
+        if any(text.startswith("*.") for text in texts):
+            return Hosts(texts).contains
     return frozenset(texts).__contains__
 
 

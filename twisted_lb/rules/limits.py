@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import msgspec
 
+from twisted_lb.conditions import Get
 from twisted_lb.config.hints import nearest, quoted
 from twisted_lb.config.policies import Rule
 from twisted_lb.contracts import IPolicy
@@ -20,7 +21,6 @@ from twisted_lb.errors import ConfigError
 from twisted_lb.rules.actions import answers_request, verdict_of
 from twisted_lb.rules.expression import Compiled, compile_expression, parse_fact
 from twisted_lb.rules.scope import Scope
-from twisted_lb.rules.values import Get
 from twisted_lb.tables.counters import GENERAL
 from twisted_lb.tables.keys import Key, parse_key
 from twisted_lb.verdicts import Decision

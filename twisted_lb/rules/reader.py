@@ -3,17 +3,19 @@
 import ast
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from operator import methodcaller
 
+from twisted_lb.conditions import Condition, FactTest
 from twisted_lb.declared import FactType
 from twisted_lb.errors import ConfigError
 from twisted_lb.facts import Facts
 from twisted_lb.patterns import LinearPattern
-from twisted_lb.rules.comparisons import SYMBOLS, Condition, Side, compare
+from twisted_lb.rules.comparisons import SYMBOLS, Side, compare
 from twisted_lb.rules.http_facts import HEADERS, PATH
 from twisted_lb.rules.inclusion import is_in
 from twisted_lb.rules.scope import Scope
 from twisted_lb.rules.text import DEEPEST, Mistake, Text, mistake_at, span
-from twisted_lb.rules.values import FactUse, Fixed, Get, Place
+from twisted_lb.rules.values import FactUse, Fixed, Place
 
 _METHODS = (".startswith('...')", ".endswith('...')", ".matches('...')", ".lower()")
 _BOTH_TEXTS = (FactType.STRING, FactType.STRINGS)
@@ -263,18 +265,10 @@ def _test(name: str, fact: FactUse, wanted: Fixed) -> Callable[[str], bool]:
     fault = fact.fault(text, place)
     if fault:
         raise Mistake(f"{fact.name} never {place}s with that: {fault}", wanted.start, wanted.end)
-    if name == "startswith":
-        return lambda value: value.startswith(text)
-    return lambda value: value.endswith(text)
+    return methodcaller(name, text)
 
 
 def _tested(fact: FactUse, test: Callable[[str], bool]) -> Condition:
-    get: Get = fact.get
     if fact.type is FactType.STRINGS:
-        return lambda facts: any(test(one) for one in get(facts) or ())
-
-    def holds(facts: Facts) -> bool:
-        value = get(facts)
-        return value is not None and test(value)
-
-    return holds
+        return FactTest(fact.get, lambda values: any(test(one) for one in values))
+    return FactTest(fact.get, test)

@@ -3,14 +3,14 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Literal, TypeAlias
 
+from twisted_lb.conditions import Get
 from twisted_lb.config.hints import nearest
 from twisted_lb.declared import Fact, FactType
 from twisted_lb.facts import Facts
 
-Get: TypeAlias = Callable[[Facts], Any]
-"""Returns a fact's value, ``None`` if it is not known."""
 Place: TypeAlias = Literal["whole", "start", "end"]
 """Which part of a value a text is compared with."""
 FindFault: TypeAlias = Callable[[str, Place], str]
@@ -95,8 +95,9 @@ def _one_of(values: tuple[str, ...]) -> FindFault:
     return fault
 
 
+@cache
 def learnt(name: str) -> Get:
-    """Return what looks a fact up among those that were learnt."""
+    """Return what looks a fact up among those that were learnt; for the same fact the same."""
     return lambda facts: facts.learnt.get(name)
 
 

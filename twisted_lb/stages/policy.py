@@ -8,7 +8,7 @@ Source: ``api.IPolicy``; docs/explanation/robustness.md, on failing closed.
 """
 
 import inspect
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Any, Protocol
@@ -17,13 +17,14 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from twisted_lb.conditions import Condition, FirstOf
 from twisted_lb.contracts import IPolicy
 from twisted_lb.endings import Stage
 from twisted_lb.errors import PluginError, shown
 from twisted_lb.facts import Facts
 from twisted_lb.plugin_host import Built
 from twisted_lb.stages.answers import fault_in
-from twisted_lb.verdicts import ALLOW, Allow, Answer, Decision, Deny, HttpVerdict, Redirect
+from twisted_lb.verdicts import ALLOW, ALLOW_FINALLY, Allow, Answer, Decision, Deny, HttpVerdict, Redirect
 
 
 def decide(policy: Built[IPolicy], facts: Facts) -> "Decision | Deferred[Any]":
@@ -93,12 +94,13 @@ class Entry(Built[IPolicy]):
     """An entry of a frontend's ``policies``. ``number``: its place in the configuration's list, from 1 on.
 
     ``condition``: a rule's; it lets all go on for whom that does not hold. ``run``: of the first of several rules, the
-    conditions of all of them.
+    conditions of all of them. ``lets_on``: it is a rule that lets on, finally, for whom its condition holds.
     """
 
     number: int = 0
-    condition: Callable[[Facts], bool] | None = None
-    run: Sequence[Callable[[Facts], bool]] = ()
+    condition: Condition | None = None
+    run: FirstOf | None = None
+    lets_on: bool = False
 
     def refusal(self, reason: str) -> str:
         """Say for the record that this entry refused, and why; without a reason the kind of the entry tells it."""
@@ -118,7 +120,8 @@ def in_asking_order(policies: Sequence[Built[IPolicy]]) -> tuple[tuple[Entry, ..
     for number, policy in enumerate(policies, 1):
         # Not a name that an attribute of a plugin's policy may have: who goes past it there is nobody's promise.
         condition = getattr(policy.object, "rule_condition", None)
-        entry = Entry(policy.plugin, policy.name, policy.object, number, condition)
+        lets_on = condition is not None and policy.object.verdict is ALLOW_FINALLY  # type: ignore[attr-defined]
+        entry = Entry(policy.plugin, policy.name, policy.object, number, condition, lets_on=lets_on)
         overtakes = _only_refuses(entry) and all(map(_only_refuses, late))
         at_admission = entry.object.stage is Stage.ADMISSION and (not late or overtakes)
         (early if at_admission else late).append(entry)
@@ -126,15 +129,34 @@ def in_asking_order(policies: Sequence[Built[IPolicy]]) -> tuple[tuple[Entry, ..
 
 
 def _in_runs(entries: Sequence[Entry]) -> Iterator[Entry]:
-    """Let the first of rules that follow one another know the conditions of all: a look at each is then enough."""
+    """Let the first of rules that follow one another know the conditions of all, to be asked in one go."""
     follows = False
     for index, entry in enumerate(entries):
         if entry.condition is not None and not follows:
             run = takewhile(lambda one: one.condition is not None, entries[index:])
-            yield replace(entry, run=tuple([one.condition for one in run if one.condition is not None]))
+            yield replace(entry, run=FirstOf([one.condition for one in run if one.condition is not None]))
         else:
             yield entry
         follows = entry.condition is not None
+
+
+def past_rules(entries: Sequence[Entry], facts: Facts, asked: int) -> int:
+    """Let rules decide, as far as that takes no more than their conditions; ``asked`` entries have let it on before.
+
+    Returns: how many have now; all of them if one has spoken the last word.
+    """
+    run = entries[asked].run
+    if run is None:
+        return asked
+    try:
+        after = asked + run.find(facts)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return asked  # asked one by one, they say whose fault it is
+    if after < len(entries) and entries[after].lets_on and facts.backend is None:
+        return len(entries)
+    return after
 
 
 def _only_refuses(policy: Built[IPolicy]) -> bool:
@@ -183,23 +205,15 @@ class Questions:
         self._until = until
         policies, facts, asked = self._policies, self._facts, self.asked
         while asked < until:
+            asked = self.asked = past_rules(policies, facts, asked)
+            if asked >= until:
+                break
             policy = policies[asked]
             try:
-                if policy.run:
-                    for condition in policy.run:
-                        if condition(facts):
-                            break
-                        asked += 1
-                    else:
-                        continue
-                    policy = policies[asked]
-                self.asked = asked
                 said = policy.object.decide(facts)
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
-                self.asked = asked
-                policy = policies[asked]
                 raise _raised(policy, error) from error
             # As nearly always. To find out that it is neither a Deferred nor final takes longer than most rules do.
             if said is ALLOW and facts.backend is None:
@@ -216,11 +230,6 @@ class Questions:
             asked = self.asked
         self.asked = asked
         return ALLOW
-
-    @property
-    def all_passed(self) -> bool:
-        """Whether there is nobody left to ask."""
-        return self.asked >= len(self._policies)
 
     def refusal(self, outcome: Decision) -> str:
         """Say for the record which entry answered with ``outcome``, and why."""

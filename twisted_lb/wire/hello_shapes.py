@@ -45,7 +45,7 @@ class Shapes(Generic[Value]):
         return value if len(data) >= size and take(data) == fixed else None
 
     def met(self, key: bytes, sign: Hashable) -> bool:
-        """Tell whether the last hello with this key had the same ``sign``: then there may be a third, worth learning for."""
+        """Tell whether the last hello with this key had the same ``sign``: then a third may be worth learning for."""
         if self._met.get(key) == sign:
             return True
         if len(self._met) >= MOST:
