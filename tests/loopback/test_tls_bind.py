@@ -60,34 +60,37 @@ def test_a_client_that_is_refused_is_gone_whatever_it_goes_on_sending(
         client.close()
 
 
-@pytest.mark.parametrize("farewell", ["", "bye"])
 def test_a_farewell_passes_through_tls_and_is_not_waited_for_for_ever(
-    proxy: Any, free_port: Any, wait: Any, tmp_path: Path, farewell: str
+    proxy: Any, free_port: Any, wait: Any, tmp_path: Path
 ) -> None:
     pem = certificate("localhost", tmp_path / "both.pem")
-    port = free_port()
-    watcher = {"use": "watcher", "begins": "GOOD", "how": "close", "farewell": farewell}
+    farewells = {free_port(): farewell for farewell in ("", "bye")}
+    frontends = {
+        f"tls{port}": {
+            "bind": [f"ssl:{port}:privateKey={pem}:interface=127.0.0.1"],
+            "backend": "app",
+            "validators": [{"use": "watcher", "begins": "GOOD", "how": "close", "farewell": farewell}],
+        }
+        for port, farewell in farewells.items()
+    }
     running = proxy(
         {
             "plugins": ["lb_watcher"],
-            "frontends": {
-                "tls": {
-                    "bind": [f"ssl:{port}:privateKey={pem}:interface=127.0.0.1"],
-                    "backend": "app",
-                    "validators": [watcher],
-                }
-            },
+            "frontends": frontends,
             "backends": {"app": {"servers": {"a": "127.0.0.1:9"}}},
         },
         before=["env", f"PYTHONPATH={Path(__file__).parent}"],
     )
     before = sockets(running.pid)
-    with connect(port) as client:
-        client.send(b"BAD!")
-        assert client.recv(100) == farewell.encode()
-        if farewell:
-            assert client.recv(100) == b""
-        assert sockets(running.pid) == before + 1
-        with contextlib.suppress(OSError):
-            client.sendall(b"x" * 16_000_000)
-        wait(lambda: sockets(running.pid) == before, "the refused connection is closed")
+    with contextlib.ExitStack() as stack:
+        clients = {port: stack.enter_context(connect(port)) for port in farewells}
+        for port, client in clients.items():
+            client.send(b"BAD!")
+            assert client.recv(100) == farewells[port].encode()
+            if farewells[port]:
+                assert client.recv(100) == b""
+        assert sockets(running.pid) == before + len(clients)
+        for client in clients.values():
+            with contextlib.suppress(OSError):
+                client.sendall(b"x" * 16_000_000)
+        wait(lambda: sockets(running.pid) == before, "the refused connections are closed")
