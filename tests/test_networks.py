@@ -1,5 +1,6 @@
 """A set of networks says what the standard library's networks say, and nothing of what is no address."""
 
+import socket
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from random import Random
@@ -144,11 +145,12 @@ def _many(v6: bool) -> list[str]:
     """500,000 networks, of every size that is usual."""
     chance = Random(6)
     made = []
+    family = socket.AF_INET6 if v6 else socket.AF_INET
     for _ in range(500_000):
         size = chance.choice((32, 40, 48, 56, 64, 128) if v6 else (16, 20, 22, 24, 24, 24, 28, 32))
         width = 128 if v6 else 32
         number = chance.getrandbits(width) >> (width - size) << (width - size)
-        made.append(f"{ip_address(number.to_bytes(width // 8))}/{size}")
+        made.append(f"{socket.inet_ntop(family, number.to_bytes(width // 8))}/{size}")
     return made
 
 
@@ -162,13 +164,15 @@ def test_half_a_million_networks_are_asked_in_less_than_two_microseconds(v6: boo
     anywhere = [chance.getrandbits(128 if v6 else 32) + ((1 << 128) if v6 else 0) for _ in range(1000)]
     numbers = [number for number in inside if number is not None] + anywhere
     assert all(map(ours.holds, numbers[:1000]))
-    took = []
-    for _ in range(200):  # the least: the machine has other things to do too
+
+    def took_each_s() -> float:
         before = thread_time()
         for number in numbers:
             ours.holds(number)
-        took.append((thread_time() - before) / len(numbers))
-    assert min(took) < 2e-6
+        return (thread_time() - before) / len(numbers)
+
+    # Once is enough: the machine has other things to do too.
+    assert any(took_each_s() < 2e-6 for _ in range(200))
 
 
 @pytest.mark.parametrize("most", [1, 7, 1000])
