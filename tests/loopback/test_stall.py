@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 TIMEOUT_S = 30
 TRANSFER = 25 * len(NOISE)
 """Bytes of the one long transfer: 200 MiB."""
-STALL_S = 2.0
+STALL_S = 0.5
 READERS = 200
 OFFERED = 5 * MIB
 """Bytes for each of those, which read nothing: more than the kernel takes, and not more, as its memory has an end."""
