@@ -104,7 +104,7 @@ class _Server(socketserver.ThreadingTCPServer):
 def servers() -> Iterator[list[int]]:
     """The ports of two servers, which say ``A`` and ``B`` to begin with."""
     running = [_Server(b"A"), _Server(b"B")]
-    threads = [threading.Thread(target=server.serve_forever) for server in running]
+    threads = [threading.Thread(target=server.serve_forever, args=(0.02,)) for server in running]
     for thread in threads:
         thread.start()
     yield [server.server_address[1] for server in running]
