@@ -338,6 +338,36 @@ def test_one_name_may_be_supplied_for_two_hooks(shelf: Shelf) -> None:
 # Building
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("paths: one is missing", 'balance.paths: plugin "lb_last": one is missing'),
+        ("paths[1]: is missing", 'balance.paths[1]: plugin "lb_last": is missing'),
+        ("in: is too much", 'balance.in: plugin "lb_last": is too much'),
+        ("within: is none of its options", 'balance: plugin "lb_last": within: is none of its options'),
+        ("paths are missing", 'balance: plugin "lb_last": paths are missing'),
+    ],
+)
+def test_what_a_plugin_says_of_an_option_stands_at_that_option(shelf: Shelf, said: str, told: str) -> None:
+    source = LAST + f"""
+import msgspec
+
+class LastOptions(Options, frozen=True):
+    paths: list[str] = []
+    in_: int = msgspec.field(name="in", default=0)
+
+def build(options):
+    raise ConfigError({said!r})
+
+@hookimpl
+def lb_balancers():
+    return {{"last": Supply(build, LastOptions)}}
+"""
+    assert build_problems(load_plugins([shelf.module("lb_last", source)]), "balancers", "last") == [
+        f"backends.app.{told}"
+    ]
+
+
 def test_what_is_built_knows_its_plugin_and_its_name(shelf: Shelf) -> None:
     host = load_plugins([shelf.module("lb_last", LAST)])
     built = host.build("balancers", Use(use="last"), "backends.app.balance")

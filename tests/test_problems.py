@@ -16,6 +16,13 @@ def test_work_goes_on_behind_what_is_wrong_and_nothing_is_told_twice() -> None:
     assert problems == ["backends.app: balance: is missing", "backends.app: servers: is empty", "frontends: is missing"]
 
 
+def test_problems_may_begin_with_the_rest_of_their_key() -> None:
+    problems = Problems()
+    with problems.collected("tables.t."):
+        raise ConfigError("key: is missing")
+    assert problems == ["tables.t.key: is missing"]
+
+
 def test_only_what_is_wrong_with_the_configuration_is_collected() -> None:
     problems = Problems()
     with pytest.raises(ZeroDivisionError), problems.collected():

@@ -148,10 +148,12 @@ def assemble(config: model.Config, process: Process, before: Assembly | None = N
 
     Raises: ConfigError with every problem.
     """
-    return _Assembler(config, process, before or Assembly(config, process)).run()
+    return Assembler(config, process, before or Assembly(config, process)).run()
 
 
-class _Assembler:
+class Assembler:
+    """Builds one assembly, ``made``. ``problems``: all that is wrong so far."""
+
     def __init__(self, config: model.Config, process: Process, before: Assembly) -> None:
         self.config = config
         self.process = process
@@ -162,15 +164,12 @@ class _Assembler:
         self.problems = Problems()
 
     def run(self) -> Assembly:
+        """Build all. Raises: ConfigError with every problem."""
         with self.problems.collected():
             runtime = Runtime(self.process.reactor, self.process.clock)
             host = load_plugins(self.config.plugins, self.config.disabled_plugins, runtime)
             self.backends(host)
-            for name, table in self.config.tables.items():
-                with self.problems.collected(f"tables.{name}"):
-                    add_table(self.made.tables, host, name, table)
-                if name not in self.made.tables.named:
-                    self.made.tables.faulty.add(name)
+            self.tables(host)
             for name in self.config.frontends:
                 self.frontend(host, name)
             self.observe_health()
@@ -182,12 +181,21 @@ class _Assembler:
         return self.made
 
     def backends(self, host: PluginHost) -> None:
+        """Build the backends with their servers and checks."""
         assembly = BackendAssembly(self.config, self.process, host, self.problems)
         for name in self.config.backends:
             made = assembly.build(name, self.before.backends.get(name))
             if made is not None:
                 self.made.backends[name], self.made.health[name] = made
         self.made._servers = assembly.servers
+
+    def tables(self, host: PluginHost) -> None:
+        """Make the tables that rules count in."""
+        for name, table in self.config.tables.items():
+            with self.problems.collected(f"tables.{name}."):
+                add_table(self.made.tables, host, name, table)
+            if name not in self.made.tables.named:
+                self.made.tables.faulty.add(name)
 
     def build(self, host: PluginHost, kind: Any, uses: Sequence[Use], mode: str = "") -> list[Any]:
         """Build what a frontend of that mode uses, or what has nothing to do with modes."""
@@ -211,6 +219,7 @@ class _Assembler:
                 health.observers += tuple(one for one in frontend.observers if id(one.object) not in told)
 
     def frontend(self, host: PluginHost, name: str) -> None:
+        """Build the frontend of that name, and its bind entries."""
         config, settings = self.config, self.config.frontends[name]
         before = self.before.frontends.get(name)
         validators = self.validators(host, name, settings)
@@ -227,7 +236,7 @@ class _Assembler:
         timers = inherit.frontend_timers(config, name)
         http = None
         if settings.mode == "http":
-            with self.problems.collected(f"frontends.{name}"):
+            with self.problems.collected(f"frontends.{name}."):
                 http = http_frontend(config, name, filters)
                 if before is not None and before.http is not None:
                     http.refused = before.http.refused
@@ -258,6 +267,7 @@ class _Assembler:
         return built, assembly.scope()
 
     def routing(self, settings: model.Frontend, default: Backend, scope: Scope) -> Routing | None:
+        """Build what finds the backend; nothing if there is only one to be found."""
         backends = self.made.backends
         targets: list[tuple[Rule, Backend | Refusal]] = []
         for route in settings.routes:
@@ -272,12 +282,14 @@ class _Assembler:
         return Routing(backends, routes, settings.reject_unknown_hosts)
 
     def bind_limit(self, frontend: str, address: str) -> Limit:
+        """Return the limit that a bind entry had before, or a new one."""
         for entry in self.before.binds:
             if entry.frontend.name == frontend and entry.bind.address == address:
                 return entry.limit
         return Limit()
 
     def reception(self, host: PluginHost, frontend: str, bind: model.Bind) -> Reception | None:
+        """Build what a bind entry expects of proxies before it."""
         settings = inherit.accept_proxy(self.config, frontend, bind)
         if settings is None:
             return None
@@ -293,6 +305,7 @@ class _Assembler:
         return Reception(codecs, trusted, others, settings.timeout, settings.max_header, namespaces)
 
     def access_log(self, host: PluginHost, frontend: str) -> AccessLog | None:
+        """Build a frontend's access log; its file is opened."""
         use = inherit.access_log(self.config, frontend)
         if use is None:
             return None

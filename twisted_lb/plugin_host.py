@@ -5,6 +5,7 @@ run reports every problem that it can find. The running proxy never sees this mo
 """
 
 import importlib
+import re
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, Literal, TypeAlias, TypeVar, overload
 
+import msgspec
 import pluggy
 from zope.interface import exceptions
 from zope.interface.interface import InterfaceClass, Method
@@ -50,6 +52,8 @@ KindName: TypeAlias = Literal[
     "table_stores",
 ]
 T = TypeVar("T")
+_OPTION = re.compile(r"(\w+)((?:\[\d+\])?): ")
+"""The option that a problem is about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +137,8 @@ class PluginHost:
         """Build the object that ``use`` asks for; ``where`` is its key in the configuration, ``use.where`` if empty.
 
         Raises: ConfigError, each problem of which begins with ``where``, for an unknown name, wrong options, a plugin
-            that cannot build, or an object that does not satisfy the interface of its kind.
+            that cannot build, or an object that does not satisfy the interface of its kind. What a plugin says of one
+            of its options, ``option: ...`` or ``option[1]: ...``, has the option behind ``where``.
         """
         where = where or use.where
         supplied = self.find(kind, use.use, where)
@@ -148,7 +153,8 @@ class PluginHost:
                 interface = IStreamValidator
             faults = list(_faults(interface, built))
         except ConfigError as error:
-            raise ConfigError(*(f"{who}: {problem}" for problem in error.problems)) from error
+            named = partial(_with_option, where, supplied)
+            raise ConfigError(*map(named, error.problems)) from error
         except Exception as error:
             noun = KINDS[kind].noun
             raise ConfigError(f'{who} failed to build the {noun} "{use.use}": {_cause(error)}') from error
@@ -295,6 +301,16 @@ def _merge(kind: KindName, found: Sequence[Supplied], problems: list[str]) -> di
                 f' and plugin "{one.plugin}": disable one of them'
             )
     return merged
+
+
+def _with_option(where: str, supplied: Supplied, problem: str) -> str:
+    """Say where a problem is that a plugin has found: at the option that it begins with, if it does."""
+    match = _OPTION.match(problem)
+    if match is not None and match[1] in {
+        field.encode_name for field in msgspec.structs.fields(supplied.supply.options)
+    }:
+        return f'{where}.{match[1]}{match[2]}: plugin "{supplied.plugin}": {problem[match.end() :]}'
+    return f'{where}: plugin "{supplied.plugin}": {problem}'
 
 
 def _faults(interface: InterfaceClass, built: object) -> Iterator[str]:

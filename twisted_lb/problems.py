@@ -11,10 +11,14 @@ class Problems(list[str]):
 
     @contextmanager
     def collected(self, where: str = "") -> Iterator[None]:
-        """Go on behind this if a ConfigError ends it; ``where``, the key, is put before its problems."""
+        """Go on behind this if a ConfigError ends it; ``where``, the key, is put before its problems.
+
+        If that ends with a dot, each of them begins with the rest of its key.
+        """
         try:
             yield
         except ConfigError as error:
-            told = [f"{where}: {problem}" if where else problem for problem in error.problems]
+            start = where if not where or where.endswith(".") else f"{where}: "
+            told = [start + problem for problem in error.problems]
             # What is wrong with something inherited is told once.
             self.extend(problem for problem in told if problem not in self)

@@ -124,7 +124,10 @@ class Options(usage.Options):
     def load(self) -> Config:
         """Read the configuration, now and at each reload. Raises ConfigError."""
         if self.config_file is not None:
-            return load_file(self.config_file)
+            from twisted_lb.second_look import all_told
+
+            with all_told(self.config_file, _process):
+                return load_file(self.config_file)
         if self["demo"]:
             from twisted.internet import reactor
 

@@ -355,8 +355,8 @@ def test_without_resolvers_those_of_the_system_are_asked(tmp_path: Path, monkeyp
         ({"zones": []}, "x.zones: is empty"),
         ({"zones": "bl..example"}, "x.zones[0]: expected the name of a DNS zone"),
         ({"zones": "bl.example", "max_queries": 0}, "x.max_queries: expected"),
-        ({"zones": "bl.example", "return_codes": ["listed"]}, 'x: plugin "policy_dnsbl": return_codes: "listed"'),
-        ({"zones": "bl.example", "timeout": "0s"}, 'x: plugin "policy_dnsbl": timeout: must be more than nothing'),
+        ({"zones": "bl.example", "return_codes": ["listed"]}, 'x.return_codes: plugin "policy_dnsbl": "listed"'),
+        ({"zones": "bl.example", "timeout": "0s"}, 'x.timeout: plugin "policy_dnsbl": must be more than nothing'),
     ],
 )
 def test_what_makes_no_sense_is_an_error(options: dict[str, Any], told: str) -> None:

@@ -20,6 +20,7 @@ from twisted_lb.explain.case import Case
 from twisted_lb.explain.steps import Explanation
 from twisted_lb.explain.walk import Walk
 from twisted_lb.process import Process
+from twisted_lb.second_look import all_told
 
 MOST_BYTES = 1024 * 1024
 """Of ``--file``; more than any validator is ever shown."""
@@ -56,7 +57,8 @@ def _run(options: argparse.Namespace) -> int:
     from twisted.internet import reactor
 
     source = os.path.abspath(options.config)
-    config = load_file(source)
+    with all_told(source, lambda: Process(reactor, reactor, None)):
+        config = load_file(source)
     with found_in(source):
         assembly = assemble(config, Process(reactor, reactor, None))
     try:

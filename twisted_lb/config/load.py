@@ -12,6 +12,14 @@ from twisted_lb.config.model import Config
 from twisted_lb.errors import ConfigError
 
 
+class UnsoundConfigError(ConfigError):
+    """A file that says something wrong. ``config``: what could be read of it; ``INVALID`` stands where it could not."""
+
+    def __init__(self, config: Config, *problems: str) -> None:
+        super().__init__(*problems)
+        self.config = config
+
+
 def load_file(path: str | os.PathLike[str]) -> Config:
     """Read and check the file.
 
@@ -33,12 +41,12 @@ def load_dict(data: dict[str, Any], source_name: str, folder: str = "") -> Confi
     """Check what a file, or the command line, says.
 
     Args: ``source_name`` starts each problem. ``folder``: where relative paths of files start; "" leaves them alone.
-    Raises: ConfigError with every problem.
+    Raises: UnsoundConfigError with every problem.
     """
     config, found = convert(data, Config, f"{source_name}: ", folder)
     problems = [*found, *(f"{source_name}: {problem}" for problem in problems_in(config))]
     if problems:
-        raise ConfigError(*problems)
+        raise UnsoundConfigError(config, *problems)
     return config
 
 
