@@ -33,16 +33,19 @@ from twisted_lb.api import (
     group_names,
     hookimpl,
     is_host_name,
+    is_known_answer,
     ja3,
     ja4,
     protocol_fact,
+    protocol_names,
     read_client_hello,
     signature_algorithm_names,
     tls_alert,
     version_names,
 )
 
-VERSIONS = {"1.0": 0x0301, "1.1": 0x0302, "1.2": 0x0303, "1.3": 0x0304}
+TLS_1_3 = 0x0304
+VERSIONS = {"1.0": 0x0301, "1.1": 0x0302, "1.2": 0x0303, "1.3": TLS_1_3}
 NAMES = {number: name for name, number in VERSIONS.items()}
 CLIENT_HELLO = "tls.client_hello"
 """Where ``facts.learnt`` has the ``ClientHello``, for what few ask for."""
@@ -135,7 +138,7 @@ class TlsValidator:
         if name is not None:
             learnt["tls.sni"] = name
         if hello.protocols:
-            learnt["tls.alpn"] = tuple([one.decode("utf-8", "backslashreplace") for one in hello.protocols])
+            learnt["tls.alpn"] = protocol_names(hello)
         return ALLOW
 
     def _allows(self, name: str) -> bool:
@@ -164,60 +167,77 @@ class TlsValidator:
         learnt = facts.learnt
         if learnt.get("protocol") != "tls":
             return None
-        start = TlsServerStart(self._min_version) if self._check_server else None
+        min_version = self._min_version if self._check_server else None
         hello = learnt.get(CLIENT_HELLO)
-        if hello is not None and hello.version == VERSIONS["1.3"]:
-            return TlsWatchOfBoth(start, TlsSecondHello(hello))
-        return None if start is None else TlsWatch(start)
+        if hello is not None and hello.version == TLS_1_3:
+            return TlsWatchOfBoth(min_version, hello)
+        return None if min_version is None else TlsWatch(min_version)
 
 
 @implementer(IStreamWatch)
 class TlsWatch:
-    """One connection, until its server has answered the ClientHello. ``start``: ``None`` if that may be anything."""
+    """One connection, until its server has answered the ClientHello. ``min_version``: ``None`` if it may say anything."""
 
-    __slots__ = ("_passed", "_start")
+    __slots__ = ("_min_version", "_start", "over")
 
-    def __init__(self, start: TlsServerStart | None) -> None:
-        self._start = start
-        self._passed = False
+    def __init__(self, min_version: int | None) -> None:
+        self._min_version = min_version
+        self._start: TlsServerStart | None = None
+        self.over = False
+        """Whether a ServerHello has come that is no HelloRetryRequest."""
 
     client_said: Callable[[bytes], Allow | Deny] | None = None
     """``validate`` has seen what there is to see."""
 
     def server_said(self, data: bytes) -> Allow | Deny:
         """Wait for the whole ServerHello, or an alert."""
-        if self._start is None:
+        min_version, start = self._min_version, self._start
+        if min_version is None:
             return ALLOW_FINALLY
+        if start is None:
+            if is_known_answer(data, min_version):
+                self.over = True
+                return ALLOW_FINALLY
+            start = self._start = TlsServerStart(min_version)
+            passed = False
+        else:
+            passed = True
         try:
-            done = self._start.feed(data)
+            if not start.feed(data):
+                return ALLOW
         except WireError as error:
             # Behind a part of a record, an alert would be no alert.
-            return Deny(error.reason, farewell=b"" if self._passed else _alert(error.reason))
-        self._passed = True
-        return ALLOW_FINALLY if done else ALLOW
+            return Deny(error.reason, farewell=b"" if passed else _alert(error.reason))
+        self.over = start.is_last
+        return ALLOW_FINALLY
 
 
 @implementer(IStreamWatch)
 class TlsWatchOfBoth(TlsWatch):
     """One connection whose client may have to say its ClientHello again; not even ``accept_invalid`` lets it change."""
 
-    __slots__ = ("_over", "_second")
+    __slots__ = ("_hello", "_second", "_to_come")
 
-    def __init__(self, start: TlsServerStart | None, second: TlsSecondHello) -> None:
-        super().__init__(start)
-        self._second = second
-        self._over = False
-
-    def server_said(self, data: bytes) -> Allow | Deny:
-        """As above; if that was no HelloRetryRequest, what the client says does not matter any more."""
-        verdict = super().server_said(data)
-        self._over = self._start is not None and verdict is ALLOW_FINALLY and self._start.is_last
-        return verdict
+    def __init__(self, min_version: int | None, hello: ClientHello) -> None:
+        self._min_version = min_version
+        self._start = None
+        self.over = False
+        self._hello = hello
+        self._to_come = hello.size
+        self._second: TlsSecondHello | None = None
 
     def client_said(self, data: bytes) -> Allow | Deny:
         """Wait until there can be no second ClientHello, or it has come and asks for the same name."""
-        if self._over:
+        to_come = self._to_come
+        if to_come:
+            self._to_come = max(to_come - len(data), 0)
+            if len(data) <= to_come:
+                return ALLOW
+            data = data[to_come:]
+        if self.over:
             return ALLOW_FINALLY
+        if self._second is None:
+            self._second = TlsSecondHello(self._hello)
         try:
             return ALLOW_FINALLY if self._second.feed(data) else ALLOW
         except WireError as error:

@@ -59,7 +59,7 @@ def test_an_entry_of_several_validators_becomes_one(process: Process) -> None:
     frontend = {"bind": "127.0.0.1:0", "backend": "app", "validators": ["http1", several]}
     made = build(process, frontends={"web": frontend}).frontends["web"]
     assert [type(entry).__name__ for entry in made.validators] == ["Built", "AnyOf"]
-    assert (made.waits, made.can_watch, made.lets_undecided) == (True, True, False)
+    assert (made.waits, made.watchers, made.lets_undecided) == (True, None, False)
     frontend |= {"validators": ["http1"], "inspect_expired": "pass"}
     assert build(process, frontends={"web": frontend}).frontends["web"].lets_undecided
 

@@ -61,6 +61,7 @@ from twisted_lb.wire.client_hello_fingerprints import ja3, ja4
 from twisted_lb.wire.client_hello_names import (
     cipher_suite_names,
     group_names,
+    protocol_names,
     signature_algorithm_names,
     version_names,
 )
@@ -101,7 +102,7 @@ from twisted_lb.wire.rdp import refusal as rdp_refusal
 from twisted_lb.wire.redis_commands import Command as RedisCommand
 from twisted_lb.wire.redis_commands import CommandReader as RedisReader
 from twisted_lb.wire.second_hello import TlsSecondHello
-from twisted_lb.wire.server_hello import TlsServerStart
+from twisted_lb.wire.server_hello import TlsServerStart, is_known_answer
 from twisted_lb.wire.smtp_commands import SmtpDialogue
 from twisted_lb.wire.ssh_identification import SshServerIdentification, read_ssh_client
 from twisted_lb.wire.tls_rules import RULES as TLS_RULES
@@ -206,6 +207,7 @@ __all__ = [
     "hookimpl",
     "http2_refusal",
     "is_host_name",
+    "is_known_answer",
     "ja3",
     "ja4",
     "join_tlvs",
@@ -217,6 +219,7 @@ __all__ = [
     "path_readings",
     "postgresql_error",
     "protocol_fact",
+    "protocol_names",
     "rdp_refusal",
     "read_client_hello",
     "read_dns_head",

@@ -18,7 +18,7 @@ from twisted_lb.stages.body_exchange import Bodies
 from twisted_lb.stages.body_rate import LeastRate
 from twisted_lb.stages.policy import in_asking_order
 from twisted_lb.stages.relay_timers import IdleTimers
-from twisted_lb.stages.validation import Entry, can_watch, waits
+from twisted_lb.stages.validation import Entry, waits, watchers
 from twisted_lb.wire.http1 import Forwarder, ForwardPlan, Http1Settings
 from twisted_lb.wire.http1_refused import RefusedMessage
 
@@ -132,8 +132,8 @@ class Frontend:
         self.validators = tuple(validators)
         self.waits = waits(self.validators)
         """Whether a validator has to see bytes of the client before a server does."""
-        self.can_watch = can_watch(self.validators)
-        """Whether a validator may stay on a connection."""
+        self.watchers = watchers(self.validators)
+        """The validators that may stay on a connection; ``None`` if that depends on what it is recognised as."""
         self.lets_undecided = False
         self.policies, self.at_admission = in_asking_order(policies)
         self.observers = tuple(observers)

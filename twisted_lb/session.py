@@ -110,7 +110,7 @@ class Session:
         self.redispatched = False
         self.queued_behind = 0
         self.queue_ms = self.connect_ms = -1
-        self._started = self._stage_since = process.clock.seconds()
+        self._started = self._stage_since = process.moment.now
 
     def start(self) -> None:
         """Begin the walk; the client's transport is paused."""
@@ -272,7 +272,7 @@ class Session:
         if backend.queue_full:
             return self._end(Cause.SERVER, f"backend {backend.name} is full, and so is its queue")
         backend.queue.append(self, self.facts.priority)
-        self._stage_since = self.process.clock.seconds()
+        self._stage_since = self.process.moment.now
         self._arm(backend.timers.queue)
         return None
 
@@ -286,8 +286,8 @@ class Session:
 
     def _enter_connect(self) -> Event | None:
         assert self.server is not None
-        self._stage_since = self.process.clock.seconds()
         process = self.process
+        self._stage_since = process.moment.now
         said = bool(self._peeked) or self.facts.http is not None
         connecting = Connecting(self, self.backend, self.server, self.facts, process.poller, process.reactor, said)
         self._connecting = connecting
@@ -396,7 +396,8 @@ class Session:
         if delay_s is None:
             self.process.wheel.disarm(self)
         else:
-            self.process.wheel.arm(self, delay_s, self.process.clock.seconds())
+            process = self.process
+            process.wheel.arm(self, delay_s, process.moment.now)
 
     # Endings
 
@@ -517,7 +518,7 @@ class Session:
             self.process.blame(PluginError(plugin, what), f"frontend {self.frontend.name}")
 
     def _since(self, moment: float) -> int:
-        return int((self.process.clock.seconds() - moment) * 1000)
+        return int((self.process.moment.now - moment) * 1000)
 
 
 Session._steps = steps_of(Session)

@@ -61,15 +61,14 @@ class TcpSession(Session):
         self._inspected(verdict)
 
     def _inspected(self, verdict: Verdict) -> None:
-        match verdict:
-            case NeedMore(at_least):
-                self._peek_at_least = at_least
-            case Deny(reason):
-                self._end(Cause.PROXY, reason, verdict=verdict)
-            case _:
-                self._peek_at_least = 0
-                self.client.pauseProducing()
-                self.advance(PASSED)
+        if isinstance(verdict, Deny):
+            self._end(Cause.PROXY, verdict.reason, verdict=verdict)
+        elif isinstance(verdict, NeedMore):
+            self._peek_at_least = verdict.at_least
+        else:
+            self._peek_at_least = 0
+            self.client.pauseProducing()
+            self.advance(PASSED)
 
     def _inspect_expired(self) -> None:
         """The client has said too little, or nothing: who takes that, and who must not be asked any more?"""
@@ -91,7 +90,7 @@ class TcpSession(Session):
         for observer in self.frontend.observers:
             self._tell(observer.plugin, observer.object.session_routed, self.facts, self.backend.name, server)
         peeked, self._peeked = self._peeked, b""
-        now = process.clock.seconds()
+        now = process.moment.now
         connect_s = self.backend.timers.connect
         if connect_s is None or connect_s > self.frontend.idle_to(self.backend).shortest:
             self._watch_relay()
@@ -101,7 +100,7 @@ class TcpSession(Session):
             stream_relay = self._relay = StreamRelay(self, client, attempt)
             if self.facts.shaping is not None:
                 throttle_streams(stream_relay, self.facts.shaping, process.wheel)
-            if not self.frontend.can_watch or self._watch(stream_relay):
+            if self.frontend.watchers == () or self._watch(stream_relay):
                 stream_relay.start(self._preface, peeked, client.reported, attempt.reported)
         else:
             self._start_transport_relay(attempt, peeked)
@@ -115,7 +114,7 @@ class TcpSession(Session):
             attempt.attach(protocol, half_close=True)
             protocol.makeConnection(attempt)  # type: ignore[no-untyped-call]
         relay = self._relay = TransportRelay(self, self.process.clock, self.client, protocol.transport)
-        if self.frontend.can_watch and not self._watch(relay):
+        if self.frontend.watchers != () and not self._watch(relay):
             return
         if self.facts.shaping is not None:
             throttle_transports(relay, self.facts.shaping, self.process.wheel)
@@ -126,8 +125,9 @@ class TcpSession(Session):
 
     def _watch(self, relay: StreamRelay | TransportRelay) -> bool:
         """Ask the validators whether they want to see what passes; returns whether the connection goes on."""
+        watchers = self.frontend.watchers
         try:
-            watch(relay, self, tuple(self._inspection.watching()), self.facts, self._preface)
+            watch(relay, self, self._inspection.watching() if watchers is None else watchers, self.facts, self._preface)
         except PluginError as error:
             relay.refuse(RefusedError(error, self.relay_refused))
             return False
@@ -173,12 +173,12 @@ class TcpSession(Session):
 
     def dataReceived(self, data: bytes) -> None:
         """See ``IProtocol``."""
-        if isinstance(self._relay, TransportRelay):
-            self._relay.client.data(data)
-        elif self.stage is _VALIDATION:
+        if self.stage is _VALIDATION:
             self._peeked += data
             if len(self._peeked) >= self._peek_at_least:
                 self._look()
+        elif isinstance(self._relay, TransportRelay):
+            self._relay.client.data(data)
         elif self.stage is not _ACCESS_LOG:
             super().dataReceived(data)
         elif self.client is not None:

@@ -39,8 +39,12 @@ class Seen:
         return b"".join(self.pieces)
 
 
+def watches(*seen: Seen) -> list[Any]:
+    return [(Built(f"plugin_{at}", f"v{at}", None), one) for at, one in enumerate(seen)]
+
+
 def direction(*seen: Seen) -> Direction:
-    return Direction(tell, [(Built(f"plugin_{at}", f"v{at}", None), one) for at, one in enumerate(seen)])  # type: ignore[arg-type]
+    return Direction(watches(*seen), tell)
 
 
 # One direction
@@ -116,7 +120,7 @@ def test_each_byte_is_judged_once_whatever_the_socket_takes(
     pieces: list[bytes], takes: list[int | None], preface: bytes
 ) -> None:
     seen, side = Seen(), Side(*takes)
-    Gate(side, direction(seen).judge, len(preface))  # type: ignore[arg-type]
+    Gate(side, watches(seen), tell, len(preface))  # type: ignore[arg-type]
     side.pass_on(preface + pieces[0])
     for piece in pieces[1:]:
         side.pass_on(piece)
@@ -126,7 +130,7 @@ def test_each_byte_is_judged_once_whatever_the_socket_takes(
 
 def test_what_is_denied_does_not_pass_nor_does_what_comes_with_it() -> None:
     side = Side(2)
-    Gate(side, direction(Seen(ALLOW, Deny("no"))).judge)  # type: ignore[arg-type]
+    Gate(side, watches(Seen(ALLOW, Deny("no"))), tell)  # type: ignore[arg-type]
     side.pass_on(b"good")
     with pytest.raises(RefusedError):
         side.send(memoryview(b"evil"))
@@ -136,7 +140,7 @@ def test_what_is_denied_does_not_pass_nor_does_what_comes_with_it() -> None:
 def test_a_direction_that_nobody_watches_any_more_sends_by_itself() -> None:
     side = Side(1)
     before = side.send
-    Gate(side, direction(Seen(ALLOW, ALLOW_FINALLY)).judge)  # type: ignore[arg-type]
+    Gate(side, watches(Seen(ALLOW, ALLOW_FINALLY)), tell)  # type: ignore[arg-type]
     side.pass_on(b"one")
     assert side.send != before
     side.pass_on(b"two")
@@ -146,7 +150,7 @@ def test_a_direction_that_nobody_watches_any_more_sends_by_itself() -> None:
 
 def test_who_stands_in_front_of_the_gate_meanwhile_stays_there() -> None:
     side = Side()
-    gate = Gate(side, direction(Seen(ALLOW_FINALLY)).judge)  # type: ignore[arg-type]
+    gate = Gate(side, watches(Seen(ALLOW_FINALLY)), tell)  # type: ignore[arg-type]
     in_front = side.send = lambda data: gate.send(data)
     side.pass_on(b"one")
     assert side.send is in_front
@@ -163,15 +167,16 @@ def watched(*watches: Any) -> SimpleNamespace:
         Built(f"plugin_{at}", f"v{at}", SimpleNamespace(watch=lambda facts, watch=watch: watch))
         for at, watch in enumerate(watches)
     ]
-    relay = SimpleNamespace(owner="its owner", watched=None)
+    relay = SimpleNamespace(watched=None)
     relay.watch = lambda client, server: setattr(relay, "watched", (client is not None, server is not None))
-    watch(relay, None, validators, make_facts(), b"")  # type: ignore[arg-type]
+    watch(relay, SimpleNamespace(relay_refused=tell), validators, make_facts(), b"")  # type: ignore[arg-type]
     return relay
 
 
 def test_a_connection_that_nobody_wants_to_watch_is_left_alone() -> None:
-    assert watched().owner == watched(None, None).owner == "its owner"
-    assert watched(None, SimpleNamespace(client_said=Seen(), server_said=Seen())).owner != "its owner"
+    assert watched().watched is watched(None, None).watched is None
+    assert watched(None, SimpleNamespace(client_said=None, server_said=None)).watched is None
+    assert watched(None, SimpleNamespace(client_said=Seen(), server_said=Seen())).watched == (True, True)
 
 
 def test_a_direction_that_nobody_looks_at_has_no_gate() -> None:

@@ -11,6 +11,7 @@ from twisted_lb.wire.client_hello_names import (
     SIGNATURE_ALGORITHMS,
     cipher_suite_names,
     group_names,
+    protocol_names,
     signature_algorithm_names,
     version_names,
 )
@@ -38,6 +39,13 @@ def test_what_is_offered_has_names_in_its_order_without_grease() -> None:
 def test_unknown_numbers_are_hexadecimal() -> None:
     assert version_names(read(hello(replaced(43, versions(0x0A0A, 0x7F1C, 0x0304))))) == ("0x7F1C", "1.3")
     assert group_names(read(hello(replaced(10, groups(0x0B0B, 0x11EC))))) == ("0x0B0B", "X25519MLKEM768")
+
+
+def test_protocols_are_spelt_as_text_however_many() -> None:
+    assert protocol_names(read(hello([*usual(), alpn(b"h2", b"http/1.1")]))) == ("h2", "http/1.1")
+    assert protocol_names(read(hello([*usual(), alpn(b"\xff\x00")]))) == ("\\xff\0",)
+    assert protocol_names(read(hello([*usual(), alpn(*[b"x"] * 40)]))) == ("x",) * 40
+    assert protocol_names(read(hello())) == ()
 
 
 def test_no_name_stands_for_two_numbers() -> None:

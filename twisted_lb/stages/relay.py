@@ -292,7 +292,7 @@ class StreamRelay(Relay):
             server.sock.setsockopt(SOL_SOCKET, SO_LINGER, RESET_ON_CLOSE)
         server.poller.close(server.fd, server.sock)
         server.let_go()
-        del client.other, server.other
+        del client.other, server.other, client.send, server.send
         return whole
 
     def _close(self, reset: bool) -> None:
@@ -303,5 +303,6 @@ class StreamRelay(Relay):
                     side.sock.setsockopt(SOL_SOCKET, SO_LINGER, RESET_ON_CLOSE)
             side.poller.close(side.fd, side.sock)
             side.let_go()
-        # The two refer to each other: without this they would live until the garbage collector comes by.
-        del client.other, server.other
+        # The two refer to each other, and whatever stands before a socket's ``send`` to its side: without this they
+        # would live until the garbage collector comes by.
+        del client.other, server.other, client.send, server.send

@@ -15,7 +15,7 @@ from twisted_lb.facts import Facts
 from twisted_lb.plugin_host import Built
 from twisted_lb.stages.recognition import AnyOf
 from twisted_lb.stages.validator import PEEK_LIMIT, ask, is_server_first, recognised
-from twisted_lb.verdicts import ALLOW, NEED_MORE, Deny, NeedMore, Verdict
+from twisted_lb.verdicts import ALLOW, NEED_MORE, Allow, Deny, NeedMore, Verdict
 
 Entry: TypeAlias = Built[IValidator] | AnyOf
 """An entry of a frontend's ``validators``."""
@@ -34,13 +34,16 @@ def waits(validators: Sequence[Entry]) -> bool:
     return any(isinstance(entry, AnyOf) or not is_server_first(entry) for entry in validators)
 
 
-def can_watch(validators: Sequence[Entry]) -> bool:
-    """Whether one of them may stay on a connection."""
+def watchers(validators: Sequence[Entry]) -> Sequence[Built[IStreamValidator]] | None:
+    """Return those that may stay on a connection; ``None`` if that depends on what it is recognised as."""
+    found: list[Built[IStreamValidator]] = []
     for entry in validators:
         members = entry.members if isinstance(entry, AnyOf) else (entry,)
-        if any(IStreamValidator.providedBy(member.object) for member in members):
-            return True
-    return False
+        watching = [one for one in members if IStreamValidator.providedBy(one.object)]
+        if watching and isinstance(entry, AnyOf):
+            return None
+        found += watching  # type: ignore[arg-type]
+    return tuple(found)
 
 
 class Inspection:
@@ -58,7 +61,7 @@ class Inspection:
         facts = self._facts
         for entry in self._validators:
             verdict = self._ask_several(entry, data) if type(entry) is AnyOf else ask(entry, data, facts)  # type: ignore[arg-type]
-            if isinstance(verdict, Deny | NeedMore):
+            if verdict is not ALLOW and not isinstance(verdict, Allow):
                 return verdict
         return ALLOW
 
@@ -115,4 +118,4 @@ class Inspection:
                 yield one  # type: ignore[misc]
 
 
-__all__ = ["PEEK_LIMIT", "AnyOf", "Entry", "Inspection", "can_watch", "validate", "waits"]
+__all__ = ["PEEK_LIMIT", "AnyOf", "Entry", "Inspection", "validate", "waits", "watchers"]

@@ -14,7 +14,7 @@ from twisted_lb.errors import PluginError, shown
 from twisted_lb.facts import Facts
 from twisted_lb.plugin_host import Built
 from twisted_lb.stages.answers import fault_in_parting
-from twisted_lb.verdicts import Allow, Deny, NeedMore, Verdict
+from twisted_lb.verdicts import ALLOW, Allow, Deny, NeedMore, Verdict
 
 PEEK_LIMIT = 64 * 1024
 """Bytes kept at most while undecided. A post-quantum ClientHello takes a few KiB; HAProxy's buffer holds 16 KiB."""
@@ -36,6 +36,8 @@ def ask(validator: Built[IValidator], data: bytes, facts: Facts) -> Verdict:
         raise PluginError(
             validator.plugin, f"validator {validator.name!r} raised {shown(error)} in validate"
         ) from error
+    if verdict is ALLOW:
+        return verdict
     match verdict:
         case Allow():
             return verdict

@@ -10,11 +10,10 @@ A relay between two streams sends with the socket's own ``send``, kept in an att
 watches, that is replaced by ``Gate.send``, which judges and then sends; when nobody does any more, it is put back.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from twisted_lb.contracts import IStreamValidator
-from twisted_lb.endings import Cause
 from twisted_lb.errors import PluginError, shown
 from twisted_lb.facts import Facts
 from twisted_lb.plugin_host import Built
@@ -23,7 +22,7 @@ from twisted_lb.stages.relay import StreamRelay, StreamSide
 from twisted_lb.stages.relay_timers import RefusedError, RelayOwner
 from twisted_lb.stages.relay_transports import TransportRelay
 from twisted_lb.stages.validator import named
-from twisted_lb.verdicts import Allow, Deny
+from twisted_lb.verdicts import ALLOW, Allow, Deny
 
 Watch: TypeAlias = tuple[Built[IStreamValidator], Callable[[bytes], Any]]
 """Whose it is, and the method of its ``IStreamWatch`` for one direction."""
@@ -41,10 +40,10 @@ class Direction:
 
     __slots__ = ("_tell", "_watches")
 
-    def __init__(self, tell: Callable[[RefusedError, bool], None], watches: Sequence[Watch]) -> None:
+    def __init__(self, watches: Sequence[Watch], tell: Callable[[RefusedError, bool], None]) -> None:
         """``tell``: see ``RefusedError``."""
+        self._watches = watches
         self._tell = tell
-        self._watches = list(watches)
 
     def judge(self, data: bytes) -> bool:
         """Ask all who look about ``data``.
@@ -52,26 +51,25 @@ class Direction:
         Returns: whether anybody wants to see what follows.
         Raises: RefusedError.
         """
-        content = None
+        content: list[Watch] = []
         for watch in self._watches:
-            validator, ask = watch
             try:
-                verdict = ask(data)
+                verdict = watch[1](data)
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
+                validator = watch[0]
                 what = f"validator {validator.name!r} raised {shown(error)} in its watch"
-                raise self._refused(PluginError(validator.plugin, what)) from error
+                raise RefusedError(PluginError(validator.plugin, what), self._tell) from error
+            if verdict is ALLOW:
+                continue
             if type(verdict) is not Allow:
-                raise self._refused(_refusal(validator, verdict))
+                raise RefusedError(_refusal(watch[0], verdict), self._tell)
             if verdict.final:
-                content = [watch] if content is None else [*content, watch]
-        if content is not None:
+                content.append(watch)
+        if content:
             self._watches = [watch for watch in self._watches if watch not in content]
         return bool(self._watches)
-
-    def _refused(self, verdict: Deny | PluginError) -> RefusedError:
-        return RefusedError(verdict, self._tell)
 
 
 def _refusal(validator: Built[IStreamValidator], verdict: object) -> Deny | PluginError:
@@ -84,18 +82,21 @@ def _refusal(validator: Built[IStreamValidator], verdict: object) -> Deny | Plug
     return named(validator, verdict)  # type: ignore[arg-type]
 
 
-class Gate:
-    """Stands before one side of a relay between two streams, in place of its ``send``.
+class Gate(Direction):
+    """Stands before one side of a relay between two streams, in place of its ``send``, until nobody watches any more.
 
     ``_ahead``: how many bytes at the front of what is sent next have been judged, or are ours.
     """
 
-    __slots__ = ("_ahead", "_judge", "_send", "_side")
+    __slots__ = ("_ahead", "_send", "_side")
 
-    def __init__(self, side: StreamSide, judge: Callable[[bytes], bool], ahead: int = 0) -> None:
-        self._side: StreamSide | None = side
-        self._judge = judge
+    def __init__(
+        self, side: StreamSide, watches: Sequence[Watch], tell: Callable[[RefusedError, bool], None], ahead: int = 0
+    ) -> None:
+        self._watches = watches
+        self._tell = tell
         self._ahead = ahead
+        self._side = side
         self._send = side.send
         side.send = self.send
 
@@ -104,78 +105,22 @@ class Gate:
 
         Raises: RefusedError, with not a byte of ``data`` sent that was not judged before.
         """
-        size = len(data)
-        if size > self._ahead:
-            watched = self._judge(bytes(memoryview(data)[self._ahead :]) if self._ahead else bytes(data))
-            self._ahead = size
-            if not watched:
-                send = self._send
-                self.open()
-                return send(data)
+        size, ahead = len(data), self._ahead
+        if size > ahead:
+            if not self.judge(bytes(memoryview(data)[ahead:]) if ahead else bytes(data)):
+                if self._side.send == self.send:
+                    self._side.send = self._send
+                return self._send(data)
+            ahead = self._ahead = size
         sent = self._send(data)
-        self._ahead = size - sent
+        self._ahead = ahead - sent
         return sent
-
-    def open(self) -> None:
-        """Nobody watches any more, or the relay is over: the side sends by itself again."""
-        side, self._side = self._side, None
-        if side is not None and side.send == self.send:
-            side.send = self._send
-
-
-class Watching:
-    """All who watch one connection; it stands between the relay and its owner, so as to end with the relay."""
-
-    __slots__ = ("_gates", "_owner")
-
-    def __init__(self, owner: WatchOwner) -> None:
-        self._owner = owner
-        self._gates: tuple[Gate, ...] = ()
-
-    def begin(
-        self, relay: StreamRelay | TransportRelay, watches: Sequence[tuple[Any, Any, Any]], preface: bytes
-    ) -> None:
-        """Watch ``relay``, which has not started."""
-        client = self._judge_of([(one, said) for one, said, _ in watches if said is not None])
-        server = self._judge_of([(one, said) for one, _, said in watches if said is not None])
-        relay.owner = self
-        if not isinstance(relay, StreamRelay):
-            relay.watch(client, server)
-            return
-        # What the client says is what is sent to the server, and the other way round.
-        if client is not None:
-            self._gates = (Gate(relay.server, client, len(preface)),)
-        if server is not None:
-            self._gates = (*self._gates, Gate(relay.client, server))
-
-    def _judge_of(self, watches: Sequence[Watch]) -> Callable[[bytes], bool] | None:
-        return Direction(self.relay_refused, watches).judge if watches else None
-
-    def relay_half_closed(self) -> None:
-        """See ``RelayOwner``."""
-        self._owner.relay_half_closed()
-
-    def relay_ended(self, cause: Cause, reason: str) -> None:
-        """See ``RelayOwner``."""
-        self._open()
-        self._owner.relay_ended(cause, reason)
-
-    def relay_refused(self, refused: RefusedError, whole: bool) -> None:
-        """See ``RefusedError.tell``."""
-        self._open()
-        self._owner.relay_refused(refused, whole)
-
-    def _open(self) -> None:
-        """A gate and its side refer to each other: without this the garbage collector would have to come by."""
-        gates, self._gates = self._gates, ()
-        for gate in gates:
-            gate.open()
 
 
 def watch(
     relay: StreamRelay | TransportRelay,
     owner: WatchOwner,
-    validators: Sequence[Built[IStreamValidator]],
+    validators: Iterable[Built[IStreamValidator]],
     facts: Facts,
     preface: bytes,
 ) -> None:
@@ -183,17 +128,28 @@ def watch(
 
     Raises: PluginError.
     """
-    asked = [_watch_of(validator, facts) for validator in validators]
-    watches = [one for one in asked if one is not None]
-    if watches:
-        Watching(owner).begin(relay, watches, preface)
-
-
-def _watch_of(validator: Built[IStreamValidator], facts: Facts) -> tuple[Any, Any, Any] | None:
-    try:
-        made: Any = validator.object.watch(facts)
-        return None if made is None else (validator, made.client_said, made.server_said)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        raise PluginError(validator.plugin, f"validator {validator.name!r} raised {shown(error)} in watch") from error
+    of_client: list[Watch] = []
+    of_server: list[Watch] = []
+    for validator in validators:
+        try:
+            made: Any = validator.object.watch(facts)
+            if made is not None:
+                if made.client_said is not None:
+                    of_client.append((validator, made.client_said))
+                if made.server_said is not None:
+                    of_server.append((validator, made.server_said))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            what = f"validator {validator.name!r} raised {shown(error)} in watch"
+            raise PluginError(validator.plugin, what) from error
+    tell = owner.relay_refused
+    if isinstance(relay, StreamRelay):
+        # What the client says is what is sent to the server, and the other way round.
+        if of_client:
+            Gate(relay.server, of_client, tell, len(preface))
+        if of_server:
+            Gate(relay.client, of_server, tell)
+    elif of_client or of_server:
+        client, server = (Direction(one, tell).judge if one else None for one in (of_client, of_server))
+        relay.watch(client, server)

@@ -6,6 +6,7 @@ not name are named after its others.
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 from twisted_lb.wire.client_hello import VERSION_NAMES, ClientHello, is_grease, numbers_of
@@ -14,6 +15,21 @@ from twisted_lb.wire.client_hello import VERSION_NAMES, ClientHello, is_grease, 
 def version_names(hello: ClientHello) -> tuple[str, ...]:
     """Return the versions offered, such as ``1.3``, in their order and without GREASE."""
     return tuple(VERSION_NAMES.get(number) or f"0x{number:04X}" for number in hello.versions if not is_grease(number))
+
+
+def protocol_names(hello: ClientHello) -> tuple[str, ...]:
+    """Return the protocols offered by ALPN, such as ``h2``; bytes that are no UTF-8 are escaped."""
+    names = hello.protocols
+    return _remembered_spelling(names) if len(names) <= REMEMBERED_PROTOCOLS else _spelt(names)
+
+
+def _spelt(names: tuple[bytes, ...]) -> tuple[str, ...]:
+    return tuple([name.decode("utf-8", "backslashreplace") for name in names])
+
+
+REMEMBERED_PROTOCOLS: Final = 16
+"""Longer lists are spelt each time: what clients send must not fill the memory."""
+_remembered_spelling = lru_cache(256)(_spelt)
 
 
 def cipher_suite_names(hello: ClientHello) -> tuple[str, ...]:

@@ -17,17 +17,15 @@ APPLICATION_DATA: Final = 23
 
 
 class TlsSecondHello:
-    """Follows what one client says, from its first ClientHello on, which was sound, until there can be no second one.
+    """Follows what one client says behind its first ClientHello, which was sound, until there can be no second one.
 
     Keeps a second hello only, 64 KiB at most.
     """
 
-    __slots__ = ("_at_least", "_body", "_first", "_header", "_known", "_second")
+    __slots__ = ("_at_least", "_body", "_first", "_header", "_second")
 
     def __init__(self, first: ClientHello) -> None:
         self._first = first
-        self._known = first.size
-        """Bytes of the first hello that are to come."""
         self._header = b""
         """Of the record that is coming, as far as it is there."""
         self._body = 0
@@ -41,8 +39,7 @@ class TlsSecondHello:
         Raises: WireError ``tls-second-hello``; no other exception.
         Cost: linear, apart from a logarithmic number of looks at the second hello.
         """
-        at = min(self._known, len(data))
-        self._known -= at
+        at = 0
         while at < len(data) and not self._second:
             if not self._body:
                 start, at = at, at + RECORD_HEADER - len(self._header)

@@ -73,9 +73,7 @@ class TlsServerStart:
     def is_last(self) -> bool:
         """Whether what was read came in one record, as nearly always, and is no HelloRetryRequest."""
         said = self._said
-        if said[_RANDOM] == RETRY_RANDOM:
-            return False
-        return _shapes.find(_key_of(said), said) is not None or _message_in_one_record(said) is not None
+        return _message_in_one_record(said) is not None and said[_RANDOM] != RETRY_RANDOM
 
     def _judge_headers(self) -> None:
         said, position = self._said, self._header
@@ -87,6 +85,12 @@ class TlsServerStart:
                 return
             position += RECORD_HEADER + (said[position + 3] << 8 | said[position + 4])
             self._header = position
+
+
+def is_known_answer(data: bytes, min_version: int) -> bool:
+    """Tell whether ``data`` begins with a sound ServerHello such as was met before, and no HelloRetryRequest."""
+    version = _shapes.find(_key_of(data), data)
+    return version is not None and version >= min_version and data[_RANDOM] != RETRY_RANDOM
 
 
 def read_server_start(data: bytes, min_version: int = 0x0301) -> NeedMore | None:
