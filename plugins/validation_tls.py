@@ -176,7 +176,7 @@ class TlsValidator:
 
 @implementer(IStreamWatch)
 class TlsWatch:
-    """One connection, until its server has answered the ClientHello. ``min_version``: ``None`` if it may say anything."""
+    """One connection, until its server has answered the ClientHello; with anything if ``min_version`` is ``None``."""
 
     __slots__ = ("_min_version", "_start", "over")
 
