@@ -2,6 +2,7 @@
 
 - ``http1_settings`` and ``http1_errors``: limits and relaxations; every rule with its status
 - ``http1_request`` and ``http1_response``: the heads, and how their bodies are framed
+- ``http1_sifted``: the few lines of a head that decide something
 - ``http1_headers``: fields, found and edited in the bytes
 - ``http1_body`` and ``http1_chunked``: where bodies end
 - ``http1_forward`` and ``http1_speak``: what goes to the server and back to the client, and who speaks for whom

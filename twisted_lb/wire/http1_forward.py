@@ -13,8 +13,9 @@ import msgspec
 
 from twisted_lb.wire.http1_framing import Framing
 from twisted_lb.wire.http1_headers import field_line, without
-from twisted_lb.wire.http1_request import REQUEST_FIELDS, Form, Mark, RequestHead
+from twisted_lb.wire.http1_request import REQUEST_FIELDS, Form, RequestHead
 from twisted_lb.wire.http1_response import RESPONSE_FIELDS, ResponseHead
+from twisted_lb.wire.http1_sifted import Mark
 from twisted_lb.wire.http1_speak import LISTS, SPOKEN, Speaker, Speaking
 from twisted_lb.wire.http1_target import read_authority
 

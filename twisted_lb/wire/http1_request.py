@@ -14,18 +14,19 @@ import msgspec
 from twisted_lb.verdicts import NEED_MORE, NeedMore
 from twisted_lb.wire.http1_errors import Http1Error
 from twisted_lb.wire.http1_explain import FRAMING_NAMES, WITHOUT_BODY_IN_HTTP10, explain_request
-from twisted_lb.wire.http1_framing import MAX_LENGTH_DIGITS, Framing
+from twisted_lb.wire.http1_framing import Framing
 from twisted_lb.wire.http1_grammar import LENIENT_TARGET, fields_pattern, partial_request_pattern, request_pattern
 from twisted_lb.wire.http1_headers import HasHeaders, Headers
 from twisted_lb.wire.http1_plain import PLAIN_REQUEST
 from twisted_lb.wire.http1_settings import STRICT, Http1Settings
+from twisted_lb.wire.http1_sifted import Mark, Sifted, sift
 from twisted_lb.wire.http1_target import (
     IS_WEBSOCKET_KEY,
+    Authority,
     Form,
     agree,
     offers_websocket,
     read_authority,
-    read_options,
     read_protocols,
     read_target,
 )
@@ -43,20 +44,10 @@ BLANK = (b"", b"\r", b"\r\n")
 _ODD_NAME = re.compile(rb"\n[0-9A-Za-z\-]*+[^0-9A-Za-z\-:\r]")
 _NO_OPTIONS: frozenset[bytes] = frozenset()
 _KEEP_ALIVE = frozenset((b"keep-alive",))
+_NO_HOST = Authority(b"", 0, b"")
 # Looking a member up on its Enum is a call of a Python function on 3.11.
-_ORIGIN, _AUTHORITY, _NO_BODY = Form.ORIGIN, Form.AUTHORITY, Framing.NONE
-
-
-class Mark(msgspec.Struct, gc=False):
-    """A line of a head that is not simply passed on, and from where to where it goes in ``raw``.
-
-    ``name``: in small letters. ``alias``: it was spelt with a ``_`` for a ``-``.
-    """
-
-    name: bytes
-    start: int
-    end: int
-    alias: bool = False
+_ORIGIN, _AUTHORITY = Form.ORIGIN, Form.AUTHORITY
+_NO_BODY, _LENGTH, _CHUNKED = Framing.NONE, Framing.LENGTH, Framing.CHUNKED
 
 
 class RequestHead(HasHeaders, msgspec.Struct, gc=False):
@@ -205,93 +196,29 @@ def _read(
 ) -> RequestHead | None:
     """Read what the first pattern has let through; ``None`` where anything is unusual.
 
-    ``lenient``: the careful reading has let it pass, so only what could change its meaning is asked again. Long, for
-    it runs for each request, and each call counts.
+    ``lenient``: the careful reading has let it pass, so only what could change its meaning is asked again.
     """
     method, target, version = match.group(1, 2, 3)
     fields_at = match.start(4) - first
     folded = raw.lower()
-    host = key = None
-    upgrade = b""
-    content_length = -1
-    chunked = expect = False
-    options = _NO_OPTIONS
-    marks: list[Mark] = []
-    at = fields_at - 1
-    for line in REQUEST_FIELDS.findall(folded, at):
-        name, _, spelt = line.partition(b":")
-        value = spelt.strip(b" \t")
-        if name == b"\nhost":
-            if host is not None:
-                return None
-            host = read_authority(value)
-            if host is None:
-                return None
-            if spelt == value or spelt == b" " + value:
-                continue  # else it is written anew, as framing is: not all servers take a tab for a blank
-        if name == b"\ncontent-length":
-            if content_length >= 0 or not value.isdigit():
-                return None
-            digits = value.lstrip(b"0") or b"0"
-            if len(digits) > MAX_LENGTH_DIGITS:
-                return None
-            content_length = int(digits)
-            if spelt == digits or spelt == b" " + digits:
-                continue  # else it is written anew: some servers take leading zeros for octal
-        elif name == b"\ntransfer-encoding":
-            if chunked or version == b"1.0" or value != b"chunked":
-                return None
-            chunked = True
-            if spelt == value or spelt == b" chunked":
-                continue
-        at = folded.index(line, at)
-        end = at + len(line)
-        if name == b"\nconnection":
-            named = read_options(value)
-            options = options | named if options else named
-        elif name == b"\nupgrade":
-            offered = raw[at + 9 : end].strip(b" \t")
-            upgrade = upgrade + b", " + offered if upgrade else offered
-        elif name == b"\nexpect":
-            if version == b"1.1" and (expect or value != b"100-continue"):
-                return None
-            expect = True
-        elif name == b"\nsec-websocket-key":
-            key = raw[at + 19 : end].strip(b" \t") if key is None else b""
-            at = end
-            continue
-        alias = b"_" in name
-        marks.append(Mark(name[1:].replace(b"_", b"-") if alias else name[1:], at + 1, end + 2, alias))
-        at = end
-    if not options.isdisjoint(FRAMING_NAMES):
-        return None
     modern = version == b"1.1"
-    framing = Framing.NONE
-    if chunked or content_length > 0:
-        if chunked and content_length >= 0:
-            return None
-        if method == b"CONNECT" or method == b"TRACE":
-            return None
-        if not modern and method in WITHOUT_BODY_IN_HTTP10 and not settings.body_with_any_method:
-            return None
-        framing = Framing.CHUNKED if chunked else Framing.LENGTH
-    if upgrade:
-        upgrade = read_protocols(upgrade) if modern and b"upgrade" in options else b""
-        if upgrade and offers_websocket(upgrade) and not lenient and not IS_WEBSOCKET_KEY.fullmatch(key or b""):
-            return None
-    form, origin = Form.ORIGIN, target
-    if target[0] != 0x2F or method == b"CONNECT":
-        asked = read_target(method, target)
-        if asked.rule or ((asked.userinfo or (host is not None and not agree(asked, host))) and not lenient):
-            return None
-        form, origin = asked.form, asked.origin or target
-        if asked.authority is not None and (host is not None or not modern):
-            host = asked.authority
+    said = sift(raw, folded, fields_at - 1, REQUEST_FIELDS, modern)
+    if said is None:
+        return None
+    options = said.options
+    framing = _framing(method, modern, said, settings) if said.chunked or said.content_length > 0 else _NO_BODY
+    upgrade = _upgrade(said, modern, lenient) if said.upgrade else b""
+    if framing is None or upgrade is None or (modern and said.host is None) or not options.isdisjoint(FRAMING_NAMES):
+        return None
     if not lenient and settings.odd_names != "preserve" and _ODD_NAME.search(raw, fields_at - 1, len(raw) - 2):
         return None
-    if host is None and modern:
-        return None
-    hostname, port, authority = host or (b"", 0, b"")
+    form, origin, host = _ORIGIN, target, said.host
+    if target[0] != 0x2F or method == b"CONNECT":
+        asked = _target(method, target, host, modern, lenient)
+        if asked is None:
+            return None
+        form, origin, host = asked
+    hostname, port, authority = host or _NO_HOST
     return RequestHead(
         raw,
         method,
@@ -303,17 +230,49 @@ def _read(
         hostname,
         port,
         framing,
-        content_length,
+        said.content_length,
         b"close" not in options if modern else b"keep-alive" in options and b"close" not in options,
         options,
         upgrade,
-        key or b"",
-        expect and modern and framing is not Framing.NONE,
+        said.keys[0] if len(said.keys) == 1 else b"",
+        said.expect and modern and framing is not _NO_BODY,
         length,
-        marks,
+        said.marks,
         fields_at,
         folded,
     )
 
 
-__all__ = ["BLANK", "Form", "Framing", "Mark", "RequestHead", "parse_request"]
+def _framing(method: bytes, modern: bool, said: Sifted, settings: Http1Settings) -> Framing | None:
+    """Tell how the end of a body is found; ``None`` if that is not certain."""
+    chunked = said.chunked
+    if (chunked and said.content_length >= 0) or method == b"CONNECT" or method == b"TRACE":
+        return None
+    if not modern and method in WITHOUT_BODY_IN_HTTP10 and not settings.body_with_any_method:
+        return None
+    return _CHUNKED if chunked else _LENGTH
+
+
+def _upgrade(said: Sifted, modern: bool, lenient: bool) -> bytes | None:
+    """Tell which protocols may be offered to the server; ``None`` where that is unusual."""
+    if not modern or b"upgrade" not in said.options:
+        return b""
+    upgrade = read_protocols(said.upgrade)
+    if not lenient and offers_websocket(upgrade):
+        return upgrade if len(said.keys) == 1 and IS_WEBSOCKET_KEY.fullmatch(said.keys[0]) else None
+    return upgrade
+
+
+def _target(
+    method: bytes, target: bytes, host: Authority | None, modern: bool, lenient: bool
+) -> tuple[Form, bytes, Authority | None] | None:
+    """Read a target that is no path, or CONNECT's: its form, what a server sees of it, and the host that counts."""
+    asked = read_target(method, target)
+    if asked.rule or ((asked.userinfo or (host is not None and not agree(asked, host))) and not lenient):
+        return None
+    if asked.authority is not None and (host is not None or not modern):
+        host = asked.authority
+    return asked.form, asked.origin or target, host
+
+
+__all__ = ["BLANK", "Form", "Framing", "RequestHead", "parse_request"]

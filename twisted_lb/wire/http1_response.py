@@ -12,13 +12,14 @@ import msgspec
 from twisted_lb.verdicts import NEED_MORE, NeedMore
 from twisted_lb.wire.http1_errors import Http1Error
 from twisted_lb.wire.http1_explain_response import explain_response, websocket_accept
-from twisted_lb.wire.http1_framing import MAX_LENGTH_DIGITS, Framing
+from twisted_lb.wire.http1_framing import Framing
 from twisted_lb.wire.http1_grammar import fields_pattern, partial_response_pattern, response_pattern
 from twisted_lb.wire.http1_headers import HasHeaders, Headers
 from twisted_lb.wire.http1_plain import PLAIN_RESPONSE
-from twisted_lb.wire.http1_request import Mark, RequestHead
+from twisted_lb.wire.http1_request import RequestHead
 from twisted_lb.wire.http1_settings import STRICT, Http1Settings
-from twisted_lb.wire.http1_target import offers_websocket, read_options, read_protocols
+from twisted_lb.wire.http1_sifted import Mark, Sifted, sift
+from twisted_lb.wire.http1_target import offers_websocket, read_protocols
 
 RESPONSE_FIELDS = fields_pattern(
     (
@@ -28,7 +29,7 @@ RESPONSE_FIELDS = fields_pattern(
 )
 _NO_OPTIONS: frozenset[bytes] = frozenset()
 _KEEP_ALIVE = frozenset((b"keep-alive",))
-_LENGTH = Framing.LENGTH
+_NONE, _LENGTH, _CHUNKED, _UNTIL_CLOSE = Framing.NONE, Framing.LENGTH, Framing.CHUNKED, Framing.UNTIL_CLOSE
 _WITHOUT_PLAIN = frozenset((b"HEAD", b"CONNECT"))
 """Methods whose responses have no body, or need not have one."""
 _FRAMING_NAMES = frozenset((b"content-length", b"transfer-encoding"))
@@ -140,92 +141,55 @@ def _read_carefully(data: bytes, start: int, request: RequestHead, settings: Htt
 def _read(
     raw: bytes, match: re.Match[bytes], first: int, length: int, request: RequestHead, *, lenient: bool = False
 ) -> ResponseHead | None:
-    """Read what the first pattern has let through; ``None`` where anything is unusual. Long: each call counts."""
+    """Read what the first pattern has let through; ``None`` where anything is unusual."""
     version, code, reason = match.group(1, 2, 3)
     fields_at = match.start(4) - first
     status = int(code)
     folded = raw.lower()
-    accept = b""
-    upgrade = b""
-    content_length = -1
-    chunked = False
-    options = _NO_OPTIONS
-    marks: list[Mark] = []
-    at = fields_at - 1
-    for line in RESPONSE_FIELDS.findall(folded, at):
-        name, _, spelt = line.partition(b":")
-        if b"_" in name:
-            continue
-        value = spelt.strip(b" \t")
-        at = folded.index(line, at)
-        end = at + len(line)
-        if name == b"\ncontent-length":
-            if content_length >= 0 or not value.isdigit():
-                return None
-            digits = value.lstrip(b"0") or b"0"
-            if len(digits) > MAX_LENGTH_DIGITS:
-                return None
-            content_length = int(digits)
-            if spelt == digits or spelt == b" " + digits:
-                continue
-        elif name == b"\ntransfer-encoding":
-            if chunked or version == b"1.0" or value != b"chunked":
-                return None
-            chunked = True
-            if spelt == value or spelt == b" chunked":
-                continue
-        elif name == b"\nconnection":
-            named = read_options(value)
-            options = options | named if options else named
-        elif name == b"\nupgrade":
-            offered = raw[at + 9 : end].strip(b" \t")
-            upgrade = upgrade + b", " + offered if upgrade else offered
-        elif name == b"\nsec-websocket-accept":
-            accept = raw[at + 22 : end].strip(b" \t")
-            at = end
-            continue
-        marks.append(Mark(name[1:], at + 1, end + 2))
-        at = end
-    if not options.isdisjoint(_FRAMING_NAMES):
-        return None
-    tunnel = False
-    if status == 101:
-        if not fits_upgrade(upgrade, options, request):
-            return None
-        if offers_websocket(upgrade) and not lenient and accept != websocket_accept(request.websocket_key):
-            return None
-        tunnel = True
-    elif request.method == b"CONNECT" and 200 <= status < 300:
-        tunnel = True
     modern = version == b"1.1"
+    said = sift(raw, folded, fields_at - 1, RESPONSE_FIELDS, modern)
+    if said is None or not said.options.isdisjoint(_FRAMING_NAMES):
+        return None
+    options = said.options
+    tunnel = status == 101 or (request.method == b"CONNECT" and 200 <= status < 300)
+    if status == 101 and not _accepts(said, request, lenient):
+        return None
     keep_alive = b"close" not in options if modern else b"keep-alive" in options and b"close" not in options
     if tunnel or status < 200 or status == 204 or status == 304 or request.method == b"HEAD":
-        framing = Framing.NONE
-    elif chunked:
-        framing = Framing.CHUNKED
-        if content_length >= 0:  # RFC 9112, section 6.3: chunked counts, and who sends both is not to be trusted
-            keep_alive = False
-    elif content_length >= 0:
-        framing = Framing.LENGTH
+        framing, keep_alive = _NONE, keep_alive and not tunnel
+    elif said.chunked:
+        # RFC 9112, section 6.3: chunked counts, and who sends both is not to be trusted
+        framing, keep_alive = _CHUNKED, keep_alive and said.content_length < 0
+    elif said.content_length >= 0:
+        framing = _LENGTH
     else:
-        framing, keep_alive = Framing.UNTIL_CLOSE, False
+        framing, keep_alive = _UNTIL_CLOSE, False
     return ResponseHead(
         raw,
         version,
         status,
         reason or b"",
         framing,
-        content_length,
-        keep_alive and not tunnel,
+        said.content_length,
+        keep_alive,
         status < 200 and status != 101,
         tunnel,
         options,
-        upgrade,
+        said.upgrade,
         length,
-        marks,
+        said.marks,
         fields_at,
         folded,
     )
+
+
+def _accepts(said: Sifted, request: RequestHead, lenient: bool) -> bool:
+    """Tell whether a 101 changes to what was asked for, and to WebSocket as only a server of it can."""
+    if not fits_upgrade(said.upgrade, said.options, request):
+        return False
+    if lenient or not offers_websocket(said.upgrade):
+        return True
+    return bool(said.keys) and said.keys[-1] == websocket_accept(request.websocket_key)
 
 
 def fits_upgrade(upgrade: bytes, options: frozenset[bytes], request: RequestHead) -> bool:
