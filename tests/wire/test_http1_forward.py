@@ -100,6 +100,10 @@ def shown(data: bytes) -> str:
         ("POST http://a/ HTTP/1.1↵Content-Length: 0↵Host: a↵", "POST / HTTP/1.1↵Host: a↵Content-Length: 0↵"),
         ("POST / HTTP/1.1↵Host: a↵Transfer-Encoding: chunked↵", "POST / HTTP/1.1↵Host: a↵Transfer-Encoding: chunked↵"),
         ("POST / HTTP/1.1↵Host: a↵Content_Length: 5↵Transfer_Encoding: chunked↵", "POST / HTTP/1.1↵Host: a↵"),
+        (
+            "POST / HTTP/1.1↵Host: a↵Content-Length: 5↵Content_Length: 7↵",
+            "POST / HTTP/1.1↵Host: a↵Content-Length: 5↵",
+        ),
         ("GET / HTTP/1.1↵Host: a↵X-Forwarded-For: 1↵Forwarded: for=1↵X_Forwarded_For: 1↵", "GET / HTTP/1.1↵Host: a↵"),
         ("GET / HTTP/1.1↵Host: a↵Via: 1.1 x↵", "GET / HTTP/1.1↵Host: a↵Via: 1.1 x↵"),
         ("GET / HTTP/1.1↵Host: a↵Expect: 100-continue↵", "GET / HTTP/1.1↵Host: a↵"),
@@ -254,6 +258,11 @@ GET, OLD, HEAD = "get", "old", "head"
             GET,
             "HTTP/1.1 426 x↵Connection: upgrade↵Upgrade: foo↵Content-Length: 0↵",
             "HTTP/1.1 426 x↵Content-Length: 0↵",
+        ),
+        (
+            GET,
+            "HTTP/1.1 200 OK↵Content-Length: 5↵Content_Length: 7↵",
+            "HTTP/1.1 200 OK↵Content-Length: 5↵Content_Length: 7↵",
         ),
     ],
 )

@@ -40,6 +40,7 @@ _UNTOUCHED = frozenset((b"via", b"sec-websocket-key", b"sec-websocket-accept"))
 
 _REPEATED = frozenset((b"host", b"transfer-encoding"))
 """What is always said, and so written anew where it is not passed on as it came."""
+_LENGTH = frozenset((b"content-length",))
 
 
 class Edit(NamedTuple):
@@ -158,7 +159,7 @@ class Forwarder:
             host = host or head.authority or self.plan.settings.default_host
             end = b"Host: %b\r\n" % (self.plan.host or host or self.here)
             end += _framing_line(head.framing if framing is None else framing, head, framing, content_length)
-        elif head.content_length >= 0 and any(mark.name == b"content-length" for mark in marks):
+        elif head.content_length >= 0 and _is_oddly_spelt(marks, _LENGTH):
             end = b"Content-Length: %d\r\n" % head.content_length
         fields = head.headers
         for name in (*self.plan.request.removed, *_named(head.options)):
@@ -229,7 +230,7 @@ class Forwarder:
                 raw = b"%b%b\r\n" % (raw[:fields_at], bytes(headers))
             marks = _all_marks(RESPONSE_FIELDS.findall, raw, fields_at)
             end = _framing_line(sent, head, framing, content_length, head.status == 304 or request.method == b"HEAD")
-        elif head.content_length >= 0 and any(mark.name == b"content-length" for mark in marks):
+        elif head.content_length >= 0 and _is_oddly_spelt(marks, _LENGTH):
             end = b"Content-Length: %d\r\n" % head.content_length
         cuts = [(mark.start, mark.end) for mark in marks if mark.name not in _UNTOUCHED and not mark.alias]
         for name in (*self.plan.response.removed, *_named(head.options)):
@@ -255,9 +256,9 @@ def downstream_framing(response: ResponseHead, request: RequestHead) -> Framing:
     return response.framing
 
 
-def _is_oddly_spelt(marks: list[Mark]) -> bool:
-    """Tell whether Host or Transfer-Encoding is spelt in a way that not everybody may read alike."""
-    return any(mark.name in _REPEATED and not mark.alias for mark in marks)
+def _is_oddly_spelt(marks: list[Mark], names: frozenset[bytes] = _REPEATED) -> bool:
+    """Tell whether one of these fields is spelt in a way that not everybody may read alike."""
+    return any(mark.name in names and not mark.alias for mark in marks)
 
 
 def _has_odd_framing(head: ResponseHead) -> bool:
