@@ -6,7 +6,6 @@ A client's namespace and a proxy's, joined by a pair of virtual interfaces. Desc
 import os
 import re
 import shlex
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -136,6 +135,19 @@ def clients(program: Program) -> list[str]:
 # Namespaces
 
 
+def sockets_of(program: Program) -> set[str]:
+    """The numbers of the sockets that a program has open."""
+    links = [os.readlink(one.path) for one in os.scandir(f"/proc/{program.process.pid}/fd") if one.is_symlink()]
+    return {link[len("socket:[") : -1] for link in links if link.startswith("socket:")}
+
+
+def listening(port: int, netns: str | None = None) -> set[str]:
+    """The numbers of all sockets that listen on TCP port ``port``, here or in a namespace."""
+    inside = ["ip", "netns", "exec", netns] if netns else []
+    lines = [line.split() for line in run([*inside, "cat", "/proc/net/tcp", "/proc/net/tcp6"]).splitlines()]
+    return {fields[9] for fields in lines if fields[1].endswith(f":{port:04X}") and fields[3] == "0A"}
+
+
 def test_the_commands_of_the_page_about_namespaces_work_as_they_stand(
     start: Start, blue: str, fetch: Callable[[str], str]
 ) -> None:
@@ -144,8 +156,9 @@ def test_the_commands_of_the_page_about_namespaces_work_as_they_stand(
     program = start(serving)
     assert "Directory listing" in run(commands("ip netns exec blue curl").replace("blue", blue))
     assert "200 OK" in fetch(described("netns:").replace("blue", blue))
-    with socket.socket() as outside:
-        assert outside.connect_ex(("127.0.0.1", 8080)) != 0
+    held = sockets_of(program)
+    assert held & listening(8080, blue)
+    assert not held & listening(8080), "it listens nowhere but inside"
     assert clients(program) == ["127.0.0.1", "127.0.0.1"]
 
 
