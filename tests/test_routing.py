@@ -90,10 +90,10 @@ def test_a_thousand_hosts_cost_as_much_as_ten() -> None:
         facts = asked(host=f"host{hosts - 1}.example")
         times = []
         for _ in range(5):
-            began = time.perf_counter()
+            began = time.thread_time()
             for _ in range(300):
                 made.find(facts)
-            times.append(time.perf_counter() - began)
+            times.append(time.thread_time() - began)
         return min(times)
 
     assert cost(1000) < 5 * cost(10)

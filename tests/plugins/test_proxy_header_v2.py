@@ -428,7 +428,7 @@ def test_a_header_is_decoded_in_microseconds() -> None:
 
 
 def _timed(data: bytes, count: int) -> float:
-    start = time.perf_counter()
+    start = time.thread_time()
     for _ in range(count):
         CODEC.decode(data)
-    return time.perf_counter() - start
+    return time.thread_time() - start

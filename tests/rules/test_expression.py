@@ -313,8 +313,8 @@ def test_a_condition_costs_about_a_microsecond(text: str) -> None:
     condition, facts = compile_expression(text, TCP).condition, make_facts(learnt={"tls.sni": "www.example.org"})
     best_s = 1.0
     for _ in range(5):
-        started = time.perf_counter()
+        started = time.thread_time()
         for _ in range(2000):
             condition(facts)
-        best_s = min(best_s, (time.perf_counter() - started) / 2000)
+        best_s = min(best_s, (time.thread_time() - started) / 2000)
     assert best_s < 10e-6

@@ -62,7 +62,7 @@ def test_no_host_name(name: bytes) -> None:
 
 
 def test_nonsense_takes_no_time() -> None:
-    start = time.perf_counter()
+    start = time.thread_time()
     for name in (b"a." * 126, b"a-" * 126 + b"-", b"_" * 253, b"-" * 60_000, (b"a" * 62 + b"-.") * 4):
         is_host_name(name)
-    assert time.perf_counter() - start < 0.2
+    assert time.thread_time() - start < 0.2

@@ -147,10 +147,10 @@ def test_the_time_is_linear_in_the_length() -> None:
     def seconds(data: bytes, step: int) -> float:
         best = 1e9
         for _ in range(3):
-            body, start = ChunkedBody(), time.perf_counter()
+            body, start = ChunkedBody(), time.thread_time()
             for at in range(0, len(data), step):
                 body.feed(data[at : at + step])
-            best = min(best, time.perf_counter() - start)
+            best = min(best, time.thread_time() - start)
         return best
 
     for chunk in (b"1\r\na\r\n", b"1;a=b\r\na\r\n"):

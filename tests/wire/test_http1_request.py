@@ -302,9 +302,9 @@ def test_odd_names_can_be_refused_or_left_out() -> None:
 def seconds(work: Callable[[], object]) -> float:
     best = 1e9
     for _ in range(5):
-        start = time.perf_counter()
+        start = time.thread_time()
         work()
-        best = min(best, time.perf_counter() - start)
+        best = min(best, time.thread_time() - start)
     return best
 
 
