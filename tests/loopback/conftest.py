@@ -34,6 +34,9 @@ DEFECTS = re.compile(r"Traceback|Unhandled|unhandled error|critical", re.IGNOREC
 """What a healthy proxy never writes to its standard error."""
 PORTS = range(20000, 32000)
 """Below the kernel's ephemeral ports, so that no outgoing connection takes one in between."""
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+"""Which of how many processes this is that run tests side by side; each has ports of its own."""
 
 T = TypeVar("T")
 Config = Mapping[str, Any]
@@ -225,9 +228,11 @@ def module_proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartProx
 def free_port() -> FreePort:
     """Give a TCP port of 127.0.0.1 that nobody listens on, a different one at each call."""
     given: set[int] = set()
+    share = len(PORTS) // WORKERS
+    ours = PORTS[WORKER * share : (WORKER + 1) * share]
 
     def choose() -> int:
-        for port in random.sample(PORTS, 200):
+        for port in random.sample(ours, 200):
             if port in given:
                 continue
             with socket.socket() as probe:
