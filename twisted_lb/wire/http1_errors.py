@@ -77,7 +77,9 @@ RULES: dict[str, Rule] = {
     # Expectations and upgrades
     "http1-expect": Rule(417, "an expectation other than 100-continue"),
     "http1-websocket-key": Rule(400, "an upgrade to WebSocket without one Sec-WebSocket-Key", "accept_invalid"),
-    "http1-websocket-accept": Rule(502, "Sec-WebSocket-Accept does not fit the key", "accept_invalid"),
+    "http1-websocket-accept": Rule(
+        502, "Sec-WebSocket-Accept does not fit the key, or stands there twice", "accept_invalid"
+    ),
     "http1-upgrade": Rule(502, "status 101, but no upgrade was asked for, or to another protocol"),
     "http1-disagreement": Rule(400, "the quick and the careful reading disagree: a defect of ours, please report it"),
     # Bodies

@@ -92,7 +92,7 @@ def _judge_upgrade(
     if not chosen or b"upgrade" not in options or chosen not in request.upgrade.lower().split(b", "):
         raise reader.refuse("http1-upgrade", upgrades[0].offset if upgrades else 9)
     accepts = named.get(b"sec-websocket-accept", [])
-    if offers_websocket(chosen) and (not accepts or accepts[-1].value != websocket_accept(request.websocket_key)):
+    if offers_websocket(chosen) and (len(accepts) != 1 or accepts[0].value != websocket_accept(request.websocket_key)):
         reader.violate("http1-websocket-accept", (accepts or upgrades)[-1].offset)
 
 

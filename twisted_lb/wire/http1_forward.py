@@ -148,7 +148,7 @@ class Forwarder:
                 return b"%b%b%b\r\n" % (raw[: mark.start], raw[mark.end : -2], end)
             return b"%b%b\r\n" % (raw[:-2], end) if end else raw
         anew = framing is not None or head.form is not Form.ORIGIN or not head.authority or headers is not None
-        anew = anew or bool(self.plan.host) or _is_oddly_spelt(marks)
+        anew = anew or bool(self.plan.host) or (bool(marks) and _is_oddly_spelt(marks))
         if anew:
             if headers is not None:
                 raw = b"%b%b\r\n" % (raw[:fields_at], bytes(headers))
@@ -159,7 +159,7 @@ class Forwarder:
             host = host or head.authority or self.plan.settings.default_host
             end = b"Host: %b\r\n" % (self.plan.host or host or self.here)
             end += _framing_line(head.framing if framing is None else framing, head, framing, content_length)
-        elif head.content_length >= 0 and _is_oddly_spelt(marks, _LENGTH):
+        elif marks and head.content_length >= 0 and _is_oddly_spelt(marks, _LENGTH):
             end = b"Content-Length: %d\r\n" % head.content_length
         fields = head.headers
         for name in (*self.plan.request.removed, *_named(head.options)):
@@ -225,12 +225,12 @@ class Forwarder:
         sent = downstream_framing(head, request) if framing is None else framing
         end = b""
         anew = framing is not None or headers is not None or sent is not head.framing
-        if anew or _has_odd_framing(head) or _is_oddly_spelt(marks):
+        if anew or _has_odd_framing(head) or (marks and _is_oddly_spelt(marks)):
             if headers is not None:
                 raw = b"%b%b\r\n" % (raw[:fields_at], bytes(headers))
             marks = _all_marks(RESPONSE_FIELDS.findall, raw, fields_at)
             end = _framing_line(sent, head, framing, content_length, head.status == 304 or request.method == b"HEAD")
-        elif head.content_length >= 0 and _is_oddly_spelt(marks, _LENGTH):
+        elif marks and head.content_length >= 0 and _is_oddly_spelt(marks, _LENGTH):
             end = b"Content-Length: %d\r\n" % head.content_length
         cuts = [(mark.start, mark.end) for mark in marks if mark.name not in _UNTOUCHED and not mark.alias]
         for name in (*self.plan.response.removed, *_named(head.options)):

@@ -234,7 +234,7 @@ def _read(
         b"close" not in options if modern else b"keep-alive" in options and b"close" not in options,
         options,
         upgrade,
-        said.keys[0] if len(said.keys) == 1 else b"",
+        said.key,
         said.expect and modern and framing is not _NO_BODY,
         length,
         said.marks,
@@ -258,8 +258,8 @@ def _upgrade(said: Sifted, modern: bool, lenient: bool) -> bytes | None:
     if not modern or b"upgrade" not in said.options:
         return b""
     upgrade = read_protocols(said.upgrade)
-    if not lenient and offers_websocket(upgrade):
-        return upgrade if len(said.keys) == 1 and IS_WEBSOCKET_KEY.fullmatch(said.keys[0]) else None
+    if not lenient and offers_websocket(upgrade) and not IS_WEBSOCKET_KEY.fullmatch(said.key):
+        return None
     return upgrade
 
 

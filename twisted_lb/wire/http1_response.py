@@ -151,15 +151,18 @@ def _read(
     if said is None or not said.options.isdisjoint(_FRAMING_NAMES):
         return None
     options = said.options
-    tunnel = status == 101 or (request.method == b"CONNECT" and 200 <= status < 300)
-    if status == 101 and not _accepts(said, request, lenient):
+    tunnel = status == 101
+    if tunnel and not _accepts(said, request, lenient):
         return None
+    if request.method == b"CONNECT" and 200 <= status < 300:
+        tunnel = True
     keep_alive = b"close" not in options if modern else b"keep-alive" in options and b"close" not in options
     if tunnel or status < 200 or status == 204 or status == 304 or request.method == b"HEAD":
-        framing, keep_alive = _NONE, keep_alive and not tunnel
+        framing = _NONE
     elif said.chunked:
-        # RFC 9112, section 6.3: chunked counts, and who sends both is not to be trusted
-        framing, keep_alive = _CHUNKED, keep_alive and said.content_length < 0
+        framing = _CHUNKED
+        if said.content_length >= 0:  # RFC 9112, section 6.3: chunked counts, and who sends both is not to be trusted
+            keep_alive = False
     elif said.content_length >= 0:
         framing = _LENGTH
     else:
@@ -171,7 +174,7 @@ def _read(
         reason or b"",
         framing,
         said.content_length,
-        keep_alive,
+        keep_alive and not tunnel,
         status < 200 and status != 101,
         tunnel,
         options,
@@ -189,7 +192,7 @@ def _accepts(said: Sifted, request: RequestHead, lenient: bool) -> bool:
         return False
     if lenient or not offers_websocket(said.upgrade):
         return True
-    return bool(said.keys) and said.keys[-1] == websocket_accept(request.websocket_key)
+    return said.key == websocket_accept(request.websocket_key)
 
 
 def fits_upgrade(upgrade: bytes, options: frozenset[bytes], request: RequestHead) -> bool:

@@ -37,8 +37,8 @@ class Sifted(msgspec.Struct, gc=False):
     upgrade: bytes
     """What Upgrade names, as it was sent; several of them are one list."""
     expect: bool
-    keys: list[bytes]
-    """The values of Sec-WebSocket-Key or Sec-WebSocket-Accept."""
+    key: bytes
+    """The value of Sec-WebSocket-Key or Sec-WebSocket-Accept; empty if there is none, or not one alone."""
     marks: list[Mark]
     """The lines that do not simply pass. Host and a plain framing field do."""
 
@@ -51,7 +51,7 @@ def sift(raw: bytes, folded: bytes, at: int, fields: re.Pattern[bytes], modern: 
     """
     host: Authority | None = None
     content_length, chunked, expect, upgrade, options = -1, False, False, b"", _NO_OPTIONS
-    keys: list[bytes] = []
+    key: bytes | None = None
     marks: list[Mark] = []
     for line in fields.findall(folded, at):
         name, _, spelt = line.partition(b":")
@@ -87,8 +87,8 @@ def sift(raw: bytes, folded: bytes, at: int, fields: re.Pattern[bytes], modern: 
                 return None
             expect = True
         elif name in (b"\nsec-websocket-key", b"\nsec-websocket-accept"):
-            keys.append(raw[start + len(name) + 1 : at].strip(b" \t"))
+            key = raw[start + len(name) + 1 : at].strip(b" \t") if key is None else b""
             continue
         alias = b"_" in name
         marks.append(Mark(name[1:].replace(b"_", b"-") if alias else name[1:], start + 1, at + 2, alias))
-    return Sifted(host, content_length, chunked, options, upgrade, expect, keys, marks)
+    return Sifted(host, content_length, chunked, options, upgrade, expect, key or b"", marks)
