@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from twisted_lb.errors import PluginError
 from twisted_lb.plugin_host import Built
 from twisted_lb.stages.relay_timers import RefusedError
-from twisted_lb.stages.watch import Direction, Gate, watch
+from twisted_lb.stages.watch import Gate, Judge, watch
 from twisted_lb.testing import make_facts
-from twisted_lb.verdicts import ALLOW, ALLOW_FINALLY, NEED_MORE, Deny
+from twisted_lb.verdicts import ALLOW, ALLOW_FINALLY, NEED_MORE, Allow, Deny
 
 
 def tell(refused: RefusedError, whole: bool) -> None:
@@ -39,32 +39,16 @@ class Seen:
         return b"".join(self.pieces)
 
 
-def watches(*seen: Seen) -> list[Any]:
-    return [(Built(f"plugin_{at}", f"v{at}", None), one) for at, one in enumerate(seen)]
+def built(number: int = 1) -> Any:
+    return Built(f"plugin_{number}", f"v{number}", None)
 
 
-def direction(*seen: Seen) -> Direction:
-    return Direction(watches(*seen), tell)
+# One look
 
 
-# One direction
-
-
-def test_all_are_asked_in_order_up_to_the_first_that_denies() -> None:
-    first, second, third = Seen(), Seen(ALLOW, Deny("not that", farewell=b"bye")), Seen()
-    judged = direction(first, second, third)
-    assert judged.judge(b"one") is True
-    with pytest.raises(RefusedError) as caught:
-        judged.judge(b"two")
-    assert caught.value.verdict == Deny("validator v1: not that", farewell=b"bye")
-    assert [one.pieces for one in (first, second, third)] == [[b"one", b"two"], [b"one", b"two"], [b"one"]]
-
-
-def test_who_is_content_is_not_asked_again() -> None:
-    first, second = Seen(ALLOW_FINALLY), Seen(ALLOW, ALLOW_FINALLY)
-    judged = direction(first, second)
-    assert [judged.judge(b"x"), judged.judge(b"y")] == [True, False]
-    assert [first.pieces, second.pieces] == [[b"x"], [b"x", b"y"]]
+def test_a_judge_says_whether_it_wants_to_see_more() -> None:
+    judge = Judge(built(), Seen(ALLOW, Allow(), ALLOW_FINALLY), tell)
+    assert [judge.judge(b"x"), judge.judge(b"y"), judge.judge(b"z")] == [True, True, False]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +57,7 @@ def test_who_is_content_is_not_asked_again() -> None:
 )
 def test_whatever_is_no_answer_denies_and_the_plugin_is_to_blame(answer: Any) -> None:
     with pytest.raises(RefusedError) as caught:
-        direction(Seen(), Seen(answer)).judge(b"x")
+        Judge(built(), Seen(answer), tell).judge(b"x")
     assert isinstance(caught.value.verdict, PluginError)
     assert caught.value.verdict.plugin == "plugin_1"
     assert "validator 'v1'" in caught.value.verdict.what
@@ -81,7 +65,7 @@ def test_whatever_is_no_answer_denies_and_the_plugin_is_to_blame(answer: Any) ->
 
 def test_an_interrupt_is_nobody_s_fault() -> None:
     with pytest.raises(KeyboardInterrupt):
-        direction(Seen(KeyboardInterrupt())).judge(b"x")
+        Judge(built(), Seen(KeyboardInterrupt()), tell).judge(b"x")
 
 
 # The gate before a side of a relay
@@ -120,7 +104,7 @@ def test_each_byte_is_judged_once_whatever_the_socket_takes(
     pieces: list[bytes], takes: list[int | None], preface: bytes
 ) -> None:
     seen, side = Seen(), Side(*takes)
-    Gate(side, watches(seen), tell, len(preface))  # type: ignore[arg-type]
+    Gate(side, built(), seen, tell, len(preface))  # type: ignore[arg-type]
     side.pass_on(preface + pieces[0])
     for piece in pieces[1:]:
         side.pass_on(piece)
@@ -130,7 +114,7 @@ def test_each_byte_is_judged_once_whatever_the_socket_takes(
 
 def test_what_is_denied_does_not_pass_nor_does_what_comes_with_it() -> None:
     side = Side(2)
-    Gate(side, watches(Seen(ALLOW, Deny("no"))), tell)  # type: ignore[arg-type]
+    Gate(side, built(), Seen(ALLOW, Deny("no")), tell)  # type: ignore[arg-type]
     side.pass_on(b"good")
     with pytest.raises(RefusedError):
         side.send(memoryview(b"evil"))
@@ -140,7 +124,7 @@ def test_what_is_denied_does_not_pass_nor_does_what_comes_with_it() -> None:
 def test_a_direction_that_nobody_watches_any_more_sends_by_itself() -> None:
     side = Side(1)
     before = side.send
-    Gate(side, watches(Seen(ALLOW, ALLOW_FINALLY)), tell)  # type: ignore[arg-type]
+    Gate(side, built(), Seen(ALLOW, ALLOW_FINALLY), tell)  # type: ignore[arg-type]
     side.pass_on(b"one")
     assert side.send != before
     side.pass_on(b"two")
@@ -149,13 +133,61 @@ def test_a_direction_that_nobody_watches_any_more_sends_by_itself() -> None:
 
 
 def test_who_stands_in_front_of_the_gate_meanwhile_stays_there() -> None:
-    side = Side()
-    gate = Gate(side, watches(Seen(ALLOW_FINALLY)), tell)  # type: ignore[arg-type]
+    side, seen = Side(), Seen(ALLOW_FINALLY)
+    gate = Gate(side, built(), seen, tell)  # type: ignore[arg-type]
     in_front = side.send = lambda data: gate.send(data)
     side.pass_on(b"one")
     assert side.send is in_front
     side.pass_on(b"two")
     assert side.taken == b"onetwo"
+    assert seen.pieces == [b"one"]
+
+
+# Several gates
+
+
+def gated(side: Side, *seen: Seen) -> None:
+    for number, one in reversed(list(enumerate(seen))):
+        Gate(side, built(number), one, tell)  # type: ignore[arg-type]
+
+
+def test_all_are_asked_in_order_up_to_the_first_that_denies() -> None:
+    first, second, third = Seen(), Seen(ALLOW, Deny("not that", farewell=b"bye")), Seen()
+    gated(side := Side(), first, second, third)
+    side.pass_on(b"one")
+    with pytest.raises(RefusedError) as caught:
+        side.pass_on(b"two")
+    assert caught.value.verdict == Deny("validator v1: not that", farewell=b"bye")
+    assert [one.pieces for one in (first, second, third)] == [[b"one", b"two"], [b"one", b"two"], [b"one"]]
+    assert side.taken == b"one"
+
+
+@pytest.mark.parametrize("final", [(0, 1), (1, 0), (0, 0), (2, 5)])
+def test_who_is_content_is_not_asked_again(final: tuple[int, int]) -> None:
+    seen = [Seen(*[ALLOW] * asked, ALLOW_FINALLY) for asked in final]
+    side = Side()
+    before = side.send
+    gated(side, *seen)
+    for piece in b"abcdefgh":
+        side.pass_on(bytes((piece,)))
+    assert [len(one.pieces) for one in seen] == [asked + 1 for asked in final]
+    assert side.taken == b"abcdefgh"
+    if final[0] <= final[1]:  # else it stands behind one that still looks, and lets all pass
+        assert side.send == before
+
+
+@given(
+    st.lists(st.binary(min_size=1, max_size=8), min_size=1, max_size=8),
+    st.lists(st.none() | st.integers(0, 8), max_size=20),
+    st.integers(0, 4),
+)
+def test_each_byte_is_judged_once_by_each_of_several(pieces: list[bytes], takes: list[int | None], looks: int) -> None:
+    first, second, side = Seen(), Seen(*[ALLOW] * looks, ALLOW_FINALLY), Side(*takes)
+    gated(side, first, second)
+    for piece in pieces:
+        side.pass_on(piece)
+    assert first.data == side.taken == b"".join(pieces)
+    assert second.pieces == pieces[: looks + 1]
 
 
 # All watches of one connection
@@ -168,7 +200,7 @@ def watched(*watches: Any) -> SimpleNamespace:
         for at, watch in enumerate(watches)
     ]
     relay = SimpleNamespace(watched=None)
-    relay.watch = lambda client, server: setattr(relay, "watched", (client is not None, server is not None))
+    relay.watch = lambda client, server: setattr(relay, "watched", (bool(client), bool(server)))
     watch(relay, SimpleNamespace(relay_refused=tell), validators, make_facts(), b"")  # type: ignore[arg-type]
     return relay
 

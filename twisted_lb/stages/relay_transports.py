@@ -7,8 +7,8 @@ Never: lets a transport's buffer grow beyond what its producer interface allows.
 Source: ``twisted.internet.interfaces``: IPushProducer, IConsumer, ITCPTransport.
 """
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
@@ -158,16 +158,18 @@ class TransportSide:
             hang_up(self.transport)
 
 
+Look: TypeAlias = Callable[[bytes], bool]
+"""Answers whether it wants to see what follows; raises RefusedError about what may not pass."""
+
+
 class WatchedSide(TransportSide):
-    """A side whose bytes are judged before they pass on. ``judge`` raises RefusedError about what may not."""
+    """A side whose bytes are judged before they pass on."""
 
-    __slots__ = ("judge",)
+    __slots__ = ("looks",)
 
-    def __init__(
-        self, relay: "TransportRelay", transport: Any, cause: Cause, judge: Callable[[bytes], bool] | None
-    ) -> None:
+    def __init__(self, relay: "TransportRelay", transport: Any, cause: Cause, looks: Sequence[Look]) -> None:
         super().__init__(relay, transport, cause)
-        self.judge = judge
+        self.looks = looks
 
     def data(self, data: bytes) -> None:
         """See ``TransportSide``."""
@@ -187,13 +189,11 @@ class WatchedSide(TransportSide):
 
     def passes(self, data: bytes) -> bool:
         """Whether ``data`` may pass; if not the relay is over."""
-        if self.judge is not None:
-            try:
-                if not self.judge(data):
-                    self.judge = None
-            except RefusedError as refused:
-                self.relay.refuse(refused)
-                return False
+        try:
+            self.looks = [look for look in self.looks if look(data)]
+        except RefusedError as refused:
+            self.relay.refuse(refused)
+            return False
         return True
 
 
@@ -215,8 +215,8 @@ class TransportRelay(Relay):
         self.client = TransportSide(self, client, Cause.CLIENT)
         self.server = TransportSide(self, server, Cause.SERVER)
 
-    def watch(self, client: Callable[[bytes], bool] | None, server: Callable[[bytes], bool] | None) -> None:
-        """Judge what either side says from now on; before ``start``. Each answers whether it wants to go on."""
+    def watch(self, client: Sequence[Look], server: Sequence[Look]) -> None:
+        """Judge what either side says from now on; before ``start``."""
         self.client = WatchedSide(self, self.client.transport, Cause.CLIENT, client)
         self.server = WatchedSide(self, self.server.transport, Cause.SERVER, server)
 

@@ -10,7 +10,8 @@ A relay between two streams sends with the socket's own ``send``, kept in an att
 watches, that is replaced by ``Gate.send``, which judges and then sends; when nobody does any more, it is put back.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from math import inf
 from typing import Any, Protocol, TypeAlias
 
 from twisted_lb.contracts import IStreamValidator
@@ -24,9 +25,6 @@ from twisted_lb.stages.relay_transports import TransportRelay
 from twisted_lb.stages.validator import named
 from twisted_lb.verdicts import ALLOW, Allow, Deny
 
-Watch: TypeAlias = tuple[Built[IStreamValidator], Callable[[bytes], Any]]
-"""Whose it is, and the method of its ``IStreamWatch`` for one direction."""
-
 
 class WatchOwner(RelayOwner, Protocol):
     """Whose connection it is."""
@@ -35,41 +33,40 @@ class WatchOwner(RelayOwner, Protocol):
         """See ``RefusedError.tell``."""
 
 
-class Direction:
-    """What is said one way, and who looks at it."""
+Said: TypeAlias = Callable[[bytes], Any]
+"""The method of an ``IStreamWatch`` for what one side says."""
+Tell: TypeAlias = Callable[[RefusedError, bool], None]
+"""See ``RefusedError``."""
 
-    __slots__ = ("_tell", "_watches")
 
-    def __init__(self, watches: Sequence[Watch], tell: Callable[[RefusedError, bool], None]) -> None:
-        """``tell``: see ``RefusedError``."""
-        self._watches = watches
+class Judge:
+    """One validator's look at what is said one way."""
+
+    __slots__ = ("_said", "_tell", "_validator")
+
+    def __init__(self, validator: Built[IStreamValidator], said: Said, tell: Tell) -> None:
+        self._validator = validator
+        self._said = said
         self._tell = tell
 
     def judge(self, data: bytes) -> bool:
-        """Ask all who look about ``data``.
+        """Ask it about ``data``.
 
-        Returns: whether anybody wants to see what follows.
+        Returns: whether it wants to see what follows.
         Raises: RefusedError.
         """
-        content: list[Watch] = []
-        for watch in self._watches:
-            try:
-                verdict = watch[1](data)
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:
-                validator = watch[0]
-                what = f"validator {validator.name!r} raised {shown(error)} in its watch"
-                raise RefusedError(PluginError(validator.plugin, what), self._tell) from error
-            if verdict is ALLOW:
-                continue
-            if type(verdict) is not Allow:
-                raise RefusedError(_refusal(watch[0], verdict), self._tell)
-            if verdict.final:
-                content.append(watch)
-        if content:
-            self._watches = [watch for watch in self._watches if watch not in content]
-        return bool(self._watches)
+        try:
+            verdict = self._said(data)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            what = f"validator {self._validator.name!r} raised {shown(error)} in its watch"
+            raise RefusedError(PluginError(self._validator.plugin, what), self._tell) from error
+        if verdict is ALLOW:
+            return True
+        if type(verdict) is not Allow:
+            raise RefusedError(_refusal(self._validator, verdict), self._tell)
+        return not verdict.final
 
 
 def _refusal(validator: Built[IStreamValidator], verdict: object) -> Deny | PluginError:
@@ -82,20 +79,22 @@ def _refusal(validator: Built[IStreamValidator], verdict: object) -> Deny | Plug
     return named(validator, verdict)  # type: ignore[arg-type]
 
 
-class Gate(Direction):
-    """Stands before one side of a relay between two streams, in place of its ``send``, until nobody watches any more.
+class Gate(Judge):
+    """Stands before one side of a relay between two streams, in place of its ``send``, as long as its validator looks.
 
-    ``_ahead``: how many bytes at the front of what is sent next have been judged, or are ours.
+    Several stand one before the other. ``_ahead``: how many bytes at the front of what is sent next have been judged,
+    or are ours.
     """
 
     __slots__ = ("_ahead", "_send", "_side")
 
     def __init__(
-        self, side: StreamSide, watches: Sequence[Watch], tell: Callable[[RefusedError, bool], None], ahead: int = 0
+        self, side: StreamSide, validator: Built[IStreamValidator], said: Said, tell: Tell, ahead: int = 0
     ) -> None:
-        self._watches = watches
+        self._validator = validator
+        self._said = said
         self._tell = tell
-        self._ahead = ahead
+        self._ahead: float = ahead
         self._side = side
         self._send = side.send
         side.send = self.send
@@ -107,14 +106,19 @@ class Gate(Direction):
         """
         size, ahead = len(data), self._ahead
         if size > ahead:
-            if not self.judge(bytes(memoryview(data)[ahead:]) if ahead else bytes(data)):
-                if self._side.send == self.send:
-                    self._side.send = self._send
+            if not self.judge(bytes(memoryview(data)[int(ahead) :]) if ahead else bytes(data)):
+                self._open()
                 return self._send(data)
             ahead = self._ahead = size
         sent = self._send(data)
         self._ahead = ahead - sent
         return sent
+
+    def _open(self) -> None:
+        """Let all pass; who stands in front of this stays there."""
+        self._ahead = inf
+        if self._side.send == self.send:
+            self._side.send = self._send
 
 
 def watch(
@@ -128,8 +132,8 @@ def watch(
 
     Raises: PluginError.
     """
-    of_client: list[Watch] = []
-    of_server: list[Watch] = []
+    of_client: list[tuple[Built[IStreamValidator], Said]] = []
+    of_server: list[tuple[Built[IStreamValidator], Said]] = []
     for validator in validators:
         try:
             made: Any = validator.object.watch(facts)
@@ -145,11 +149,10 @@ def watch(
             raise PluginError(validator.plugin, what) from error
     tell = owner.relay_refused
     if isinstance(relay, StreamRelay):
-        # What the client says is what is sent to the server, and the other way round.
-        if of_client:
-            Gate(relay.server, of_client, tell, len(preface))
-        if of_server:
-            Gate(relay.client, of_server, tell)
+        # What the client says is what is sent to the server, and the other way round. The first asked is in front.
+        for validator, said in reversed(of_client):
+            Gate(relay.server, validator, said, tell, len(preface))
+        for validator, said in reversed(of_server):
+            Gate(relay.client, validator, said, tell)
     elif of_client or of_server:
-        client, server = (Direction(one, tell).judge if one else None for one in (of_client, of_server))
-        relay.watch(client, server)
+        relay.watch([Judge(*one, tell).judge for one in of_client], [Judge(*one, tell).judge for one in of_server])
