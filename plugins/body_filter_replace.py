@@ -3,13 +3,17 @@
 Source: nginx, ngx_http_sub_module.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, field
 from zope.interface import implementer
 
-from twisted_lb.api import Facts, IBodyFilter, IBodyStream, Options, Supply, hookimpl
+from twisted_lb.api import ConfigError, Facts, IBodyFilter, IBodyStream, Options, Supply, hookimpl
+
+_TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_TYPE = re.compile(rf"{_TOKEN}/{_TOKEN}")
 
 
 class ReplaceOptions(Options, frozen=True):
@@ -86,7 +90,16 @@ class Replace:
 
 
 def build(options: ReplaceOptions) -> Replace:
-    """Build the filter."""
+    """Build the filter. Raises: ConfigError for what would never replace anything."""
+    problems = [
+        f'types: "{kind}" is no media type such as "text/html"; parameters do not matter'
+        for kind in options.types
+        if _TYPE.fullmatch(kind) is None
+    ]
+    if options.old == options.new:
+        problems.append('new: is the same as "old"')
+    if problems:
+        raise ConfigError(*problems)
     return Replace(options)
 
 

@@ -1,6 +1,6 @@
 """Answer in place of a server: the policy ``answer``, for HTTP mode. Maintenance, robots.txt, paths that are closed."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated
 
 import msgspec
@@ -14,13 +14,22 @@ from twisted_lb.api import (
     Decision,
     Deny,
     Facts,
+    FieldName,
+    FieldValue,
     IPolicy,
     Options,
     Stage,
     Supply,
     hookimpl,
+    path_fault,
     path_readings,
 )
+
+NOT_TO_BE_SAID = frozenset(
+    ("connection", "content-length", "date", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade")
+)
+"""Fields that the proxy writes itself."""
+PLAIN_TEXT = "text/plain; charset=utf-8"
 
 
 class AnswerOptions(Options, frozen=True):
@@ -32,8 +41,8 @@ class AnswerOptions(Options, frozen=True):
     path_prefix: list[str] = msgspec.field(default_factory=list)
     status: Annotated[int, Meta(ge=200, le=599)] = 200
     body: str | None = None
-    content_type: str = "text/plain; charset=utf-8"
-    headers: dict[str, str] = msgspec.field(default_factory=dict)
+    content_type: FieldValue = PLAIN_TEXT
+    headers: dict[FieldName, FieldValue] = msgspec.field(default_factory=dict)
 
 
 @implementer(IPolicy)
@@ -69,10 +78,10 @@ class AnswerPolicy:
 
 
 def build(options: AnswerOptions) -> AnswerPolicy:
-    """Build the policy of one entry."""
-    for path in (*options.path, *options.path_prefix):
-        if not path.startswith("/"):
-            raise ConfigError(f'a path begins with a slash: "{path}"')
+    """Build the policy of one entry. Raises: ConfigError with all that is wrong."""
+    problems = list(_faults(options))
+    if problems:
+        raise ConfigError(*problems)
     fields = list(options.headers.items())
     verdict: Decision
     if options.body is None and options.status >= 400:
@@ -82,6 +91,24 @@ def build(options: AnswerOptions) -> AnswerPolicy:
         verdict = Answer(options.status, body, [("Content-Type", options.content_type), *fields])
     paths = frozenset(path.encode() for path in options.path)
     return AnswerPolicy(verdict, paths, tuple(prefix.rstrip("/").encode() for prefix in options.path_prefix))
+
+
+def _faults(options: AnswerOptions) -> Iterator[str]:
+    for name, paths in (("path", options.path), ("path_prefix", options.path_prefix)):
+        yield from (f"{name}: {fault}" for fault in map(path_fault, paths) if fault)
+    prefixes = [prefix.rstrip("/") for prefix in options.path_prefix]
+    yield from (f'path: "{path}" is among path_prefix already' for path in options.path if _is_below(path, prefixes))
+    yield from (
+        f"headers: {name} is written by the proxy itself" for name in options.headers if name.lower() in NOT_TO_BE_SAID
+    )
+    if options.body is not None and options.status in (204, 205, 304):
+        yield f"body: an answer with status {options.status} has none"
+    if options.body is None and options.content_type != PLAIN_TEXT:
+        yield "content_type: there is no body: give one, or leave it out"
+
+
+def _is_below(path: str, prefixes: Sequence[str]) -> bool:
+    return any(prefix and (path == prefix or path.startswith(prefix + "/")) for prefix in prefixes)
 
 
 @hookimpl

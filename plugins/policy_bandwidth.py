@@ -32,6 +32,8 @@ from twisted_lb.api import (
 )
 
 CONNECTION = "connection"
+KEYS = 100_000
+"""Values of a key that are remembered where nothing else is said."""
 LEAST_BURST = 4096
 """Bytes of the burst where none is given, at least; else it is what a tenth of a second brings."""
 BURSTS_PER_S = 10
@@ -52,7 +54,7 @@ class BandwidthOptions(Options, frozen=True):
     out: Rate | None = None
     burst: Annotated[Size, Meta(ge=1)] | None = None
     per: str = CONNECTION
-    keys: Annotated[int, Meta(ge=1, le=10_000_000)] = 100_000
+    keys: Annotated[int, Meta(ge=1, le=10_000_000)] = KEYS
 
 
 class _Kept:
@@ -160,13 +162,18 @@ def _maker(rate: int | None, burst: int | None) -> Callable[[], TokenBucket] | N
 
 def build(options: BandwidthOptions, runtime: Runtime) -> BandwidthPolicy:
     """Build the policy of one entry. Raises: ConfigError."""
+    problems = []
     rates = [rate for rate in (options.in_, options.out) if rate is not None]
     if not rates:
-        raise ConfigError('it needs "in", "out" or both')
+        problems.append('it needs "in", "out" or both')
     burst = options.burst
-    if burst is not None and burst * BURSTS_PER_S < max(rates):
+    if burst is not None and rates and burst * BURSTS_PER_S < max(rates):
         least = -(-max(rates) // BURSTS_PER_S)
-        raise ConfigError(f'burst: with less than "{least}B", which come in 100ms, the rate could never be had')
+        problems.append(f'burst: with less than "{least}B", which come in 100ms, the rate could never be had')
+    if options.keys != KEYS and options.per == CONNECTION:
+        problems.append('keys: only beside "per" with a fact: a connection of its own shares nothing')
+    if problems:
+        raise ConfigError(*problems)
     return BandwidthPolicy(options, runtime)
 
 

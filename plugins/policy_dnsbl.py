@@ -5,7 +5,7 @@ Source: RFC 5782, sections 2.1 and 2.4 on names and answers; RFC 2308, section 5
 
 import contextlib
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 
@@ -48,6 +48,8 @@ NOT_LISTED_S = 60.0
 """How long "no such name" holds if the answer does not say it."""
 LONGEST = 4096
 """Bytes of a datagram."""
+CODES = "127.0.0.0/8"
+"""What lists answer; anything else is a failure."""
 RESOLV_CONF = "/etc/resolv.conf"
 
 Zone = Annotated[
@@ -212,7 +214,7 @@ class Dnsbl:
         self._zones = [zone.strip(".").lower() for zone in options.zones]
         self._listed = Networks.parse(options.return_codes)
         self._refused = Networks.parse(options.failure_codes)
-        self._any_code = Networks.parse(["127.0.0.0/8"])
+        self._any_code = Networks.parse([CODES])
         self._denies = options.listed == "deny"
         self._failure_denies = options.on_failure == "deny"
         self._max_ttl_s = float(options.max_ttl)
@@ -332,9 +334,26 @@ def build(options: DnsblOptions, runtime: Runtime) -> Dnsbl:
             Networks.parse(codes)
         except ConfigError as error:
             problems += [f"{name}: {problem}" for problem in error.problems]
+    problems += _faults(options)
     if problems:
         raise ConfigError(*problems)
     return Dnsbl(options, runtime, Resolver(runtime, resolvers, options.timeout))
+
+
+def _faults(options: DnsblOptions) -> Iterator[str]:
+    """Find what could never list anybody."""
+    zones = [zone.strip(".").lower() for zone in options.zones]
+    yield from (f'zones: "{zone}" is there twice' for zone in dict.fromkeys(zones) if zones.count(zone) > 1)
+    codes = options.return_codes
+    if not codes:
+        yield "return_codes: is empty, so that nobody is listed"
+    sound, possible = Networks.within(codes, codes), Networks.within(codes, [CODES])
+    failures = Networks.within(codes, options.failure_codes)
+    for code in codes:
+        if code in failures:
+            yield f'return_codes: "{code}" is within "{failures[code]}" of failure_codes, which wins'
+        elif code in sound and code not in possible:
+            yield f'return_codes: "{code}" is not within {CODES}, and any other answer is a failure'
 
 
 @hookimpl

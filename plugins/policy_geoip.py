@@ -6,7 +6,7 @@ Source: MaxMind DB File Format Specification, version 2.0; the records of GeoLit
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 
@@ -148,14 +148,15 @@ def _facts_of(record: Mapping[str, Any]) -> dict[str, Any]:
 def build(options: GeoIpOptions) -> GeoIp:
     """Build the policy; the databases are read now, and again at a reload.
 
-    Raises: ConfigError for each database that cannot be read, or if the library is missing.
+    Raises: ConfigError for each database that cannot be read, for lists that contradict each other, or if the library
+        is missing.
     """
     try:
         import maxminddb
     except ImportError:
         raise ConfigError('it needs the package maxminddb: pip install "twisted-lb[geoip]"') from None
-    readers, problems = [], []
-    for path in options.databases:
+    readers, problems = [], list(_faults(options))
+    for path in dict.fromkeys(options.databases):
         try:
             readers.append(_opened(path, maxminddb))
         except OSError as error:
@@ -172,6 +173,19 @@ def build(options: GeoIpOptions) -> GeoIp:
         Lists(AS_NUMBER, "autonomous system", options.as_numbers, options.deny_as_numbers, unknown),
     )
     return GeoIp(readers, lists)
+
+
+def _faults(options: GeoIpOptions) -> Iterator[str]:
+    twice = {path for path in options.databases if options.databases.count(path) > 1}
+    yield from (f"databases: {path} is there twice" for path in sorted(twice))
+    asked = False
+    for name in ("countries", "continents", "as_numbers"):
+        allowed, denied = getattr(options, name), getattr(options, f"deny_{name}")
+        asked = asked or allowed is not None or bool(denied)
+        both = [one for one in allowed or () if one in denied]
+        yield from (f"{name}: {one} is in deny_{name} too, which wins, so it is never allowed" for one in both)
+    if options.unknown is not None and not asked:
+        yield "unknown: there is no list that it would be for"
 
 
 def _opened(path: str, library: Any) -> Any:

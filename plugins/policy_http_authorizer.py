@@ -54,6 +54,8 @@ Url = Annotated[
         extra={"expected": 'a URL such as "http://127.0.0.1:9090/authorize"'},
     ),
 ]
+CACHE_SIZE = 1000
+"""Answers that are remembered where nothing else is said."""
 AtLeastOne = Annotated[int, Meta(ge=1, le=1000000)]
 
 NOT_TO_BE_COPIED = frozenset(
@@ -102,7 +104,7 @@ class HttpAuthorizerOptions(Options, frozen=True):
     max_body: Annotated[Size, Meta(ge=0, le=1048576)] = Size(16 * 1024)
     max_requests: AtLeastOne = 100
     cache_ttl: Duration = Duration(0)
-    cache_size: AtLeastOne = 1000
+    cache_size: AtLeastOne = CACHE_SIZE
     cache_key: list[str] | None = None
 
 
@@ -296,6 +298,12 @@ def build(options: HttpAuthorizerOptions, runtime: Runtime) -> HttpAuthorizer:
             problems.append(f'facts[{index}]: there is no fact "{name}"')
     if options.timeout <= 0:
         problems.append("timeout: must be more than nothing")
+    if options.cache_ttl <= 0:
+        beside = {"cache_size": options.cache_size != CACHE_SIZE, "cache_key": options.cache_key is not None}
+        without = 'only with a "cache_ttl": nothing is remembered without'
+        problems += [f"{name}: {without}" for name, given in beside.items() if given]
+    elif options.cache_key == []:
+        problems.append("cache_key: is empty, so that all would get the first answer")
     identify = None if options.cache_key is None else _identifier(options.cache_key, problems)
     try:
         service = WebService(

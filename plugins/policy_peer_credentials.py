@@ -74,8 +74,8 @@ def build(options: PeerCredentialsOptions) -> PeerCredentials:
     """
     problems: list[str] = []
 
-    def numbers(option: str, kind: str, given: Iterable[int | str]) -> frozenset[int]:
-        found = set()
+    def numbers(option: str, kind: str, given: Iterable[int | str]) -> Mapping[int, int | str]:
+        found: dict[int, int | str] = {}
         for one in given:
             try:
                 number = one if isinstance(one, int) else _user(one) if kind == "user" else _group(one)
@@ -83,20 +83,23 @@ def build(options: PeerCredentialsOptions) -> PeerCredentials:
                 problems.append(f'{option}: there is no {kind} "{one}"')
                 continue
             if 0 <= number <= _HIGHEST:
-                found.add(number)
+                found[number] = one
             else:
                 problems.append(f"{option}: {number} is no {kind}'s number")
-        return frozenset(found)
+        return found
 
-    users = numbers("users", "user", options.users)
+    users, deny_users = numbers("users", "user", options.users), numbers("deny_users", "user", options.deny_users)
     groups = numbers("groups", "group", options.groups)
-    deny_users = numbers("deny_users", "user", options.deny_users)
     deny_groups = numbers("deny_groups", "group", options.deny_groups)
+    for option, allowed, denied in (("users", users, deny_users), ("groups", groups, deny_groups)):
+        for number in allowed.keys() & denied.keys():
+            spelt = f'"{allowed[number]}"' if isinstance(allowed[number], str) else number
+            problems.append(f"{option}: {spelt} is in deny_{option} too, which wins, so it is never allowed")
     if problems:
         raise ConfigError(*problems)
     if not (users or groups or deny_users or deny_groups):
         raise ConfigError('it needs "users", "groups", "deny_users" or "deny_groups"')
-    return PeerCredentials(users, groups, deny_users, deny_groups)
+    return PeerCredentials(*map(frozenset, (users, groups, deny_users, deny_groups)))
 
 
 @hookimpl

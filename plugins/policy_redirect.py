@@ -22,6 +22,7 @@ from twisted_lb.api import (
     Stage,
     Supply,
     hookimpl,
+    path_fault,
     path_readings,
 )
 
@@ -81,11 +82,14 @@ class RedirectPolicy:
 
 
 def build(options: RedirectOptions) -> RedirectPolicy:
-    """Build the policy of one entry."""
+    """Build the policy of one entry. Raises: ConfigError with all that is wrong."""
+    problems = [f"except: {fault}" for fault in map(path_fault, options.except_) if fault]
     if options.scheme is None and options.host is None:
-        raise ConfigError("give a scheme, a host, or both")
-    if any(not prefix.startswith("/") for prefix in options.except_):
-        raise ConfigError("except: a path begins with a slash")
+        problems.append("give a scheme, a host, or both")
+    if "/" in options.except_:
+        problems.append('except: with "/" nobody is ever redirected')
+    if problems:
+        raise ConfigError(*problems)
     return RedirectPolicy(options, tuple(prefix.rstrip("/").encode() for prefix in options.except_))
 
 

@@ -93,6 +93,10 @@ def build(options: SourceOptions) -> SourcePolicy:
     }
     if not read:
         raise ConfigError('it needs "allow", "deny", "allow_file" or "deny_file"')
+    problems += [
+        f'allow: "{entry}" is within "{other}" of deny, which wins, so it is never allowed'
+        for entry, other in Networks.within(options.allow or (), options.deny).items()
+    ]
     if problems:
         raise ConfigError(*problems)
     allow = tuple(read[option] for option in ("allow", "allow_file") if option in read)

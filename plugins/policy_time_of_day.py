@@ -67,6 +67,10 @@ class TimeOfDay:
         today, minute = now.weekday(), now.hour * 60 + now.minute
         return self._inside if self._is_inside(today, minute) else self._outside
 
+    def is_always(self) -> bool:
+        """Whether every minute of the week is meant."""
+        return all(self._is_inside(day, minute) for day in range(7) for minute in range(24 * 60))
+
     def _is_inside(self, today: int, minute: int) -> bool:
         begins_today, began_yesterday = today in self._days, (today - 1) % 7 in self._days
         for begin, end in self._ranges:
@@ -81,7 +85,8 @@ class TimeOfDay:
 def build(options: TimeOfDayOptions, runtime: Runtime) -> TimeOfDay:
     """Build the policy.
 
-    Raises: ConfigError for a time zone that this machine does not know, for empty lists, and for empty ranges.
+    Raises: ConfigError for a time zone that this machine does not know, for empty lists, for empty ranges, and for
+        what is all the time.
     """
     problems = [
         f"{name}: is empty; at least one entry is needed" for name in ("days", "times") if not getattr(options, name)
@@ -100,7 +105,13 @@ def build(options: TimeOfDayOptions, runtime: Runtime) -> TimeOfDay:
     if problems:
         raise ConfigError(*problems)
     days = frozenset(DAYS.index(day) for day in options.days)
-    return TimeOfDay(runtime, zone, days, ranges, options.inside)
+    made = TimeOfDay(runtime, zone, days, ranges, options.inside)
+    if made.is_always():
+        same = {"allow": "it would let everybody on", "deny": "it would deny everybody"}[options.inside]
+        if options == TimeOfDayOptions(timezone=options.timezone, inside=options.inside):
+            raise ConfigError(f'it needs "days", "times" or both: this is all the time, so that {same}')
+        raise ConfigError(f"times: with days this is all the time, so that {same}")
+    return made
 
 
 def _minutes(moment: str) -> int:

@@ -251,6 +251,8 @@ def _reply_of(said: bytes, entries: int, events: int) -> TableReply:
 
 def build_redis(options: RedisOptions, runtime: Runtime) -> RedisStore:
     """Make a store of its options. Raises: ConfigError."""
+    if options.username is not None and options.password is None:
+        raise ConfigError('username: only beside a "password": without one nobody is named to the server')
     try:
         # Imported here, as it imports the reactor.
         from txredisapi import RedisProtocol

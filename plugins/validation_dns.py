@@ -14,6 +14,7 @@ from twisted_lb.api import (
     ALLOW_FINALLY,
     DNS_OPCODES,
     Allow,
+    ConfigError,
     Deny,
     DnsMessages,
     Fact,
@@ -61,6 +62,8 @@ class DnsValidator:
     server_first = False
 
     def __init__(self, options: DnsOptions) -> None:
+        if not options.opcodes:
+            raise ConfigError("opcodes: is empty, so that nobody may ask anything")
         self.opcodes = frozenset(DNS_OPCODES[name] for name in options.opcodes)
         self.max_query_bytes = options.max_query_bytes
         self.every_query = options.every_query

@@ -59,6 +59,7 @@ class Http1Validator:
     def __init__(self, options: Http1Options) -> None:
         most_bytes, most_fields = options.max_head_bytes, options.max_fields
         self._max_head_bytes = most_bytes
+        self.takes_anything = options.accept_invalid
         self._strict = Http1Settings(max_head_bytes=most_bytes, max_fields=most_fields)
         self._lenient = (
             Http1Settings(max_head_bytes=most_bytes, max_fields=most_fields, accept_invalid=True)

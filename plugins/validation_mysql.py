@@ -11,6 +11,7 @@ from twisted_lb.api import (
     ALLOW,
     ALLOW_FINALLY,
     Allow,
+    ConfigError,
     Deny,
     Fact,
     Facts,
@@ -62,6 +63,10 @@ class MysqlValidator:
     server_first = True
 
     def __init__(self, options: MysqlOptions) -> None:
+        if options.require_ssl and options.accept_invalid:
+            raise ConfigError(
+                'accept_invalid: not beside "require_ssl": what breaks a rule would pass without encryption'
+            )
         self.require_ssl = options.require_ssl
         self.accept_invalid = self.takes_anything = options.accept_invalid
 

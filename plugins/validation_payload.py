@@ -3,7 +3,7 @@
 Source: HAProxy configuration.txt, ``tcp-request content`` with ``req.payload`` and ``req.len``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated
 
 from msgspec import Meta
@@ -33,6 +33,10 @@ _MISMATCH = Deny("payload-mismatch")
 _LONG = Deny("payload-long")
 
 
+WITHIN_BYTES = 1024
+"""How far a regular expression looks where nothing else is said."""
+
+
 class PayloadOptions(Options, frozen=True):
     """What the payload must be; all that is given must hold.
 
@@ -46,7 +50,7 @@ class PayloadOptions(Options, frozen=True):
     starts_with_hex: str | None = None
     max_skip_bytes: Annotated[int, Meta(ge=0, le=4096)] = 0
     matches: str | None = None
-    within_bytes: Annotated[int, Meta(ge=1, le=4096)] = 1024
+    within_bytes: Annotated[int, Meta(ge=1, le=4096)] = WITHIN_BYTES
     min_length: Annotated[int, Meta(ge=1, le=60000)] | None = None
     max_length: Annotated[int, Meta(ge=1)] | None = None
     protocol: str | None = None
@@ -167,13 +171,14 @@ def build(options: PayloadOptions) -> PayloadValidator:
     Raises: ConfigError when nothing is asked for, two beginnings are, what is not hexadecimal, an expression that
         cannot be, or lengths that rule each other out.
     """
-    if options.starts_with is not None and options.starts_with_hex is not None:
-        raise ConfigError('it takes either "starts_with" or "starts_with_hex"')
+    problems = list(_faults(options))
+    if problems:
+        raise ConfigError(*problems)
     conditions: list[Beginning | Match] = []
     if options.starts_with is not None or options.starts_with_hex is not None:
         conditions.append(Beginning(_expected(options), options.max_skip_bytes))
     if options.matches is not None:
-        conditions.append(Match(StreamPattern(options.matches), options.within_bytes))
+        conditions.append(Match(_pattern(options.matches), options.within_bytes))
     shortest, longest = options.min_length or 0, options.max_length
     if not (conditions or shortest or longest):
         raise ConfigError('it needs "starts_with" or "starts_with_hex", "matches", "min_length" or "max_length"')
@@ -185,6 +190,25 @@ def build(options: PayloadOptions) -> PayloadValidator:
     return BoundedPayloadValidator(conditions, shortest, options.protocol, longest)
 
 
+def _faults(options: PayloadOptions) -> Iterator[str]:
+    begins = options.starts_with is not None or options.starts_with_hex is not None
+    if options.starts_with is not None and options.starts_with_hex is not None:
+        yield 'it takes either "starts_with" or "starts_with_hex"'
+    if options.max_skip_bytes and not begins:
+        yield 'max_skip_bytes: only beside "starts_with" or "starts_with_hex"'
+    if options.within_bytes != WITHIN_BYTES and options.matches is None:
+        yield 'within_bytes: only beside "matches"'
+    if options.protocol == "":
+        yield "protocol: is empty: give a name, or leave it out"
+
+
+def _pattern(text: str) -> StreamPattern:
+    try:
+        return StreamPattern(text)
+    except ConfigError as error:
+        raise ConfigError(*(f"matches: {problem}" for problem in error.problems)) from None
+
+
 def _expected(options: PayloadOptions) -> bytes:
     expected = (options.starts_with or "").encode()
     if options.starts_with_hex is not None:
@@ -193,7 +217,8 @@ def _expected(options: PayloadOptions) -> bytes:
         except ValueError:
             raise ConfigError(f'starts_with_hex: "{options.starts_with_hex}" is not in hexadecimal digits') from None
     if not 0 < len(expected) <= 4096:
-        raise ConfigError(f"it must look for 1 to 4096 bytes, not for {len(expected)}")
+        option = "starts_with" if options.starts_with is not None else "starts_with_hex"
+        raise ConfigError(f"{option}: it must look for 1 to 4096 bytes, not for {len(expected)}")
     return expected
 
 

@@ -4,7 +4,7 @@ Source: PostgreSQL's documentation, chapter "Frontend/Backend Protocol", "Messag
 Encryption", "GSSAPI Session Encryption", "Canceling Requests in Progress".
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from zope.interface import implementer
 
@@ -58,6 +58,23 @@ class PostgresqlOptions(Options, frozen=True):
     accept_invalid: bool = False
 
 
+def _faults(options: PostgresqlOptions, encrypts: bool) -> Iterator[str]:
+    if options.require_ssl and not encrypts:
+        yield (
+            "require_ssl: not beside allowed_users or allowed_databases: encryption would hide both, so nobody could "
+            "connect"
+        )
+    if options.accept_invalid:
+        without = {
+            "require_ssl": (options.require_ssl, " without encryption"),
+            "allowed_users": (options.allowed_users is not None, ", whoever the user is"),
+            "allowed_databases": (options.allowed_databases is not None, ", whatever the database is"),
+        }
+        for name, (given, what) in without.items():
+            if given:
+                yield f'accept_invalid: not beside "{name}": what breaks a rule would pass{what}'
+
+
 @implementer(IStreamValidator)
 class PostgresqlValidator:
     """Lets pass what begins with a packet that a PostgreSQL server reads."""
@@ -68,11 +85,9 @@ class PostgresqlValidator:
         self.options = options
         self.takes_anything = options.accept_invalid
         self.encrypts = options.allowed_users is None and options.allowed_databases is None
-        if options.require_ssl and not self.encrypts:
-            raise ConfigError(
-                "require_ssl: not beside allowed_users or allowed_databases: encryption would hide both, so nobody "
-                "could connect"
-            )
+        problems = list(_faults(options, self.encrypts))
+        if problems:
+            raise ConfigError(*problems)
 
     def validate(self, data: bytes, facts: Facts) -> Verdict:
         """Judge the first packet; what may follow it, and when, the watch knows."""

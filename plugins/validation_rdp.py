@@ -11,6 +11,7 @@ from twisted_lb.api import (
     ALLOW,
     ALLOW_FINALLY,
     Allow,
+    ConfigError,
     Deny,
     Fact,
     Facts,
@@ -59,6 +60,10 @@ class RdpValidator:
     server_first = False
 
     def __init__(self, options: RdpOptions) -> None:
+        if options.require_tls and options.accept_invalid:
+            raise ConfigError(
+                'accept_invalid: not beside "require_tls": what breaks a rule would pass without encryption'
+            )
         self.require_tls = options.require_tls
         self._accept_invalid = self.takes_anything = options.accept_invalid
 

@@ -61,6 +61,11 @@ class Names:
             else:
                 self.parts.setdefault(match[1].upper(), set()).add(match[2].upper().encode())
 
+    def cover(self, entry: str) -> bool:
+        """Whether all that an entry in capitals means is among these."""
+        name, _, part = entry.partition(" ")
+        return name in self.whole or part.encode() in self.parts.get(name, ())
+
     def have(self, command: RedisCommand) -> bool:
         """Whether the command is one of these."""
         if command.name in self.whole:
@@ -79,6 +84,9 @@ class RedisCommandsValidator:
             raise ConfigError('it needs "deny", "allow" or both')
         self._denied = Names(options.deny, "deny")
         self._allowed = None if options.allow is None else Names(options.allow, "allow")
+        both = [entry for entry in options.allow or () if self._denied.cover(entry.upper())]
+        if both:
+            raise ConfigError(*(f'allow: "{one}" is in deny too, which wins, so it is never allowed' for one in both))
 
     def validate(self, data: bytes, facts: Facts) -> Verdict:
         """Judge the commands that have come, before a server hears of this client."""

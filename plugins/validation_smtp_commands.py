@@ -67,6 +67,9 @@ class SmtpCommandsValidator:
             raise ConfigError('it needs "deny", "allow" or after_starttls = "refuse"')
         self._denied = _verbs(options.deny, "deny")
         self._allowed = None if options.allow is None else _verbs(options.allow, "allow")
+        both = sorted(self._denied & (self._allowed or frozenset()))
+        if both:
+            raise ConfigError(*(f'allow: "{one}" is in deny too, which wins, so it is never allowed' for one in both))
         self._max_line_bytes = options.max_line_bytes
         self.refuses_tls = options.after_starttls == "refuse"
 

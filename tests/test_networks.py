@@ -180,3 +180,20 @@ def test_many_are_put_into_their_order_in_parts(most: int, monkeypatch: pytest.M
     numbers = [(number * 7919) % 10_007 // most for number in range(2000)]
     monkeypatch.setattr(networks, "SORTED_AT_ONCE", 500)
     assert list(networks._in_order(numbers)) == sorted(numbers)
+
+
+def test_what_is_within_which_of_others_is_found() -> None:
+    others = ["10.0.0.0/8", "192.0.2.1", "2001:db8::/32", "unix", "no network"]
+    entries = ["10.0.0.0/8", "10.1.2.0/24", "11.0.0.0/8", "0.0.0.0/0", "::ffff:10.9.0.1", "192.0.2.1/32", "::/0"]
+    assert Networks.within(entries, others) == {
+        "10.0.0.0/8": "10.0.0.0/8",
+        "10.1.2.0/24": "10.0.0.0/8",
+        "::ffff:10.9.0.1": "10.0.0.0/8",
+        "192.0.2.1/32": "192.0.2.1",
+    }
+    assert Networks.within(["2001:db8:1::/48", "unix", "10.0.0.1/8", "::1"], others) == {
+        "2001:db8:1::/48": "2001:db8::/32",
+        "unix": "unix",
+    }
+    assert Networks.within(["::1", "192.0.2.1", "unix"], ["::/0"]) == {"::1": "::/0"}
+    assert Networks.within(["192.0.2.1", "::1"], ["0.0.0.0/0"]) == {"192.0.2.1": "0.0.0.0/0"}

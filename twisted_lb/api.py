@@ -10,7 +10,7 @@ the log and observers are told in ``records``. We ourselves import those, and le
 import pluggy
 
 from twisted_lb.config.units import Duration, Size
-from twisted_lb.config.values import FilePath
+from twisted_lb.config.values import FieldName, FieldValue, FilePath
 from twisted_lb.contracts import (
     DecideAnswer,
     IAccessLog,
@@ -73,7 +73,7 @@ from twisted_lb.wire.first_lines import LineProtocol
 from twisted_lb.wire.host_name import is_host_name
 from twisted_lb.wire.http1_errors import Http1Error
 from twisted_lb.wire.http1_headers import Headers
-from twisted_lb.wire.http1_path import path_readings
+from twisted_lb.wire.http1_path import path_fault, path_readings
 from twisted_lb.wire.http1_refused import RefusedMessage
 from twisted_lb.wire.http1_request import RequestHead, parse_request
 from twisted_lb.wire.http1_settings import Http1Settings
@@ -132,6 +132,8 @@ __all__ = [
     "Fact",
     "FactType",
     "Facts",
+    "FieldName",
+    "FieldValue",
     "FilePath",
     "GreetedValidator",
     "Headers",
@@ -216,6 +218,7 @@ __all__ = [
     "mysql_error",
     "parse_key",
     "parse_request",
+    "path_fault",
     "path_readings",
     "postgresql_error",
     "protocol_fact",

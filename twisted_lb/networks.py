@@ -9,6 +9,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from ipaddress import ip_network
 from socket import AF_INET, AF_INET6, inet_pton
+from typing import TypeAlias
 
 from twisted_lb.errors import ConfigError
 
@@ -109,6 +110,26 @@ class Networks:
             raise ConfigError(*problems)
         return collected.networks()
 
+    @staticmethod
+    def within(entries: Iterable[str], others: Iterable[str]) -> dict[str, str]:
+        """Find, for those of ``entries`` that are wholly within one of ``others``, which one that is.
+
+        Both are as ``parse`` takes them; what is no network is left out. Cost: a few dozen microseconds an entry.
+        """
+        known: dict[_Span, str] = {}
+        for other in others:
+            span = _span(other)
+            if span is not None:
+                known.setdefault(span, other)
+        found: dict[str, str] = {}
+        for entry in entries:
+            span = _span(entry)
+            around = () if span is None else [(span[0], span[1] >> free << free, free) for free in range(span[2], 129)]
+            nearest = next((one for one in around if one in known), None)
+            if nearest is not None:
+                found[entry] = known[nearest]
+        return found
+
     def contains(self, host: str) -> bool | None:
         """Whether ``host``, as in ``SocketAddress``, is in the set; ``None`` if it is no address at all."""
         number = self.number(host)
@@ -186,6 +207,22 @@ class _Collected:
             self.v4.append((first & 0xFFFFFFFF) << 8 | free)
         else:
             self.v6.append(first << 8 | free)
+
+
+_Span: TypeAlias = tuple[int, int, int]
+"""Of a network: its version, 0 for ``unix``; its first address; and how many low bits are free."""
+
+
+def _span(entry: str) -> _Span | None:
+    collected = _Collected()
+    try:
+        collected.take(entry)
+    except ValueError:
+        return None
+    for version, numbers in ((4, collected.v4), (6, collected.v6)):
+        for number in numbers:
+            return version, number >> 8, number & 0xFF
+    return 0, 0, 0
 
 
 def _in_order(numbers: list[int]) -> Iterator[int]:

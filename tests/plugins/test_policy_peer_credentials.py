@@ -59,7 +59,7 @@ def test_a_user_or_a_group_is_enough() -> None:
 
 
 def test_who_is_denied_is_denied_all_the_same() -> None:
-    assert reason(ALICE, users=[1000], deny_users=[1000]) == "user 1000 is denied"
+    assert reason(ALICE, groups=[1000], deny_users=[1000]) == "user 1000 is denied"
     assert reason(ALICE, users=[1000], deny_groups=[33]) == "user 1000 is denied"
 
 

@@ -75,7 +75,7 @@ def test_an_empty_allow_denies_everybody() -> None:
 def test_the_entry_unix_stands_for_clients_of_unix_sockets() -> None:
     assert allowed(policy(allow=("unix",)), "unix:/run/x")
     assert not allowed(policy(deny=("unix",)), "unix:@x")
-    assert not allowed(policy(allow=("unix",), deny=("unix",)), "unix:")
+    assert not allowed(policy(allow=("10.0.0.0/8", "unix"), deny=("10.0.0.0/9",)), "10.0.0.1")
     assert not allowed(policy(allow=("unix",)), "10.0.0.1")
 
 

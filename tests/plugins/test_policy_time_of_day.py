@@ -35,7 +35,7 @@ def allowed(moment: str, **options: Any) -> bool:
 
 
 def test_it_is_asked_before_a_byte_is_read() -> None:
-    assert build(TimeOfDayOptions(), make_runtime()).stage is Stage.ADMISSION
+    assert build(TimeOfDayOptions(days=["mon"]), make_runtime()).stage is Stage.ADMISSION
 
 
 @pytest.mark.parametrize(
@@ -52,8 +52,8 @@ def test_there_may_be_several_ranges() -> None:
 
 
 def test_the_whole_day_has_an_end() -> None:
-    assert allowed("2026-11-23T23:59:59", times=["00:00-24:00"])
-    assert allowed("2026-11-23T00:00:00", times=["00:00-24:00"])
+    assert allowed("2026-11-23T23:59:59", days=["mon"], times=["00:00-24:00"])
+    assert allowed("2026-11-23T00:00:00", days=["mon"], times=["00:00-24:00"])
     assert not allowed("2026-11-24T00:00:00", days=["mon"])
 
 

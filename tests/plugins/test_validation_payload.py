@@ -152,7 +152,8 @@ def test_every_cut_leads_to_the_same_outcome(data: bytes) -> None:
     ("options", "message"),
     [
         ({}, '"starts_with" or "starts_with_hex"'),
-        ({"within_bytes": 5}, '"matches", "min_length" or "max_length"'),
+        ({"protocol": "x"}, '"matches", "min_length" or "max_length"'),
+        ({"within_bytes": 5}, 'within_bytes: only beside "matches"'),
         ({"starts_with": "a", "starts_with_hex": "61"}, '"starts_with" or "starts_with_hex"'),
         ({"matches": "a("}, "no regular expression"),
         ({"matches": "a$"}, "where a stream ends"),

@@ -101,7 +101,9 @@ def test_a_list_of_what_is_allowed_denies_all_else() -> None:
         array(b"CONFIG", b"GET\0"),
     ):
         assert (told([(CLIENT, said)], allow=allow).refused or "").startswith("redis-command-denied ")
-    assert told([(CLIENT, SET)], allow=allow, deny=("SET",)).refused == "redis-command-denied SET"
+    config = {"allow": ("CONFIG",), "deny": ("CONFIG SET",)}
+    assert told([(CLIENT, array(b"CONFIG", b"SET"))], **config).refused == "redis-command-denied CONFIG"
+    assert told([(CLIENT, array(b"CONFIG", b"GET"))], **config).refused is None
     assert told([(CLIENT, PING)], allow=()).refused == "redis-command-denied PING"
 
 

@@ -95,7 +95,7 @@ def test_a_list_of_what_is_allowed_denies_all_else() -> None:
     allow = ("EHLO", "noop")
     assert told([BANNER, EHLO, OFFERS, (CLIENT, b"NOOP\r\n")], allow=allow).refused is None
     assert told([BANNER, (CLIENT, b"HELO x\r\n")], allow=allow).refused == "smtp-command-denied HELO"
-    assert told([BANNER, (CLIENT, b"NOOP\r\n")], allow=allow, deny=("NOOP",)).refused == "smtp-command-denied NOOP"
+    assert told([BANNER, (CLIENT, b"NOOP\r\n")], deny=("NOOP",)).refused == "smtp-command-denied NOOP"
 
 
 def test_a_command_before_the_greeting_is_judged_too() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twisted_lb.wire.http1_path import MAX_ODD_PATH, path_readings, plain_path
+from twisted_lb.wire.http1_path import MAX_ODD_PATH, path_fault, path_readings, plain_path
 
 
 @pytest.mark.parametrize(
@@ -92,6 +92,25 @@ def test_the_worst_path_takes_milliseconds() -> None:
     began = time.process_time()
     path_readings(path)
     assert time.process_time() - began < 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("/", ""),
+        ("/a b/.well-known/", ""),
+        ("x", "a path begins with a slash"),
+        ("", "a path begins with a slash"),
+        ("/a?b", "a path ends before its query"),
+        ("/a#b", "a path ends before its query"),
+        ("/a//b", "can be read in several ways"),
+        ("/%zz", "can be read in several ways"),
+        ("/a%20b", 'paths are compared decoded: write "/a b"'),
+    ],
+)
+def test_a_path_of_the_configuration_that_no_request_has_is_told(text: str, fault: str) -> None:
+    assert path_fault(text).startswith(fault)
+    assert bool(path_fault(text)) is bool(fault)
 
 
 def test_a_path_of_the_configuration_must_be_plain() -> None:

@@ -53,6 +53,19 @@ def plain_path(text: str) -> bytes:
     return next(iter(readings))
 
 
+def path_fault(text: str) -> str:
+    """Say why no request has a path of the configuration, as paths are compared; empty if one may."""
+    if not text.startswith("/"):
+        return f'a path begins with a slash: "{text}"'
+    if "?" in text or "#" in text:
+        return f'a path ends before its query, so none is ever this: "{text}"'
+    readings = path_readings(text.encode())
+    if readings is None or len(readings) > 1:
+        return f'can be read in several ways: "{text}"'
+    plain = next(iter(readings)).decode("utf-8", "backslashreplace")
+    return "" if plain == text else f'paths are compared decoded: write "{plain}"'
+
+
 def _decoded_once(path: bytes) -> bytes:
     """Decode what means the same encoded; what would add structure stays encoded, in one spelling."""
     return _ENCODED.sub(_decode_plain, path)
