@@ -6,7 +6,7 @@ from tests.http_sessions.conftest import GET, HttpWorld, world
 from twisted_lb.endings import Stage
 from twisted_lb.http_session import HttpSession
 from twisted_lb.session import Session
-from twisted_lb.walk import HTTP_TRANSITIONS, Event
+from twisted_lb.walk import HTTP_TRANSITIONS, Event, way
 
 __all__ = ["world"]
 
@@ -14,14 +14,14 @@ __all__ = ["world"]
 def test_every_transition_but_the_last_has_something_to_enter() -> None:
     for (before, event), to_stage in HTTP_TRANSITIONS.items():
         if event is not Event.ENDED:
-            assert HttpSession._steps[before][event][0] is to_stage
+            assert way(HttpSession)[before][event][0] is to_stage
 
 
 @pytest.mark.parametrize("stage", [Stage.VALIDATION, Stage.BODY, Stage.TARPIT, Stage.RESPONSE, Stage.RELAY])
 def test_what_depends_on_the_mode_is_filled_in_here_alone(stage: Stage) -> None:
     for (before, event), to_stage in HTTP_TRANSITIONS.items():
         if to_stage is stage:
-            assert HttpSession._steps[before][event] != Session._steps[before].get(event)
+            assert way(HttpSession)[before][event] != way(Session)[before].get(event)
 
 
 def test_nothing_of_a_request_is_seen_in_the_next(world: HttpWorld) -> None:

@@ -5,13 +5,22 @@ import itertools
 import pytest
 
 from twisted_lb.endings import Stage
-from twisted_lb.walk import HTTP_TRANSITIONS, TRANSITIONS, Event, steps_of
+from twisted_lb.walk import HTTP_TRANSITIONS, TRANSITIONS, Event, steps_of, way
 
 PAIRS = list(itertools.product(Stage, Event))
 MODES = pytest.mark.parametrize("transitions", [TRANSITIONS, HTTP_TRANSITIONS], ids=["tcp", "http"])
 BACK = {Event.AGAIN: Stage.VALIDATION, Event.RETRY: Stage.CONNECT}
 """Which events lead up again, and where to; all others lead down."""
 Transitions = dict[tuple[Stage, Event], Stage]
+
+
+class Walker:
+    """Whoever enters a stage has a method of that stage's name."""
+
+    transitions = TRANSITIONS
+
+    def __getattr__(self, name: str) -> str:
+        return name
 
 
 def stages_of(transitions: Transitions) -> list[Stage]:
@@ -71,11 +80,21 @@ def test_the_longest_way_down_passes_every_stage_but_the_queue_and_the_tarpit(tr
 
 @MODES
 def test_every_stage_that_a_walk_can_enter_has_a_method_of_its_own(transitions: Transitions) -> None:
-    class Walker:
-        def __getattr__(self, name: str) -> str:
-            return name
-
     steps = steps_of(Walker(), transitions)  # type: ignore[arg-type]
     entered = {there: enter for step in steps for there, enter in step.values()}
     assert set(entered) == {*transitions.values()} - {Stage.ACCESS_LOG}
     assert len(set(entered.values())) == len(entered)
+
+
+@pytest.mark.parametrize(
+    "empty", [set(), {Stage.ADMISSION}, {Stage.ADMISSION, Stage.PROXY_HEADER}, {Stage.VALIDATION, Stage.POLICY}]
+)
+def test_a_way_leads_past_empty_stages_and_else_where_the_transitions_lead(empty: set[Stage]) -> None:
+    found = way(Walker(), frozenset(empty))  # type: ignore[arg-type]
+    for stage, step in zip(Stage, found, strict=True):
+        for event, (to_stage, enter) in step.items():
+            wanted = TRANSITIONS[stage, event]
+            while wanted in empty:
+                wanted = TRANSITIONS[wanted, Event.PASSED]
+            assert to_stage is wanted
+            assert enter == f"_enter_{wanted.name.lower()}"

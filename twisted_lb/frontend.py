@@ -1,12 +1,13 @@
 """A frontend at run time: what its connections are asked, where they go, who is told."""
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from twisted_lb.backends.pool import Backend
 from twisted_lb.config.inherit import FrontendTimers
 from twisted_lb.contracts import IObserver, IPolicy
+from twisted_lb.endings import Stage
 from twisted_lb.facts import Facts
 from twisted_lb.networks import Networks
 from twisted_lb.plugin_host import Built
@@ -138,8 +139,22 @@ class Frontend:
         self.policies, self.at_admission = in_asking_order(policies)
         self.observers = tuple(observers)
         self.access_log = access_log
+        self.empty_stages = frozenset(self._empty_stages())
+        """Those in which nothing is asked of its clients; ``empty_behind_proxies``: of those who send PROXY headers."""
+        self.empty_behind_proxies = self.empty_stages - {Stage.PROXY_HEADER} | {Stage.ADMISSION}
         self.recorded = access_log is not None or bool(self.observers)
         """Whether anybody wants a record of each connection."""
+
+    def _empty_stages(self) -> Iterator[Stage]:
+        yield Stage.PROXY_HEADER
+        if not self.at_admission:
+            yield Stage.ADMISSION
+        if self.http is None and not self.validators:
+            yield Stage.VALIDATION
+        if self.routing is None:
+            yield Stage.POLICY
+        if self.http is not None and self.http.bodies is None:
+            yield Stage.BODY
 
     def idle_to(self, backend: Backend) -> IdleTimers:
         """Return how long connections to ``backend`` may be idle."""

@@ -1,9 +1,8 @@
 """The client's side of HTTP mode: what it sends and takes, when it is waited for, and how its connection is closed."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from math import inf
-from typing import Any, ClassVar
+from typing import Any
 
 from twisted.internet.interfaces import IPushProducer
 from twisted.python.failure import Failure
@@ -27,7 +26,7 @@ from twisted_lb.stages.relay_transports import can_half_close
 from twisted_lb.stages.tunnel import Tunnel
 from twisted_lb.token_bucket import Shaping
 from twisted_lb.verdicts import Deny, HttpVerdict
-from twisted_lb.walk import PASSED, Event, Steps
+from twisted_lb.walk import HTTP_TRANSITIONS, PASSED, Event
 from twisted_lb.wire.http1 import Forwarder
 
 PIPELINED_LIMIT = 64 * 1024
@@ -62,10 +61,8 @@ class HttpClient(HttpRecords):
         "_shortest_s",
         "_tunnel",
         "_walking",
-        "_way",
     )
-    _ways: ClassVar[Mapping[tuple[bool, bool], Steps]]
-    """By whether policies are asked for each request, and whether bodies are looked at."""
+    transitions = HTTP_TRANSITIONS
 
     def __init__(
         self,
@@ -79,7 +76,6 @@ class HttpClient(HttpRecords):
         super().__init__(process, frontend, limits, client, facts, reception)
         assert frontend.http is not None
         self._http = frontend.http
-        self._way = self._ways[frontend.routing is not None, frontend.http.bodies is not None]
         self._connection: ServerConnection | None = None
         self._forwarder: tuple[Backend, Forwarder] | None = None
         self._home: Idle | None = None

@@ -20,7 +20,7 @@ from twisted_lb.endings import NORMAL, Cause, Stage
 from twisted_lb.errors import PluginError
 from twisted_lb.facts import Facts
 from twisted_lb.frontend import Frontend
-from twisted_lb.http_session import HttpSession, settle_steps
+from twisted_lb.http_session import HttpSession
 from twisted_lb.net.stream import Stream
 from twisted_lb.process import Process
 from twisted_lb.stages.admission import Limit
@@ -327,9 +327,6 @@ class ExpressSession(HttpSession):
         if self._sent:
             self._unfold()
         super().kill(reason, cause)
-
-
-settle_steps(ExpressSession)
 
 
 def _fits(settings: Http1Settings, head: bytes) -> bool:

@@ -4,7 +4,7 @@
 messages themselves are the business of ``stages.http_exchange``.
 """
 
-from twisted_lb.endings import Cause, Stage
+from twisted_lb.endings import Cause
 from twisted_lb.errors import PluginError
 from twisted_lb.http_responses import HttpResponses
 from twisted_lb.stages.body_exchange import BodyExchange
@@ -13,7 +13,7 @@ from twisted_lb.stages.http_exchange import Exchange
 from twisted_lb.stages.throttle_exchange import ShapedExchange
 from twisted_lb.stages.validation import validate
 from twisted_lb.verdicts import Answer, Decision, Deny, NeedMore, Redirect
-from twisted_lb.walk import AGAIN, HTTP_TRANSITIONS, PASSED, Event, Steps, steps_of
+from twisted_lb.walk import AGAIN, PASSED, Event
 from twisted_lb.wire.http1 import BLANK, Framing, Http1Error, RequestHead, parse_request
 
 # Looking a member up on its Enum is a call of a Python function on 3.11.
@@ -199,25 +199,3 @@ class HttpSession(HttpResponses):
         if self.facts.shaping is not None and self.exchange is not None:
             self._shaped = ShapedExchange(self, self.exchange, self.facts.shaping)
         return super()._route()
-
-
-def settle_steps(session_class: type[HttpSession]) -> None:
-    """Work out the steps of a kind of session; a stage in which a frontend has nothing to do is not entered."""
-    steps = session_class._steps = steps_of(session_class, HTTP_TRANSITIONS)
-    session_class._ways = {
-        (policies, bodies): _way(steps, policies, bodies) for policies in (False, True) for bodies in (False, True)
-    }
-
-
-def _way(steps: Steps, policies: bool, bodies: bool) -> Steps:
-    idle = {stage for stage, busy in ((Stage.POLICY, policies), (Stage.BODY, bodies)) if not busy}
-    way = [dict(step) for step in steps]
-    for step in way:
-        for event, (stage, enter) in step.items():
-            while stage in idle:
-                stage, enter = steps[stage][PASSED]
-            step[event] = stage, enter
-    return way
-
-
-settle_steps(HttpSession)

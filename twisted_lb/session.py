@@ -4,6 +4,7 @@ Whatever a stage has to wait for calls ``advance`` when it is there. What TCP mo
 the protocol stands in ``tcp_session``.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -30,7 +31,7 @@ from twisted_lb.stages.relay import StreamRelay
 from twisted_lb.stages.relay_transports import TransportRelay
 from twisted_lb.stages.validator import PEEK_LIMIT
 from twisted_lb.verdicts import Allow, Decision, Deny, NeedMore, Tarpit
-from twisted_lb.walk import ENDED, FULL, LATER, PASSED, TRANSITIONS, Event, Steps, steps_of
+from twisted_lb.walk import ENDED, FULL, LATER, PASSED, TRANSITIONS, Event, way
 
 if TYPE_CHECKING:
     from twisted_lb.net.timers import Timed
@@ -62,6 +63,7 @@ class Session:
         "_server_transport",
         "_stage_since",
         "_started",
+        "_way",
         "backend",
         "client",
         "connect_ms",
@@ -78,7 +80,7 @@ class Session:
     )
 
     _log = Logger()
-    _steps: ClassVar[Steps]
+    transitions: ClassVar[Mapping[tuple[Stage, Event], Stage]] = TRANSITIONS
 
     def __init__(
         self,
@@ -97,6 +99,8 @@ class Session:
         self.server: Server | None = None
         self.stage = _ACCEPT
         self.timer_slot: set[Timed] | None = None
+        empty = frontend.empty_stages if reception is None else frontend.empty_behind_proxies
+        self._way = way(type(self), empty)  # type: ignore[arg-type]
         self._limits = limits
         self._reception = reception
         self._asked = 0
@@ -124,7 +128,7 @@ class Session:
     def advance(self, event: Event | None) -> None:
         """Leave the current stage with ``event`` and walk on until a stage has to wait."""
         while event is not None:
-            self.stage, enter = self._steps[self.stage][event]
+            self.stage, enter = self._way[self.stage][event]
             try:
                 event = enter(self)
             except Exception:
@@ -519,6 +523,3 @@ class Session:
 
     def _since(self, moment: float) -> int:
         return int((self.process.moment.now - moment) * 1000)
-
-
-Session._steps = steps_of(Session)

@@ -22,7 +22,7 @@ from twisted_lb.stages.throttle_transports import throttle_transports
 from twisted_lb.stages.validation import Inspection
 from twisted_lb.stages.watch import watch
 from twisted_lb.verdicts import Deny, NeedMore, Verdict
-from twisted_lb.walk import PASSED, Event, steps_of
+from twisted_lb.walk import PASSED, Event
 
 # Looking a member up on its Enum is a call of a Python function on 3.11.
 _VALIDATION, _RELAY, _ACCESS_LOG, _NORMAL = Stage.VALIDATION, Stage.RELAY, Stage.ACCESS_LOG, Cause.NORMAL
@@ -146,8 +146,7 @@ class TcpSession(Session):
 
     def relay_half_closed(self) -> None:
         """See ``RelayOwner``."""
-        idle = self.frontend.idle_to(self.backend)
-        if idle.client_fin < idle.client or idle.server_fin < idle.server:
+        if self.frontend.idle_to(self.backend).hurries:
             self._watch_relay()
 
     def relay_ended(self, cause: Cause, reason: str) -> None:
@@ -233,6 +232,3 @@ class TcpSession(Session):
     def bytes_out(self) -> int:
         """How many bytes the server sent, as far as they were read."""
         return 0 if self._relay is None else self._relay.server.bytes_in
-
-
-TcpSession._steps = steps_of(TcpSession)

@@ -5,6 +5,7 @@ A stage answers its entry with an event, or with ``None`` when it has to wait, o
 
 from collections.abc import Callable, Mapping
 from enum import IntEnum
+from functools import cache
 from typing import Any, Final, TypeAlias
 
 from twisted_lb.endings import Stage
@@ -103,3 +104,16 @@ def steps_of(session_class: type[Any], transitions: Mapping[tuple[Stage, Event],
         }
         for stage in Stage
     ]
+
+
+@cache
+def way(session_class: type[Any], empty: frozenset[Stage] = frozenset()) -> Steps:
+    """Work out the steps of a kind of session, with ``transitions`` of its own, past stages with nothing to do."""
+    steps = steps_of(session_class, session_class.transitions)
+    past = [dict(step) for step in steps]
+    for step in past:
+        for event, (stage, enter) in step.items():
+            while stage in empty:
+                stage, enter = steps[stage][PASSED]
+            step[event] = stage, enter
+    return past

@@ -24,7 +24,7 @@ from twisted_lb.net.sockopts import ConnectOptions
 BIND_ATTEMPTS = 10
 """Ports of a range that one connection tries; HAProxy's number."""
 _PORT_TAKEN = (errno.EADDRINUSE, errno.EADDRNOTAVAIL)
-_TYPE = socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0) | getattr(socket, "SOCK_CLOEXEC", 0)
+NON_BLOCKING = socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0) | getattr(socket, "SOCK_CLOEXEC", 0)
 
 
 class Outgoing:
@@ -196,7 +196,7 @@ class Outgoing:
 
     def _socket(self, namespace: Namespace | None, family: int, protocol: int) -> socket.SocketType:
         try:
-            return _maker(namespace)(family, _TYPE, protocol)
+            return _maker(namespace)(family, NON_BLOCKING, protocol)
         except OSError as error:
             where = "" if namespace is None else f" in namespace {namespace.name}"
             raise OutgoingError(f"no socket for the server{where}: {error.strerror}") from None

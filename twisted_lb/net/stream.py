@@ -30,6 +30,8 @@ from twisted_lb.net.poll import (
 from twisted_lb.net.stream_writing import WritingStream
 
 READ_SIZE = 64 * 1024
+_UNDER_WAY = (errno.EINPROGRESS, 0)
+"""What ``connect_ex`` says when there is something to wait for, or to be told."""
 
 
 class ConnectWaiter(Protocol):
@@ -100,7 +102,7 @@ class Stream(WritingStream):
         self._waiter = waiter
         self._began_in = self.poller.batch
         self.writable_watched = True
-        if code in (0, errno.EINPROGRESS):
+        if code in _UNDER_WAY:
             self.poller.watch(self.fd, self, READING_AND_WRITING)
         else:
             # Also EAGAIN, which means that a Unix listener's backlog is full: it is never reported later.

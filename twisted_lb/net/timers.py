@@ -20,6 +20,10 @@ def slot_width_ms(delay_s: float) -> int:
     return 5_000 if delay_s < 600.0 else 60_000
 
 
+REMEMBERED_DELAYS = 64
+"""Nearly all delays are settings, of which there are few."""
+
+
 class Timed(Protocol):
     """What can be armed; ``timer_slot`` belongs to the wheel and starts as ``None``."""
 
@@ -44,12 +48,23 @@ class TimerWheel:
         self.clock = clock
         self._hands = hands
         self._slots: dict[int, set[Timed]] = {}
+        self._next: dict[float, tuple[float, set[Timed]]] = {}
+        """By delay: the slot of who is armed now, and until when it is."""
         self._order: list[int] = []
         self._call: IDelayedCall | None = None
         self._called_at = 0
 
     def arm(self, item: Timed, delay_s: float, now: float) -> None:
         """Call ``item.timer_due`` once ``delay_s`` seconds after ``now``; replaces what was armed before."""
+        known = self._next.get(delay_s)
+        slot = known[1] if known is not None and now < known[0] else self._slot_for(delay_s, now)
+        before = item.timer_slot
+        if before is not None:
+            before.discard(item)
+        slot.add(item)
+        item.timer_slot = slot
+
+    def _slot_for(self, delay_s: float, now: float) -> "set[Timed]":
         width = slot_width_ms(delay_s)
         key = (int((now + delay_s) * 1000) // width + 1) * width
         slot = self._slots.get(key)
@@ -58,10 +73,10 @@ class TimerWheel:
             heappush(self._order, key)
             if self._call is None or key < self._called_at:
                 self._schedule(key)
-        if item.timer_slot is not None:
-            item.timer_slot.discard(item)
-        slot.add(item)
-        item.timer_slot = slot
+        if len(self._next) >= REMEMBERED_DELAYS:
+            self._next.clear()
+        self._next[delay_s] = key / 1000 - delay_s, slot
+        return slot
 
     def disarm(self, item: Timed) -> None:
         """Forget the deadline of ``item``, if it has one."""
@@ -86,6 +101,7 @@ class TimerWheel:
         now = self.clock.seconds()
         if self._hands is not None:
             self._hands.now = now  # the last batch of events may have begun long ago
+        self._next.clear()
         due = []
         while self._order and self._order[0] <= now * 1000:
             due.append(self._slots.pop(heappop(self._order)))

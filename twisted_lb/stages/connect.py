@@ -8,6 +8,7 @@ Source: HAProxy configuration.txt, "retries" and "option redispatch".
 """
 
 import socket
+from socket import AF_UNIX, IPPROTO_TCP, TCP_NODELAY
 from typing import Any, Literal, Protocol
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -18,7 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_lb.backends.outgoing import Outgoing
+from twisted_lb.backends.outgoing import NON_BLOCKING, Outgoing
 from twisted_lb.backends.pool import Backend, Server
 from twisted_lb.backends.source import OutgoingError, PortTakenError
 from twisted_lb.backends.target import EndpointTarget, SocketTarget, endpoint_of
@@ -99,16 +100,17 @@ class Connecting:
     def start(self) -> None:
         """Try ``server``."""
         self._owner.connect_within(self._backend.timers.connect)
-        target = self.server.target
-        if self.server.outgoing is not None:
-            self._try_outgoing(self.server.outgoing)
+        server = self.server
+        target = server.target
+        if server.outgoing is not None:
+            self._try_outgoing(server.outgoing)
             return
         if not isinstance(target, SocketTarget):
             assert isinstance(target, EndpointTarget), "only an Outgoing knows how to reach it"
             self._try_endpoint(target.endpoint)
             return
         port = self._facts.destination.port
-        sockaddr = target.sockaddr_for(port)
+        sockaddr = target.sockaddr if target.port_offset is None else target.sockaddr_for(port)
         if sockaddr is None:
             reason = f"port {port}{target.port_offset:+d} of server {self.server.name} is outside 1..65535"
             self._owner.server_unreachable(Cause.RESOURCE, reason)
@@ -119,12 +121,12 @@ class Connecting:
 
     def _try_stream(self, poller: Poller, target: SocketTarget, sockaddr: Any) -> None:
         try:
-            sock = socket.SocketType(target.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+            sock = socket.SocketType(target.family, NON_BLOCKING)
         except OSError as error:
             self._owner.server_unreachable(Cause.RESOURCE, f"no socket for the server: {error.strerror}")
             return
-        if target.family != socket.AF_UNIX:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if target.family != AF_UNIX:
+            sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
         stream = self._attempt = Stream(poller, sock)
         stream.connect(sockaddr, self)
 

@@ -110,6 +110,7 @@ class StreamListener:
         for limit in self.limits:
             room = limit.room(room)
         take, poller, family, accept = self._sock._accept, self._poller, self.family, self.accept  # type: ignore[attr-defined]
+        make, kind = socket.SocketType, socket.SOCK_STREAM
         for _ in range(room):
             try:
                 fd, peer = take()
@@ -120,7 +121,7 @@ class StreamListener:
                     continue
                 self._complain_and_pause(error)
                 return
-            sock = socket.SocketType(family, socket.SOCK_STREAM, 0, fd)
+            sock = make(family, kind, 0, fd)
             sock.setblocking(False)
             accept(Stream(poller, sock), peer)
         if room < ACCEPT_BATCH:

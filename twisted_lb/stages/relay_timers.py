@@ -66,7 +66,8 @@ class RefusedError(OSError):
 class IdleTimers:
     """How long each side may be idle during the relay, in seconds; ``inf`` for ever.
 
-    ``client_fin`` and ``server_fin`` count once a side has sent all. ``shortest``: of the four.
+    ``client_fin`` and ``server_fin`` count once a side has sent all. ``shortest``: of the four. ``hurries``: whether
+    there is less time then.
     """
 
     client: float
@@ -74,6 +75,7 @@ class IdleTimers:
     client_fin: float
     server_fin: float
     shortest: float
+    hurries: bool = False
 
     @classmethod
     def of(cls, frontend: FrontendTimers, backend: BackendTimers) -> "IdleTimers":
@@ -83,7 +85,8 @@ class IdleTimers:
             client = server = backend.tunnel
         client_fin = client if frontend.client_fin is None else frontend.client_fin
         server_fin = server if backend.server_fin is None else backend.server_fin
-        return cls(client, server, client_fin, server_fin, min(client, server, client_fin, server_fin))
+        hurries = client_fin < client or server_fin < server
+        return cls(client, server, client_fin, server_fin, min(client, server, client_fin, server_fin), hurries)
 
 
 class Relay:
