@@ -1,5 +1,6 @@
 """Addresses as people read them, whichever family and library they come from."""
 
+from socket import AF_INET, AF_INET6, AF_UNIX
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -28,6 +29,16 @@ from twisted_lb.token_bucket import TokenBucket
 )
 def test_what_the_socket_module_gives_is_understood(sockaddr: Any, text: str) -> None:
     assert str(SocketAddress.from_sockaddr(sockaddr)) == text
+
+
+@pytest.mark.parametrize(
+    ("family", "sockaddr"),
+    [(AF_INET, ("192.0.2.1", 80)), (AF_INET6, ("2001:db8::1", 80, 0, 0)), (AF_UNIX, "/run/x.sock")],
+)
+def test_what_converts_the_addresses_of_one_family_makes_the_same_of_them(family: int, sockaddr: Any) -> None:
+    made = SocketAddress.converter(family)(sockaddr)
+    assert type(made) is SocketAddress
+    assert made == SocketAddress.from_sockaddr(sockaddr)
 
 
 @pytest.mark.parametrize(

@@ -303,9 +303,11 @@ class Binding:
         complain = partial(process.complain, f"frontend {name}")
         arrange = arrangement(self._listen_options(family), family, self.bind.original_dst, complain)
 
+        address_of = SocketAddress.converter(family)
+
         def accept(stream: Stream, peer: Any) -> None:
-            destination = SocketAddress.from_sockaddr(stream.sock.getsockname()) if local is None else local
-            facts = Facts(SocketAddress.from_sockaddr(peer), destination, name, bind, namespace)
+            destination = address_of(stream.sock.getsockname()) if local is None else local
+            facts = Facts(address_of(peer), destination, name, bind, namespace)
             if arrange is not None:
                 arrange(stream.sock, facts)
             session = session_class(process, frontend, limits, stream, facts, reception)

@@ -292,7 +292,7 @@ class Session:
         assert self.server is not None
         process = self.process
         self._stage_since = process.moment.now
-        said = bool(self._peeked) or self.facts.http is not None
+        said = self._peeked != b"" or self.facts.http is not None
         connecting = Connecting(self, self.backend, self.server, self.facts, process.poller, process.reactor, said)
         self._connecting = connecting
         connecting.start()

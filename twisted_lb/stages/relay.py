@@ -243,8 +243,11 @@ class StreamRelay(Relay):
     server: StreamSide
 
     def __init__(self, owner: RelayOwner, client: Stream, server: Stream) -> None:
-        super().__init__(owner, client.poller.now)
-        self.draining = self.reset = False
+        # All of it, also what the class above declares: its own ``__init__`` would be felt per connection.
+        self.owner = owner
+        self.last = client.poller.now
+        self.half_closed = self.draining = self.reset = False
+        self.throttles = ()
         self.client = StreamSide(self, client, _CLIENT)
         self.server = StreamSide(self, server, _SERVER)
         self.client.other = self.server

@@ -7,7 +7,7 @@ Never: consumes a byte, keeps more than ``PEEK_LIMIT``, or lets a connection on 
 Source: ``api.IValidator``.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TypeAlias
 
 from twisted_lb.contracts import IStreamValidator, IValidator
@@ -109,13 +109,11 @@ class Inspection:
             self._chosen = {}
         self._chosen[entry] = member
 
-    def watching(self) -> Iterator[Built[IStreamValidator]]:
-        """Yield, in order, those that may stay on this connection; of an ``any_of`` the one that has recognised it."""
+    def watching(self) -> list[Built[IStreamValidator]]:
+        """Return, in order, those that may stay on this connection; of an ``any_of`` the one that has recognised it."""
         chosen = self._chosen or {}
-        for entry in self._validators:
-            one = chosen.get(entry) if isinstance(entry, AnyOf) else entry
-            if one is not None and IStreamValidator.providedBy(one.object):
-                yield one  # type: ignore[misc]
+        made = [chosen.get(entry) if isinstance(entry, AnyOf) else entry for entry in self._validators]
+        return [one for one in made if one is not None and IStreamValidator.providedBy(one.object)]  # type: ignore[misc]
 
 
 __all__ = ["PEEK_LIMIT", "AnyOf", "Entry", "Inspection", "validate", "waits", "watchers"]

@@ -10,7 +10,7 @@ A relay between two streams sends with the socket's own ``send``, kept in an att
 watches, that is replaced by ``Gate.send``, which judges and then sends; when nobody does any more, it is put back.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from math import inf
 from typing import Any, Protocol, TypeAlias
 
@@ -37,6 +37,7 @@ Said: TypeAlias = Callable[[bytes], Any]
 """The method of an ``IStreamWatch`` for what one side says."""
 Tell: TypeAlias = Callable[[RefusedError, bool], None]
 """See ``RefusedError``."""
+_NOBODY = None, None
 
 
 class Judge:
@@ -124,7 +125,7 @@ class Gate(Judge):
 def watch(
     relay: StreamRelay | TransportRelay,
     owner: WatchOwner,
-    validators: Iterable[Built[IStreamValidator]],
+    validators: Sequence[Built[IStreamValidator]],
     facts: Facts,
     preface: bytes,
 ) -> None:
@@ -132,27 +133,31 @@ def watch(
 
     Raises: PluginError.
     """
-    of_client: list[tuple[Built[IStreamValidator], Said]] = []
-    of_server: list[tuple[Built[IStreamValidator], Said]] = []
-    for validator in validators:
-        try:
-            made: Any = validator.object.watch(facts)
-            if made is not None:
-                if made.client_said is not None:
-                    of_client.append((validator, made.client_said))
-                if made.server_said is not None:
-                    of_server.append((validator, made.server_said))
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
-            what = f"validator {validator.name!r} raised {shown(error)} in watch"
-            raise PluginError(validator.plugin, what) from error
     tell = owner.relay_refused
     if isinstance(relay, StreamRelay):
-        # What the client says is what is sent to the server, and the other way round. The first asked is in front.
-        for validator, said in reversed(of_client):
-            Gate(relay.server, validator, said, tell, len(preface))
-        for validator, said in reversed(of_server):
-            Gate(relay.client, validator, said, tell)
-    elif of_client or of_server:
-        relay.watch([Judge(*one, tell).judge for one in of_client], [Judge(*one, tell).judge for one in of_server])
+        # What the client says is what is sent to the server, and the other way round. The last made is in front.
+        for validator in reversed(validators):
+            client_said, server_said = _said_of(validator, facts)
+            if client_said is not None:
+                Gate(relay.server, validator, client_said, tell, len(preface))
+            if server_said is not None:
+                Gate(relay.client, validator, server_said, tell)
+        return
+    looks: tuple[list[Said], list[Said]] = [], []
+    for validator in validators:
+        for said, side in zip(_said_of(validator, facts), looks, strict=True):
+            if said is not None:
+                side.append(Judge(validator, said, tell).judge)
+    if any(looks):
+        relay.watch(*looks)
+
+
+def _said_of(validator: Built[IStreamValidator], facts: Facts) -> tuple[Said | None, Said | None]:
+    """Ask a validator whether it wants to watch what the client says, and what the server says. Raises: PluginError."""
+    try:
+        made: Any = validator.object.watch(facts)
+        return _NOBODY if made is None else (made.client_said, made.server_said)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise PluginError(validator.plugin, f"validator {validator.name!r} raised {shown(error)} in watch") from error
