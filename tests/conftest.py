@@ -9,6 +9,7 @@ cannot pass by skipping.
 import os
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -118,6 +119,14 @@ def loop() -> Iterator[Loop]:
     one = Loop()
     yield one
     one.poller.epoll.close()
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user may enter. Pytest's are closed to others, anew whenever somebody starts it."""
+    with tempfile.TemporaryDirectory(prefix="twisted-lb-") as made:
+        Path(made).chmod(0o755)
+        yield Path(made)
 
 
 @pytest.fixture

@@ -145,20 +145,17 @@ def test_only_root_that_becomes_another_user_gives_anything_up(uid: int | None, 
 
 
 @pytest.fixture
-def dropped(tmp_path: Path) -> Iterator[Any]:
+def dropped(open_folder: Path) -> Iterator[Any]:
     """Start ``twistd --uid`` with a configuration; returns the process, which serves already, and its log."""
-    tmp_path.chmod(0o755)
-    for folder in tmp_path.parents[:2]:
-        folder.chmod(0o755)
     started: list[subprocess.Popen[bytes]] = []
     twistd = os.path.join(sysconfig.get_path("scripts"), "twistd")
 
     def start(given: Any, *options: str) -> tuple[int, Path]:
-        (tmp_path / "lb.toml").write_text("".join(f"{key} = {toml(value)}\n" for key, value in given.items()))
-        log = tmp_path / "stderr.txt"
+        (open_folder / "lb.toml").write_text("".join(f"{key} = {toml(value)}\n" for key, value in given.items()))
+        log = open_folder / "stderr.txt"
         words = [twistd, "-n", "--pidfile=", *options, "twisted-lb", "--config", "lb.toml"]
         with log.open("wb") as errors:
-            started.append(subprocess.Popen(words, cwd=tmp_path, stdout=errors, stderr=errors))
+            started.append(subprocess.Popen(words, cwd=open_folder, stdout=errors, stderr=errors))
         wait_until(lambda: b"serving on" in log.read_bytes() or started[-1].poll() is not None, "it serves")
         assert started[-1].poll() is None, log.read_text()
         return started[-1].pid, log
@@ -213,9 +210,9 @@ def test_without_uid_nothing_is_touched(dropped: Any) -> None:
 
 
 @pytest.mark.root
-def test_a_reload_that_needs_what_was_given_up_is_refused(dropped: Any, tmp_path: Path) -> None:
+def test_a_reload_that_needs_what_was_given_up_is_refused(dropped: Any, open_folder: Path) -> None:
     pid, log = dropped(config("127.0.0.1:0"), "--uid", str(NOBODY), "--gid", str(NOBODY))
-    path = tmp_path / "lb.toml"
+    path = open_folder / "lb.toml"
     path.write_text(path.read_text().replace('"servers"', '"source" = "client", "servers"'))
     os.kill(pid, signal.SIGHUP)
     why = "CAP_NET_RAW or CAP_NET_ADMIN, which this process gave up when it changed its user"

@@ -42,17 +42,15 @@ def config(network: Network) -> dict[str, Any]:
 
 
 @pytest.fixture
-def dropped(network: Network, servers: Any, tmp_path: Path) -> Iterator[int]:
+def dropped(network: Network, servers: Any, open_folder: Path) -> Iterator[int]:
     """A proxy that twistd has taken root from; its process."""
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    (tmp_path / "lb.toml").write_text("".join(f"{key} = {toml(value)}\n" for key, value in config(network).items()))
-    log = tmp_path / "log.txt"
+    (open_folder / "lb.toml").write_text("".join(f"{key} = {toml(value)}\n" for key, value in config(network).items()))
+    log = open_folder / "log.txt"
     twistd = [f"{sysconfig.get_path('scripts')}/twistd", "-n", "--pidfile=", "--uid", NOBODY, "--gid", NOBODY]
     network.take_answers()
     with log.open("wb") as output:
         words = [*network.proxy.prefix, *twistd, "twisted-lb", "--config", "lb.toml"]
-        process = subprocess.Popen(words, cwd=tmp_path, stdout=output, stderr=output)
+        process = subprocess.Popen(words, cwd=open_folder, stdout=output, stderr=output)
     try:
         wait_until(lambda: "serving on" in log.read_text() or process.poll() is not None, "it serves")
         assert process.poll() is None, log.read_text()
