@@ -144,7 +144,7 @@ class HttpClient(HttpRecords):
                 if len(self._peeked) > PIPELINED_LIMIT:
                     self.client.pauseProducing()
             elif self._leaving is not None:
-                self._leaving.heard()
+                self._unwanted(data)
             elif self.stage is _VALIDATION:
                 self._head_data(data)
             else:
@@ -208,7 +208,7 @@ class HttpClient(HttpRecords):
                 exchange.last_server = self.process.moment.now  # it was us who did not read
                 if self._shaped is None or not self._shaped.holds_server:
                     exchange.connection.transport.resumeProducing()
-        elif self.stage is _VALIDATION and not self._closing:
+        elif self.stage is _VALIDATION and self._leaving is None and not self._closing:
             self.advance_if(self._next_head())
 
     def stopProducing(self) -> None:
@@ -250,7 +250,7 @@ class HttpClient(HttpRecords):
         """See ``Mortal``."""
         if self.stage is _VALIDATION and not (self._begun or self._closing or self._blocked_since):
             if self.requests:
-                self._close_client()
+                self._close_client(linger=self._leaving is not None)
             else:
                 self._arm(FIRST_WORD_S)
 
@@ -304,6 +304,10 @@ class HttpClient(HttpRecords):
 
     def _head_data(self, data: bytes) -> None:
         """Take a part of a request's head, or all of it, with whatever follows."""
+        raise NotImplementedError
+
+    def _unwanted(self, data: bytes) -> None:
+        """The client goes on sending what nobody waits for."""
         raise NotImplementedError
 
     def _next_head(self) -> Event | None:

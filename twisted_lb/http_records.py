@@ -14,6 +14,7 @@ from twisted_lb.stages.admission import Limit
 from twisted_lb.stages.http_exchange import Exchange
 from twisted_lb.stages.lingering import Lingering
 from twisted_lb.stages.proxy_header import Reception
+from twisted_lb.stages.remainder import Remainder
 from twisted_lb.stages.throttle_exchange import ShapedExchange
 from twisted_lb.wire.http1 import BLANK
 
@@ -62,7 +63,7 @@ class HttpRecords(Session):
         self.request_ms = self.response_ms = -1
         self._begun = False
         self._last_ending = NORMAL
-        self._leaving: Lingering | None = None
+        self._leaving: Lingering | Remainder | None = None
         self._own: Own | None = None
         self._shaped: ShapedExchange | None = None
         self._opened = self._started

@@ -4,10 +4,12 @@ from math import inf
 
 from twisted_lb.endings import NORMAL, Cause, Ending, Stage
 from twisted_lb.http_timers import HttpTimers
+from twisted_lb.stages.http_exchange import Exchange
+from twisted_lb.stages.lingering import Lingering
 from twisted_lb.stages.relay_timers import IdleTimers
 from twisted_lb.stages.tunnel import Tunnel
 from twisted_lb.walk import AGAIN, RETRY, Event
-from twisted_lb.wire.http1 import Http1Error
+from twisted_lb.wire.http1 import BLANK, Http1Error
 from twisted_lb.wire.http1_authentication import authenticates_connection, challenges_connection
 
 # Looking a member up on its Enum is a call of a Python function on 3.11.
@@ -52,8 +54,10 @@ class HttpResponses(HttpTimers):
             if connection is not None:
                 connection.private = connection.bound = True
         self.response_ms = int((self.process.moment.now - self._stage_since) * 1000)
-        if not exchange.request_done or self._last or self.process.stopping or exchange.request.method == b"CONNECT":
+        if self._last or self.process.stopping or exchange.request.method == b"CONNECT":
             # Behind a CONNECT that was refused may be what was meant for the other end of the tunnel.
+            exchange.client_keeps = False
+        elif not exchange.request_done and not exchange.worth_ending:
             exchange.client_keeps = False
         self.stage = _RELAY  # there is nothing to enter, and this is asked for at each request
 
@@ -73,7 +77,9 @@ class HttpResponses(HttpTimers):
                 connection.close()
         keeps, whole = exchange.client_keeps and not self._last, exchange.request_done
         self._exchange_over(NORMAL)
-        if keeps:
+        if keeps and not whole:
+            self._await_rest(exchange)
+        elif keeps:
             if self._begun or self._walking or self._blocked_since or self._client_ended or self.process.stopping:
                 self.advance(AGAIN)
             else:
@@ -81,6 +87,36 @@ class HttpResponses(HttpTimers):
                 self._wait_for_request()
         else:
             self._close_client(linger=not whole or exchange.request.keep_alive)
+
+    def _await_rest(self, exchange: Exchange) -> None:
+        """Throw away what is left of a request that was answered before it was whole; then the client may ask again.
+
+        The server gets none of it, as it may take it for another request.
+        """
+        self.stage = _VALIDATION
+        rest = self._leaving = exchange.remainder(self.frontend.timers.client)
+        self._arm(rest.again_in(self.process.moment.now))
+        self.client.resumeProducing()
+
+    def _unwanted(self, data: bytes) -> None:
+        """The client goes on sending what nobody waits for."""
+        leaving = self._leaving
+        if isinstance(leaving, Lingering):
+            leaving.heard()
+            return
+        assert leaving is not None
+        try:
+            follows = leaving.take(data)
+        except Http1Error as error:
+            self._keep_refused(error, data, leaving.taken)
+            self._close_client(linger=True)
+            return
+        if follows is not None:
+            self._leaving = None
+            self._peeked = follows
+            self._begun = follows not in BLANK
+            self._started = self.process.moment.now
+            self.advance_if(self._enter_validation())
 
     def request_refused(self, error: Http1Error, data: bytes, at: int) -> None:
         """See ``ExchangeOwner``: a defect in the body, of which a part may have been sent."""

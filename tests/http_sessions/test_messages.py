@@ -241,14 +241,14 @@ def test_endless_interim_responses_are_refused(world: "HttpWorld") -> None:
     assert world.statuses() == [(502, "PH")]
 
 
-# Early responses
+# Early responses; see ``test_early`` too
 
 
-def test_a_response_before_the_request_is_whole_is_the_last_and_its_server_is_not_asked_again(
+def test_a_refusal_before_the_request_is_nearly_whole_is_the_last_and_its_server_is_not_asked_again(
     world: "HttpWorld",
 ) -> None:
     upstream, client = world.site(reuse=HttpBackend())
-    server = world.ask(client, upstream, post(b"x" * 100)[:-50])
+    server = world.ask(client, upstream, post(b"x" * 100_000)[:-99_950])
     server.send(OK.replace(b"200 OK", b"413 Content Too Large"))
     assert client.read().startswith(b"HTTP/1.1 413 Content Too Large\r\n")
     assert CLOSES in client.read()

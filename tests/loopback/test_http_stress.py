@@ -29,7 +29,9 @@ WELL = ("length", "chunked", "close")
 """Ways to answer that bring everything."""
 BADLY = ("cut", "reset", "garbage", "early")
 LEAVING = ("close", "fin", "reset", "half a head", "half a body", "within the response", "at once")
-OF_HTTP = MORTAL | {"Exchange", "BodyExchange", "ServerConnection", "Tunnel", "Lingering", "Questions", "Own"}
+OF_HTTP = MORTAL | {
+    *("Exchange", "BodyExchange", "ServerConnection", "Tunnel", "Lingering", "Remainder", "Questions", "Own"),
+}
 
 
 @dataclass(frozen=True)

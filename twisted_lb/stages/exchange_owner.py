@@ -41,7 +41,7 @@ class ExchangeOwner(Protocol):
         """``head`` is the response that accepts a change of protocol, ``rest`` what the server said behind it."""
 
     def exchange_done(self) -> None:
-        """Both messages are whole, or the response is and the client may keep what is left of its request."""
+        """Both messages are whole, or the response is: what is left of the request is for nobody."""
 
     def request_refused(self, error: Http1Error, data: bytes, at: int) -> None:
         """The body of the request broke a rule in ``data``, which follow its first ``at`` bytes."""

@@ -12,6 +12,7 @@ from typing import Any
 from twisted_lb.backends.http_connection import ServerConnection
 from twisted_lb.stages.exchange_owner import ExchangeOwner, Moment
 from twisted_lb.stages.lingering import undelivered
+from twisted_lb.stages.remainder import Remainder
 from twisted_lb.verdicts import NeedMore
 from twisted_lb.wire.http1 import (
     LAST_CHUNK,
@@ -31,6 +32,8 @@ from twisted_lb.wire.http1 import (
 # Looking a member up on its Enum is a call of a Python function on 3.11.
 _NONE, _LENGTH, _CHUNKED, _UNTIL_CLOSE = Framing.NONE, Framing.LENGTH, Framing.CHUNKED, Framing.UNTIL_CLOSE
 
+LITTLE = 64 * 1024
+"""So many bytes of a request a client may well send for nothing, if that spares it another connection."""
 MOST_INTERIM = 16
 """So many 1xx responses a server may send before the response itself."""
 
@@ -150,6 +153,23 @@ class Exchange:
         if pieces:
             self.connection.transport.write(_joined(pieces))
         return data[used:]
+
+    @property
+    def worth_ending(self) -> bool:
+        """Whether a client that is answered before its request is whole had better send the rest than be closed.
+
+        Not if it waits for a 100: it may leave its body out, and what came next could be either.
+        """
+        request, response = self.request, self.response
+        assert response is not None
+        if request.expect_continue and self.bytes_in == request.length:
+            return False
+        short = self._body_in is None and self._left_in <= LITTLE
+        return short or (response.status < 400 and response.keep_alive)
+
+    def remainder(self, patience_s: float | None) -> Remainder:
+        """Return what is left of the request, for the owner to take."""
+        return Remainder(self._left_in, self._body_in, self._moment.now, patience_s)
 
     def ends_within(self, data: bytes) -> bool:
         """Whether the rest of the body is in ``data``, or a defect that will be found; before any was passed on."""
