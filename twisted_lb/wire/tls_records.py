@@ -4,6 +4,7 @@ A message may be spread over any number of records, and a record over any number
 together again sees no server name where there is one. Source: RFC 8446, section 5.1.
 """
 
+from struct import Struct
 from typing import Final, NamedTuple
 
 from twisted_lb.errors import WireError
@@ -15,6 +16,7 @@ LONGEST_STREAM: Final = 64 * 1024
 """Bytes that a message may take with its records: what is kept of a connection while nothing is decided."""
 RECORD_HEADER: Final = 5
 MESSAGE_HEADER: Final = 4
+_RECORD: Final = Struct(">BBxH")
 
 
 class Side(NamedTuple):
@@ -66,12 +68,16 @@ def read_message(data: bytes, side: Side, position: int = 0) -> bytes | NeedMore
     head, pieces, have, wanted, size = b"", [], 0, MESSAGE_HEADER, len(data)
     first = position
     while True:
-        least = _bounded(position + RECORD_HEADER + wanted - have, side, first)
-        check_record_start(data, position, side, position == first)
-        if size - position < RECORD_HEADER:
-            return NeedMore(least)
-        length = data[position + 3] << 8 | data[position + 4]
+        least = position + RECORD_HEADER + wanted - have
+        if least > LONGEST_STREAM:
+            raise WireError(side.long, first + RECORD_HEADER)
         start = position + RECORD_HEADER
+        if start > size:
+            check_record_start(data, position, side, position == first)
+            return NeedMore(least)
+        kind, major, length = _RECORD.unpack_from(data, position)
+        if kind != HANDSHAKE or major != 3 or not 0 < length <= LONGEST_RECORD:
+            check_record_start(data, position, side, position == first)
         position = start + length
         piece = data[start:position]
         if len(head) < MESSAGE_HEADER:
@@ -86,13 +92,10 @@ def read_message(data: bytes, side: Side, position: int = 0) -> bytes | NeedMore
             return b"".join(pieces) if side.rest else b"".join(pieces)[:wanted]
         if position > size:
             least = size + wanted - have
-            return NeedMore(_bounded(least if least <= position else least + RECORD_HEADER, side, first))
-
-
-def _bounded(least: int, side: Side, first: int) -> int:
-    if least > LONGEST_STREAM:
-        raise WireError(side.long, first + RECORD_HEADER)
-    return least
+            least += RECORD_HEADER if least > position else 0
+            if least > LONGEST_STREAM:
+                raise WireError(side.long, first + RECORD_HEADER)
+            return NeedMore(least)
 
 
 def check_record_start(data: bytes, position: int, side: Side, first: bool) -> None:
