@@ -13,6 +13,7 @@ the configuration as the file's nested tables::
 have written a traceback. All waiting is for something, with a deadline.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -142,6 +143,14 @@ class Proxy:
     def descriptors(self) -> int:
         """How many descriptors it has open."""
         return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def sockets(self) -> int:
+        """How many of them are sockets."""
+        count = 0
+        for link in Path(f"/proc/{self.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                count += os.readlink(link).startswith("socket:")
+        return count
 
     def resident_kib(self) -> int:
         """Its resident memory in KiB."""

@@ -50,14 +50,14 @@ def test_four_thousand_idle_connections_cost_little_and_are_all_there_when_used(
         listener = stack.enter_context(listen(server_port))
         listener.settimeout(TIMEOUT_S)
         # What exists from the first connections on is not what an idle one costs.
-        at_rest = running.descriptors()
+        at_rest = running.sockets()
         first = [connect(port, listener) for _ in range(20)]
         use(first)
         for client, server in first:
             client.close()
             server.close()
         running.records(len(first))
-        wait(lambda: running.descriptors() <= at_rest, "their descriptors are closed")
+        wait(lambda: running.sockets() == at_rest, "they are closed")
         descriptors, resident_kib = running.descriptors(), running.resident_kib()
 
         pairs = []

@@ -1,7 +1,6 @@
 """A bind through Twisted's ``ssl:`` endpoint: what ends before the relay is closed, and costs nothing afterwards."""
 
 import contextlib
-import os
 import socket
 import ssl
 from pathlib import Path
@@ -18,15 +17,6 @@ def connect(port: int) -> ssl.SSLSocket:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context.wrap_socket(socket.create_connection(("127.0.0.1", port), timeout=10))
-
-
-def sockets(pid: int) -> int:
-    """How many sockets a process has open."""
-    count = 0
-    for link in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):
-            count += os.readlink(link).startswith("socket:")
-    return count
 
 
 def test_a_client_that_is_refused_is_gone_whatever_it_goes_on_sending(
@@ -47,13 +37,13 @@ def test_a_client_that_is_refused_is_gone_whatever_it_goes_on_sending(
             "backends": {"app": {"servers": {"a": "127.0.0.1:9"}}},
         }
     )
-    before = sockets(running.pid)
+    before = running.sockets()
     clients = [connect(port) for _ in range(5)]
     for client in clients:
         client.send(b"BAD!")
     records = running.records(5)
     assert {(record["ending"], record["stage"]) for record in records} == {("PR", "validation")}
-    wait(lambda: sockets(running.pid) == before, "the refused connections are closed")
+    wait(lambda: running.sockets() == before, "the refused connections are closed")
     with pytest.raises(OSError):  # noqa: PT011  which one depends on what the kernel says first
         clients[0].sendall(b"x" * 16_000_000)
     for client in clients:
@@ -81,7 +71,7 @@ def test_a_farewell_passes_through_tls_and_is_not_waited_for_for_ever(
         },
         before=["env", f"PYTHONPATH={Path(__file__).parent}"],
     )
-    before = sockets(running.pid)
+    before = running.sockets()
     with contextlib.ExitStack() as stack:
         clients = {port: stack.enter_context(connect(port)) for port in farewells}
         for port, client in clients.items():
@@ -89,8 +79,8 @@ def test_a_farewell_passes_through_tls_and_is_not_waited_for_for_ever(
             assert client.recv(100) == farewells[port].encode()
             if farewells[port]:
                 assert client.recv(100) == b""
-        assert sockets(running.pid) == before + len(clients)
+        assert running.sockets() == before + len(clients)
         for client in clients.values():
             with contextlib.suppress(OSError):
                 client.sendall(b"x" * 16_000_000)
-        wait(lambda: sockets(running.pid) == before, "the refused connections are closed")
+        wait(lambda: running.sockets() == before, "the refused connections are closed")
