@@ -44,6 +44,10 @@ class FirstOf:
         numbered = groupby(enumerate(tests), key=lambda pair: pair[1].get)
         self._groups = tuple([(get, tuple([(n, one.test) for n, one in group])) for get, group in numbered])
 
+    def __len__(self) -> int:
+        """How many they are; ``find`` returns that if none holds."""
+        return self._count
+
     def find(self, facts: Facts) -> int:
         """Return how many of them do not hold before the first that does. Raises: what a condition raises."""
         for get, tests in self._groups:

@@ -431,6 +431,15 @@ def test_rules_alone_let_on_who_meets_none_of_them_or_one_that_lets_on(entries: 
     assert past_rules(in_asking_order(entries)[0], make_facts(), 0) == after
 
 
+def test_a_rule_that_lets_on_behind_those_asked_at_admission_is_not_taken_for_met() -> None:
+    """Seen: rules about the source, then an allow about TLS; all clients were let past everything."""
+    early, late = rule_of(unmet), rule_of(unmet, ALLOW_FINALLY)
+    early.object.stage = Stage.ADMISSION
+    entries, at_admission = in_asking_order([early, late, rule_of(met)])
+    assert (at_admission, past_rules(entries, make_facts(), 0)) == (1, 1)
+    assert past_rules(entries, make_facts(), 1) == 2
+
+
 def test_who_was_given_a_backend_is_let_on_by_asking_in_full() -> None:
     facts = make_facts()
     facts.backend = "somewhere"

@@ -149,14 +149,15 @@ def past_rules(entries: Sequence[Entry], facts: Facts, asked: int) -> int:
     if run is None:
         return asked
     try:
-        after = asked + run.find(facts)
+        met = run.find(facts)
     except KeyboardInterrupt:
         raise
     except BaseException:
         return asked  # asked one by one, they say whose fault it is
-    if after < len(entries) and entries[after].lets_on and facts.backend is None:
+    # Behind a run may stand one that lets on, and that nobody has asked about.
+    if met < len(run) and entries[asked + met].lets_on and facts.backend is None:
         return len(entries)
-    return after
+    return asked + met
 
 
 def _only_refuses(policy: Built[IPolicy]) -> bool:
