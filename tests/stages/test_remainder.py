@@ -4,7 +4,7 @@ import pytest
 
 from twisted_lb.stages.lingering import MOST_S
 from twisted_lb.stages.remainder import Remainder
-from twisted_lb.wire.http1 import ChunkedBody, Http1Error
+from twisted_lb.wire.http1 import ChunkedBody, Http1Error, LengthBody
 
 NEXT = b"GET / HTTP/1.1\r\n"
 CHUNKS = b"3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n"
@@ -12,7 +12,7 @@ CHUNKS = b"3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n"
 
 @pytest.mark.parametrize("size", [1, 2, 7, 100])
 def test_what_follows_a_rest_of_known_length_is_found_wherever_it_is_cut(size: int) -> None:
-    rest = Remainder(7, None, 0.0, None)
+    rest = Remainder(LengthBody(7), 0.0, None)
     data = b"0123456" + NEXT
     follows = None
     while follows is None:
@@ -23,7 +23,7 @@ def test_what_follows_a_rest_of_known_length_is_found_wherever_it_is_cut(size: i
 
 @pytest.mark.parametrize("size", [1, 2, 7, 100])
 def test_what_follows_chunks_is_found_wherever_they_are_cut(size: int) -> None:
-    rest = Remainder(0, ChunkedBody(), 0.0, None)
+    rest = Remainder(ChunkedBody(), 0.0, None)
     data = CHUNKS + NEXT
     follows = None
     while follows is None:
@@ -34,7 +34,7 @@ def test_what_follows_chunks_is_found_wherever_they_are_cut(size: int) -> None:
 
 
 def test_chunks_that_break_a_rule_have_no_end() -> None:
-    rest = Remainder(0, ChunkedBody(), 0.0, None)
+    rest = Remainder(ChunkedBody(), 0.0, None)
     assert rest.take(b"3\r\nab") is None
     with pytest.raises(Http1Error, match="http1-chunk-end"):
         rest.take(b"cGET / HTTP/1.1\r\n")
@@ -42,7 +42,7 @@ def test_chunks_that_break_a_rule_have_no_end() -> None:
 
 @pytest.mark.parametrize(("patience_s", "in_all_s"), [(None, MOST_S), (1e9, MOST_S), (3.0, 3.0)])
 def test_the_time_is_one_for_all_of_it(patience_s: float | None, in_all_s: float) -> None:
-    rest = Remainder(1000, None, 5.0, patience_s)
+    rest = Remainder(LengthBody(1000), 5.0, patience_s)
     rest.take(b"x")
     assert rest.again_in(6.0) == pytest.approx(in_all_s - 1)
     assert rest.again_in(5.0 + in_all_s) is None

@@ -25,8 +25,10 @@ from twisted_lb.wire.http1 import (
     Framing,
     Http1Error,
     Http1Settings,
+    LengthBody,
     RequestHead,
     ResponseHead,
+    UntilCloseBody,
     downstream_framing,
     encode_chunk,
 )
@@ -57,7 +59,7 @@ class BodyExchange(Exchange):
     ``deadline``: when the whole request has to be here, for the owner.
     """
 
-    __slots__ = ("_bodies", "_buffer", "_facts", "_filter_in", "_filter_out", "_later", "deadline")
+    __slots__ = ("_bodies", "_buffer", "_coming", "_facts", "_filter_in", "_filter_out", "_later", "deadline")
     owner: BodyOwner
 
     def __init__(self, owner: BodyOwner, request: RequestHead, moment: Moment, facts: Facts, bodies: Bodies) -> None:
@@ -68,6 +70,7 @@ class BodyExchange(Exchange):
         self._buffer: RequestBuffer | None = None
         self._filter_in: FilterChain | None = None
         self._filter_out: FilterChain | None = None
+        self._coming: ChunkedBody | LengthBody | UntilCloseBody = UntilCloseBody()
         self._later: Later | None = None
 
     # The request
@@ -88,8 +91,8 @@ class BodyExchange(Exchange):
             if self.request.content_length > buffering.maximum:
                 return TOO_LONG
             self._buffer = RequestBuffer(buffering)
-        if self._body_in is not None and (chain is not None or buffering is not None):
-            self._body_in = ChunkedBody(decode=True)
+        if chain is not None or buffering is not None:
+            self._body_in = LengthBody(self._left_in) if self._body_in is None else ChunkedBody(decode=True)
         return None
 
     @property
@@ -119,23 +122,17 @@ class BodyExchange(Exchange):
 
     def request_data(self, data: bytes) -> bytes:
         """See ``Exchange``; a body that is held may come before there is a connection."""
-        if self._filter_in is None and self._buffer is None:
+        body = self._body_in
+        if body is None or (self._filter_in is None and self._buffer is None):
             return super().request_data(data)
         self.last_client = self._moment.now
-        body = self._body_in
-        if body is None:
-            used = min(len(data), self._left_in)
-            self._left_in -= used
-            done, piece = not self._left_in, data[:used]
-        else:
-            try:
-                pieces, used = body.feed(data)
-            except Http1Error as error:
-                self.owner.request_refused(error, data, body.taken)
-                return b""
-            done, piece = body.done, b"".join(pieces)
+        try:
+            pieces, used = body.feed(data)
+        except Http1Error as error:
+            self.owner.request_refused(error, data, body.taken)
+            return b""
         self.bytes_in += used
-        return data[used:] if self._take_in(piece, done) else b""
+        return data[used:] if self._take_in(b"".join(pieces), body.done) else b""
 
     def _take_in(self, piece: bytes, done: bool) -> bool:
         """Filter and send or hold a piece of the request's body; returns whether the exchange goes on."""
@@ -227,17 +224,19 @@ class BodyExchange(Exchange):
             self._begin_filtered(response, chain, data[start:])
 
     def _begin_filtered(self, response: ResponseHead, chain: FilterChain, data: bytes) -> None:
-        coming = response.framing
-        self._left_out = response.content_length if coming is Framing.LENGTH else -1
-        if 0 <= self._left_out <= len(data):
+        coming, length = response.framing, response.content_length
+        if coming is Framing.LENGTH and length <= len(data):
             # It is whole: so is what the filters make of it, and nothing of it has been sent should they fail.
-            body = self._filtered(chain, data[: self._left_out], True)
+            body = self._filtered(chain, data[:length], True)
             if body is not None:
-                self.spoilt = len(data) > self._left_out
+                self.spoilt = len(data) > length
                 self._send_head(response, Framing.LENGTH, body)
                 self._done()
             return
-        self._body_out = ChunkedBody(decode=True, response=True) if coming is Framing.CHUNKED else None
+        if coming is Framing.LENGTH:
+            self._coming = LengthBody(length, response=True)
+        else:
+            self._coming = ChunkedBody(decode=True, response=True) if coming is Framing.CHUNKED else UntilCloseBody()
         framing = None
         if not chain.keeps_length and coming is not Framing.UNTIL_CLOSE:
             framing = Framing.CHUNKED if self.request.version == b"1.1" else Framing.UNTIL_CLOSE
@@ -259,23 +258,17 @@ class BodyExchange(Exchange):
         self._write(head + body if body else head)
 
     def _pass_on(self, data: bytes) -> None:
-        if self._filter_out is None or self.response_done:
+        chain, body = self._filter_out, self._coming
+        if chain is None or self.response_done:
             super()._pass_on(data)
             return
-        used, done, piece = len(data), False, data
-        if self._left_out >= 0:
-            used = min(used, self._left_out)
-            self._left_out -= used
-            done, piece = not self._left_out, data[:used]
-        elif self._body_out is not None:
-            try:
-                pieces, used = self._body_out.feed(data)
-            except Http1Error as error:
-                self.owner.response_refused(error, data, self._body_out.taken)
-                return
-            done, piece = self._body_out.done, b"".join(pieces)
+        try:
+            pieces, used = body.feed(data)
+        except Http1Error as error:
+            self.owner.response_refused(error, data, body.taken)
+            return
         self.spoilt = used < len(data)
-        self._take_out(self._filter_out, piece, done)
+        self._take_out(chain, b"".join(pieces), body.done)
 
     def _take_out(self, chain: FilterChain, piece: bytes, done: bool) -> None:
         """Filter and send a piece of the response's body."""

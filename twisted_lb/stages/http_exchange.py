@@ -22,6 +22,7 @@ from twisted_lb.wire.http1 import (
     Framing,
     Http1Error,
     Http1Settings,
+    LengthBody,
     RequestHead,
     ResponseHead,
     downstream_framing,
@@ -93,7 +94,7 @@ class Exchange:
         self._rest = b""
         self._took_at = 0.0
         self._interim = self._unsent = 0
-        self._body_in: ChunkedBody | None = None
+        self._body_in: ChunkedBody | LengthBody | None = None
         self._left_in = 0
         framing = request.framing
         if framing is _NONE:
@@ -164,16 +165,21 @@ class Exchange:
         assert response is not None
         if request.expect_continue and self.bytes_in == request.length:
             return False
-        short = self._body_in is None and self._left_in <= LITTLE
-        return short or (response.status < 400 and response.keep_alive)
+        if response.status < 400 and response.keep_alive:
+            return True
+        body = self._left_of_request()
+        return isinstance(body, LengthBody) and body.remaining <= LITTLE
 
     def remainder(self, patience_s: float | None) -> Remainder:
         """Return what is left of the request, for the owner to take."""
-        return Remainder(self._left_in, self._body_in, self._moment.now, patience_s)
+        return Remainder(self._left_of_request(), self._moment.now, patience_s)
+
+    def _left_of_request(self) -> ChunkedBody | LengthBody:
+        return LengthBody(self._left_in) if self._body_in is None else self._body_in
 
     def ends_within(self, data: bytes) -> bool:
         """Whether the rest of the body is in ``data``, or a defect that will be found; before any was passed on."""
-        if self._body_in is None:
+        if self.request.framing is _LENGTH:
             return len(data) >= self._left_in
         body = ChunkedBody()
         try:

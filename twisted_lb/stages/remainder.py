@@ -8,35 +8,30 @@ Source: RFC 9112, sections 9.3 and 9.6; HAProxy, which keeps such a connection t
 """
 
 from twisted_lb.stages.lingering import MOST_S
-from twisted_lb.wire.http1 import ChunkedBody
+from twisted_lb.wire.http1 import ChunkedBody, LengthBody
 
 
 class Remainder:
-    """The rest of one request's body: the next ``left`` bytes, or up to where ``body`` ends.
+    """The rest of one request.
 
-    ``patience_s``: how long the client may take at most; ``None``: ``MOST_S``.
+    ``body``: what is left of its body. ``patience_s``: how long the client may take at most; ``None``: ``MOST_S``.
     """
 
-    __slots__ = ("_body", "_left", "_until")
+    __slots__ = ("_body", "_until")
 
-    def __init__(self, left: int, body: ChunkedBody | None, now: float, patience_s: float | None) -> None:
-        self._left = left
+    def __init__(self, body: ChunkedBody | LengthBody, now: float, patience_s: float | None) -> None:
         self._body = body
         self._until = now + (MOST_S if patience_s is None else min(patience_s, MOST_S))
 
     @property
     def taken(self) -> int:
-        """How many bytes of a body in chunks there were so far."""
-        return 0 if self._body is None else self._body.taken
+        """How many bytes there were of the body, as far as it knows."""
+        return self._body.taken
 
     def take(self, data: bytes) -> bytes | None:
         """Return what follows the request; ``None`` while it is not whole. Raises: Http1Error."""
-        if self._body is not None:
-            _, used = self._body.feed(data)
-            return data[used:] if self._body.done else None
-        used = min(self._left, len(data))
-        self._left -= used
-        return None if self._left else data[used:]
+        _, used = self._body.feed(data)
+        return data[used:] if self._body.done else None
 
     def again_in(self, now: float) -> float | None:
         """See ``Lingering``."""

@@ -18,6 +18,8 @@ class Body(Protocol):
 
     done: bool
     """Nothing more belongs to the body."""
+    taken: int
+    """How many bytes there were of it."""
 
     def feed(self, data: Buffer) -> tuple[Sequence[Buffer], int]:
         """Take what of ``data`` belongs to the body: all of it unless that makes ``done`` true.
@@ -65,13 +67,15 @@ class LengthBody:
 class UntilCloseBody:
     """A response's body that ends with the connection."""
 
-    __slots__ = ("done",)
+    __slots__ = ("done", "taken")
 
     def __init__(self) -> None:
         self.done = False
+        self.taken = 0
 
     def feed(self, data: Buffer) -> tuple[Sequence[Buffer], int]:
         """Take everything; see ``Body.feed``."""
+        self.taken += len(data)
         return ((data,) if len(data) else ()), len(data)
 
     def finish(self) -> None:
@@ -85,6 +89,7 @@ class NoBody:
     __slots__ = ()
 
     done = True
+    taken = 0
 
     def feed(self, data: Buffer) -> tuple[Sequence[Buffer], int]:
         """Take nothing."""
