@@ -12,6 +12,7 @@ from twisted_lb.api import (
     ALLOW,
     ALLOW_FINALLY,
     TLS_RULES,
+    Alert,
     Allow,
     ClientHello,
     ConfigError,
@@ -46,6 +47,8 @@ from twisted_lb.api import (
 
 TLS_1_3 = 0x0304
 VERSIONS = {"1.0": 0x0301, "1.1": 0x0302, "1.2": 0x0303, "1.3": TLS_1_3}
+DENIED = {number: tls_alert(Alert.ACCESS_DENIED, number) for number in range(0x0301, 0x0400)}
+"""What tells a client that it is refused for what it asked for, by the version that its hello has in the old place."""
 NAMES = {number: name for name, number in VERSIONS.items()}
 CLIENT_HELLO = "tls.client_hello"
 """Where ``facts.learnt`` has the ``ClientHello``, for what few ask for."""
@@ -129,6 +132,7 @@ class TlsValidator:
                 return _refusal("tls-sni-missing", data)
         elif (self._names or self._suffixes) and not self._allows(name):
             return _refusal("tls-sni-not-allowed", data, f": {name}")
+        facts.farewell = DENIED[hello.legacy_version]
         learnt = facts.learnt
         learnt["protocol"] = "tls"
         learnt["tls.valid"] = True

@@ -106,7 +106,7 @@ from twisted_lb.wire.server_hello import TlsServerStart, is_known_answer
 from twisted_lb.wire.smtp_commands import SmtpDialogue
 from twisted_lb.wire.ssh_identification import SshServerIdentification, read_ssh_client
 from twisted_lb.wire.tls_rules import RULES as TLS_RULES
-from twisted_lb.wire.tls_rules import tls_alert
+from twisted_lb.wire.tls_rules import Alert, tls_alert
 from twisted_lb.wire.tls_start import TlsStart
 
 __all__ = [
@@ -117,6 +117,7 @@ __all__ = [
     "NORMAL",
     "OWN_FACTS",
     "TLS_RULES",
+    "Alert",
     "Allow",
     "Answer",
     "Cause",

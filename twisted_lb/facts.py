@@ -87,6 +87,7 @@ class Facts:
         "bind",
         "credentials",
         "destination",
+        "farewell",
         "frontend",
         "http",
         "learnt",
@@ -140,6 +141,9 @@ class Facts:
         """policy: the ``counting.tracking.Tracking`` of a connection that is counted in tables, ``None`` of others."""
         self.learnt: dict[str, Any] = {}
         """validation: what validators learnt, by dotted name (``tls.sni``)."""
+        self.farewell = b""
+        """validation: in TCP mode the last bytes for a client that is refused behind it, by a policy or a route that has
+        no last words of its own."""
         self._priority = 0
 
     @property

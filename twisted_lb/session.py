@@ -24,6 +24,7 @@ from twisted_lb.parting import Farewell, part
 from twisted_lb.process import Process
 from twisted_lb.stages.access_log import record_of
 from twisted_lb.stages.admission import Limit
+from twisted_lb.stages.answers import with_last_words
 from twisted_lb.stages.connect import Connecting, ServerProtocol
 from twisted_lb.stages.policy import Questions, past_rules
 from twisted_lb.stages.proxy_header import Reception, Trust
@@ -200,7 +201,7 @@ class Session:
         return PASSED
 
     def _turn_away(self, refusal: Refusal) -> Event | None:
-        return self._end(Cause.PROXY, refusal.reason)
+        return self._end(Cause.PROXY, refusal.reason, verdict=with_last_words(Deny(refusal.reason), self.facts))
 
     def _ask_policies(self, until: int) -> Event | None:
         """Ask the policies before ``until``. ``_asked`` have let it on before there were ``_questions``."""
@@ -236,7 +237,8 @@ class Session:
             self._sentence = replace(outcome, reason=reason)
             return LATER
         assert isinstance(outcome, Deny)
-        return self._end(Cause.PROXY, reason, reset=self.stage <= Stage.PROXY_HEADER, verdict=outcome)
+        verdict = with_last_words(outcome, self.facts)
+        return self._end(Cause.PROXY, reason, reset=self.stage <= Stage.PROXY_HEADER, verdict=verdict)
 
     def _enter_tarpit(self) -> Event | None:
         """Hold the connection. A stream of ours tells of a client that leaves also while nothing is read from it."""

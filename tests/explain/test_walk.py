@@ -65,6 +65,14 @@ def test_every_step_is_told_up_to_the_backend() -> None:
     assert (told.allowed, told.backend, told.decided_by) == (True, "other", "policy 2")
 
 
+def test_a_refused_client_of_tls_gets_its_alert() -> None:
+    told = explained(built(**TLS), data=python_hello("b.example"))
+    assert (told.decided_by, told.result) == ("policy 3", "a closed connection, after 7 last bytes")
+    routes = [{"refuse": True, "facts": {"tls.sni": "b.example"}}]
+    told = explained(built(validators=["tls"], routes=routes), data=python_hello("b.example"))
+    assert (told.decided_by, told.result) == ("routes", "a closed connection, after 7 last bytes")
+
+
 def test_facts_can_be_said_in_place_of_bytes() -> None:
     told = explained(built(**TLS), learnt={"tls.sni": "b.example"})
     assert outcomes(told)[1:] == [
@@ -122,7 +130,7 @@ def test_in_http_mode_it_is_about_a_request() -> None:
     assert (told.allowed, told.result) == (False, "the answer 404 Not Found")
     assert explained(built(**settings, routes=routes), host="OTHER.example:80").backend == "other"
     gone = explained(built(**settings, routes=routes), path="/gone")
-    assert (gone.allowed, gone.decided_by, gone.result) == (False, "routes", "the answer 410")
+    assert (gone.allowed, gone.decided_by, gone.result) == (False, "routes", "the answer 410 Gone")
     odd = explained(built(**settings, routes=routes), path="//gone")
     assert (odd.allowed, odd.result) == (False, "the answer 400: path-ambiguous")
     broken = explained(built(**settings), data=b"GET / HTTP/1.1\r\nHost : x\r\n\r\n")

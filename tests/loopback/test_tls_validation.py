@@ -400,6 +400,31 @@ def test_routes_know_facts_that_are_worked_out_on_demand(before: Any, start_serv
     assert [record["stage"] for record in running.records(2)] == ["policy", "relay"]
 
 
+@pytest.mark.daemon("openssl")
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"policies": [{"deny": "tls.sni == 'bad.example'"}]},
+        {"routes": [{"facts": {"tls.sni": "bad.example"}, "refuse": True}]},
+    ],
+    ids=["rule", "route"],
+)
+def test_who_is_refused_behind_the_validator_is_told_by_an_alert_too(
+    before: Any, start_server: Any, pem: Path, version: str, entry: dict[str, Any]
+) -> None:
+    port, running = before(start_server(says("app", server_context(pem))), **entry)
+    assert "alert access denied" in s_client(port, "-servername", "bad.example", version)
+    assert running.records(1)[0]["stage"] == "policy"
+
+
+def test_who_is_rejected_hears_nothing(before: Any, start_server: Any, pem: Path) -> None:
+    server = start_server(says("app", server_context(pem)))
+    port, _ = before(server, policies=[{"reject": "tls.sni == 'bad.example'"}])
+    with pytest.raises(ConnectionResetError):
+        connected(port, "bad.example")
+
+
 def test_tls_and_another_protocol_share_a_port(proxy: Any, free_port: Any, start_server: Any, pem: Path) -> None:
     port = free_port()
     frontend = {

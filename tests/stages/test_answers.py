@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from twisted_lb.stages.answers import REASONS, Answers, fault_in, prefers_json, response
-from twisted_lb.testing import make_request
+from twisted_lb.stages.answers import REASONS, Answers, fault_in, prefers_json, response, with_last_words
+from twisted_lb.testing import make_facts, make_request
 from twisted_lb.verdicts import Answer, Deny, Redirect, Tarpit
 from twisted_lb.wire.http1 import Edit, RequestHead, ResponseHead, parse_response
 
@@ -141,3 +141,22 @@ def test_every_status_that_we_answer_with_has_a_phrase() -> None:
 def test_the_page_of_an_error_says_more_than_its_name(status: int) -> None:
     _, body = read(Answers().error(status, GET, True), GET)
     assert body.rstrip().endswith(b".\n</body></html>")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "farewell", "said"),
+    [
+        (Deny("no"), b"bye", b"bye"),
+        (Deny("no", how="close"), b"bye", b"bye"),
+        (Deny("no", farewell=b"own"), b"bye", b"own"),
+        (Deny("no", how="reset"), b"bye", b""),
+        (Deny("no", how="drop"), b"bye", b""),
+        (Deny("no"), b"", b""),
+        (Deny("no"), "no bytes", b""),
+        (Deny("no"), bytes(5000), b""),
+    ],
+)
+def test_a_refusal_without_words_has_those_of_the_protocol(verdict: Deny, farewell: Any, said: bytes) -> None:
+    facts = make_facts()
+    facts.farewell = farewell
+    assert with_last_words(verdict, facts).farewell == said

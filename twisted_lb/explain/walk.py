@@ -24,6 +24,7 @@ from twisted_lb.frontend import Refusal
 from twisted_lb.policy_assembly import described, validator_uses
 from twisted_lb.routing import Routes
 from twisted_lb.rules.rule import RulePolicy
+from twisted_lb.stages.answers import with_last_words
 from twisted_lb.stages.policy import Entry, check_backend, decide, settle
 from twisted_lb.stages.validation import AnyOf, Inspection
 from twisted_lb.stages.validation import Entry as Validator
@@ -92,6 +93,8 @@ class Walk:
 
     def _told(self, entry: Entry, verdict: Deny | HttpVerdict) -> str:
         early = self.frontend.policies.index(entry) < self.frontend.at_admission
+        if isinstance(verdict, Deny):
+            verdict = with_last_words(verdict, self.facts)
         return told(verdict, self.facts.http is not None, early)
 
     async def _asked(self, entry: Entry, rule: RulePolicy | None) -> tuple[Decision, str]:
@@ -197,10 +200,10 @@ class Walk:
     # Routing
 
     def _route(self) -> None:
-        frontend, facts, told = self.frontend, self.facts, self.told
+        frontend, facts = self.frontend, self.facts
         routing = frontend.routing
         if routing is None:
-            told.backend, told.allowed, told.result = frontend.backend.name, True, f"goes to {frontend.backend.name}"
+            self._goes_to(frontend.backend.name)
             return
         text = "where a policy has sent it" if facts.backend is not None else self._route_taken(facts)
         try:
@@ -211,11 +214,14 @@ class Walk:
             return
         if isinstance(target, Refusal):
             self._note("routes", text, f"refused: {target.reason}", {}, decides=True)
-            request = facts.http is not None
-            self._refused("routes", f"the answer {target.status}" if request else "a closed connection")
+            verdict = with_last_words(Deny("", target.status), facts)
+            self._refused("routes", told(verdict, facts.http is not None, early=False))
             return
         self._note("routes", text, f"to {target.name}", {})
-        told.backend, told.allowed, told.result = target.name, True, f"goes to {target.name}"
+        self._goes_to(target.name)
+
+    def _goes_to(self, backend: str) -> None:
+        self.told.backend, self.told.allowed, self.told.result = backend, True, f"goes to {backend}"
 
     def _route_taken(self, facts: Facts) -> str:
         rules = [(rule_of(route), number) for number, route in enumerate(self.settings.routes)]

@@ -9,9 +9,11 @@ Source: RFC 9110, sections 12.5.1 and 15; HAProxy configuration.txt, "errorfile"
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from email.utils import formatdate
 from http import HTTPStatus
 
+from twisted_lb.facts import Facts
 from twisted_lb.verdicts import Answer, Deny, HttpFields, HttpVerdict, Redirect, Text
 from twisted_lb.wire.http1 import Edit, RequestHead
 from twisted_lb.wire.http1_headers import field_line
@@ -102,6 +104,14 @@ def fault_in_parting(verdict: Deny) -> str:
     if len(verdict.farewell) > MOST_FAREWELL:
         return f"its farewell has more than {MOST_FAREWELL} bytes"
     return ""
+
+
+def with_last_words(verdict: Deny, facts: Facts) -> Deny:
+    """Return a refusal that says what the client's protocol has to say then, if that can be said and it says nothing."""
+    if verdict.farewell or verdict.how not in (None, "close") or not facts.farewell:
+        return verdict
+    speaking = replace(verdict, farewell=facts.farewell)
+    return verdict if fault_in_parting(speaking) else speaking
 
 
 def _fields(fields: HttpFields) -> list[tuple[bytes, bytes]]:
