@@ -107,7 +107,7 @@ def fault_in_parting(verdict: Deny) -> str:
 
 
 def with_last_words(verdict: Deny, facts: Facts) -> Deny:
-    """Return a refusal that says what the client's protocol has to say then, if that can be said and it says nothing."""
+    """Return a refusal that says what the client's protocol has to say then, if it says nothing itself."""
     if verdict.farewell or verdict.how not in (None, "close") or not facts.farewell:
         return verdict
     speaking = replace(verdict, farewell=facts.farewell)
