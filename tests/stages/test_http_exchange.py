@@ -134,39 +134,6 @@ def test_a_response_cut_anywhere_is_the_same(request: bytes, response: bytes, at
         assert sent.startswith(sent_at_once)
 
 
-@given(st.lists(st.integers(0, 200), max_size=6))
-def test_a_chunked_request_cut_anywhere_is_the_same(at: list[int]) -> None:
-    body = b"3;x=y\r\nabc\r\n0a\r\n0123456789\r\n0\r\nX-Sum: 1\r\n\r\n"
-    exchange, owner, server = begun(CHUNKED)
-    rest = b""
-    for piece in cut(body + GET, at):
-        rest = rest + piece if exchange.request_done else exchange.request_data(piece)
-    assert server.sent == CHUNKED + b"3\r\nabc\r\na\r\n0123456789\r\n0\r\nX-Sum: 1\r\n\r\n"
-    assert rest == GET, "what follows stays the owner's"
-    assert owner.told == []
-    assert exchange.bytes_in == len(CHUNKED) + len(body)
-
-
-def test_a_body_that_is_too_long_stays_the_owner_s() -> None:
-    exchange, _, server = begun(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n")
-    assert exchange.request_data(b"ab") == b""
-    assert exchange.request_data(b"c" + GET) == GET
-    assert exchange.request_done
-    assert server.sent.endswith(b"\r\n\r\nabc")
-
-
-def test_the_client_is_held_back_while_the_server_takes_nothing_and_only_for_its_body() -> None:
-    exchange, owner, _ = begun(CHUNKED)
-    exchange.server_full()
-    assert exchange.took_until(5.0) == 1.0
-    exchange.server_drained()
-    assert owner.told == ["pause", "resume"]
-    exchange.request_data(b"0\r\n\r\n")
-    exchange.server_full()
-    exchange.server_drained()
-    assert owner.told == ["pause", "resume"]
-
-
 def test_a_connection_that_the_server_does_not_empty_carries_no_other_request() -> None:
     for full in (False, True):
         exchange, _, _ = begun()

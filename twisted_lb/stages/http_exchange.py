@@ -7,22 +7,17 @@ Never: sends a byte of a head that broke a rule, or reads on while the other sid
 Source: RFC 9112, sections 6, 7 and 9; RFC 9110, sections 9.2.2, 10.1.1 and 15.2.
 """
 
-from typing import Any
-
 from twisted_lb.backends.http_connection import ServerConnection
 from twisted_lb.stages.exchange_owner import ExchangeOwner, Moment
-from twisted_lb.stages.lingering import undelivered
-from twisted_lb.stages.remainder import Remainder
+from twisted_lb.stages.request_side import RequestSide, joined
 from twisted_lb.verdicts import NeedMore
 from twisted_lb.wire.http1 import (
     LAST_CHUNK,
-    Buffer,
     ChunkedBody,
     Forwarder,
     Framing,
     Http1Error,
     Http1Settings,
-    LengthBody,
     RequestHead,
     ResponseHead,
     downstream_framing,
@@ -33,48 +28,31 @@ from twisted_lb.wire.http1 import (
 # Looking a member up on its Enum is a call of a Python function on 3.11.
 _NONE, _LENGTH, _CHUNKED, _UNTIL_CLOSE = Framing.NONE, Framing.LENGTH, Framing.CHUNKED, Framing.UNTIL_CLOSE
 
-LITTLE = 64 * 1024
-"""So many bytes of a request a client may well send for nothing, if that spares it another connection."""
 MOST_INTERIM = 16
 """So many 1xx responses a server may send before the response itself."""
 
 
-class Exchange:
+class Exchange(RequestSide):
     """One request and its response.
 
-    ``last_client``, ``last_server``: when either of them last sent something. ``request_done``: the request has been
-    sent whole. ``full``: the server takes no more of it for now. ``response``: its head, once it has come. ``spoilt``:
-    the server said more than its response. ``reused``: the connection has carried other requests before. ``replayed``:
-    the request was sent once already, over such a connection, which turned out to be closed.
+    ``last_server``: when the server last sent something. ``spoilt``: it said more than its response. ``reused``: its
+    connection has carried other requests before. ``replayed``: the request was sent once already, over such a
+    connection, which turned out to be closed.
     """
 
     __slots__ = (
-        "_body_in",
         "_body_out",
-        "_encode",
         "_interim",
-        "_left_in",
         "_left_out",
-        "_moment",
         "_rest",
         "_settings",
-        "_took_at",
-        "_unsent",
         "_write_chunks",
-        "bytes_in",
         "bytes_out",
         "client_keeps",
-        "connection",
         "forwarder",
         "framing",
-        "full",
-        "last_client",
         "last_server",
-        "owner",
         "replayed",
-        "request",
-        "request_done",
-        "response",
         "response_done",
         "reused",
         "spoilt",
@@ -83,8 +61,8 @@ class Exchange:
     def __init__(self, owner: ExchangeOwner, request: RequestHead, moment: Moment) -> None:
         self.owner = owner
         self.request = request
-        self.connection: ServerConnection | None = None
-        self.response: ResponseHead | None = None
+        self.connection = None
+        self.response = None
         self.response_done = self.spoilt = self.client_keeps = self.full = self.reused = self.replayed = False
         self.bytes_in = request.length
         self.bytes_out = 0
@@ -94,7 +72,7 @@ class Exchange:
         self._rest = b""
         self._took_at = 0.0
         self._interim = self._unsent = 0
-        self._body_in: ChunkedBody | LengthBody | None = None
+        self._body_in = None
         self._left_in = 0
         framing = request.framing
         if framing is _NONE:
@@ -126,92 +104,6 @@ class Exchange:
         self.last_server = asked_at
         connection.asker = self
         self.reused = connection.used > 1
-
-    def request_data(self, data: bytes) -> bytes:
-        """Send what of ``data`` belongs to the request's body. Returns: the rest."""
-        self.last_client = self._moment.now
-        assert self.connection is not None
-        body = self._body_in
-        if body is None:
-            left = self._left_in
-            if len(data) < left:
-                self._left_in = left - len(data)
-                rest = b""
-            else:
-                data, rest = data[:left], data[left:]
-                self._left_in = 0
-                self.request_done = True
-            self.bytes_in += len(data)
-            self.connection.transport.write(data)
-            return rest
-        try:
-            pieces, used = body.feed(data)
-        except Http1Error as error:
-            self.owner.request_refused(error, data, body.taken)
-            return b""
-        self.bytes_in += used
-        self.request_done = body.done
-        if pieces:
-            self.connection.transport.write(_joined(pieces))
-        return data[used:]
-
-    @property
-    def worth_ending(self) -> bool:
-        """Whether a client that is answered before its request is whole had better send the rest than be closed.
-
-        Not if it waits for a 100: it may leave its body out, and what came next could be either.
-        """
-        request, response = self.request, self.response
-        assert response is not None
-        if request.expect_continue and self.bytes_in == request.length:
-            return False
-        if response.status < 400 and response.keep_alive:
-            return True
-        body = self._left_of_request()
-        return isinstance(body, LengthBody) and body.remaining <= LITTLE
-
-    def remainder(self, patience_s: float | None) -> Remainder:
-        """Return what is left of the request, for the owner to take."""
-        return Remainder(self._left_of_request(), self._moment.now, patience_s)
-
-    def _left_of_request(self) -> ChunkedBody | LengthBody:
-        return LengthBody(self._left_in) if self._body_in is None else self._body_in
-
-    def ends_within(self, data: bytes) -> bool:
-        """Whether the rest of the body is in ``data``, or a defect that will be found; before any was passed on."""
-        if self.request.framing is _LENGTH:
-            return len(data) >= self._left_in
-        body = ChunkedBody()
-        try:
-            body.feed(data)
-        except Http1Error:
-            return True
-        return body.done
-
-    def server_full(self) -> None:
-        """See ``Asker``."""
-        self.full = True
-        self._took_at = self._moment.now
-        assert self.connection is not None
-        self._unsent = undelivered(self.connection.transport)
-        if not self.request_done:
-            self.owner.pause_client()
-
-    def server_drained(self) -> None:
-        """See ``Asker``."""
-        self.full = False
-        self.last_client = self._moment.now  # it was us who did not read
-        if not self.request_done:
-            self.owner.resume_client()
-
-    def took_until(self, now: float) -> float:
-        """When the server last took something of what waits for it, if something does; looked at now and then."""
-        if not self.full or self.connection is None:
-            return 0.0
-        left = undelivered(self.connection.transport)
-        if left < self._unsent:
-            self._unsent, self._took_at = left, now
-        return self._took_at
 
     # The response
 
@@ -317,7 +209,7 @@ class Exchange:
             return
         body = self._body_out
         if body is None:
-            self._write(_joined(encode_chunk(data)) if self._write_chunks else data)
+            self._write(joined(encode_chunk(data)) if self._write_chunks else data)
             return
         try:
             pieces, used = body.feed(data)
@@ -325,7 +217,7 @@ class Exchange:
             self.owner.response_refused(error, data, body.taken)
             return
         if pieces:
-            self._write(_joined(pieces))
+            self._write(joined(pieces))
         if body.done:
             self.spoilt = used < len(data)
             self._done()
@@ -377,10 +269,3 @@ class Exchange:
 
 
 _SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})
-
-
-def _joined(pieces: Any) -> bytes:
-    if len(pieces) == 1:
-        piece: Buffer = pieces[0]
-        return piece if isinstance(piece, bytes) else bytes(piece)
-    return b"".join(pieces)
