@@ -330,5 +330,5 @@ class ExpressSession(HttpSession):
 
 
 def _fits(settings: Http1Settings, head: bytes) -> bool:
-    """Whether a head is within its limits; see ``parse_request``."""
+    """As ``Http1Settings.allows``, in less time: browsers send more than ``_short``."""
     return len(head) <= settings.max_head_bytes and head.count(b"\n") <= settings.max_fields + 2

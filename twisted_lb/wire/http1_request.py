@@ -121,9 +121,7 @@ def parse_request(data: bytes, start: int = 0, settings: Http1Settings = STRICT)
     match = request_pattern(settings.max_empty_lines).match(data, start)
     if match is not None:
         first, end = match.start(1), match.end()
-        lines = settings.max_fields + 2
-        few = end - first < 4 * lines or data.count(b"\n", first, end) <= lines
-        if few and end - first <= settings.max_head_bytes:
+        if settings.allows(data, first, end):
             raw = data if end - first == len(data) else data[first:end]
             head = _read(raw, match, first, end - start, settings)
             if head is not None:
@@ -137,7 +135,7 @@ def parse_request(data: bytes, start: int = 0, settings: Http1Settings = STRICT)
 
 def _read_plain(data: bytes, match: re.Match[bytes], start: int, settings: Http1Settings) -> RequestHead | None:
     """Read a head that ``PLAIN_REQUEST`` has matched; ``None`` if it is too long, or Host turns out to be none."""
-    end = match.end()
+    end = match.end()  # ``settings.allows`` is written out here, as each call would be felt
     length, lines = end - start, settings.max_fields + 2
     if length > settings.max_head_bytes or (length >= 4 * lines and data.count(b"\n", start, end) > lines):
         return None

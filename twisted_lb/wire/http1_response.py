@@ -82,7 +82,7 @@ def parse_response(
     """
     match = PLAIN_RESPONSE.match(data, start)
     if match is not None and request.method not in _WITHOUT_PLAIN:
-        end = match.end()
+        end = match.end()  # ``settings.allows`` is written out here, as each call would be felt
         length, lines = end - start, settings.max_fields + 2
         few = length < 4 * lines or data.count(b"\n", start, end) <= lines
         if few and length <= settings.max_head_bytes:
@@ -110,9 +110,7 @@ def parse_response(
     match = response_pattern().match(data, start)
     if match is not None:
         end = match.end()
-        lines = settings.max_fields + 2
-        few = end - start < 4 * lines or data.count(b"\n", start, end) <= lines
-        if few and end - start <= settings.max_head_bytes:
+        if settings.allows(data, start, end):
             raw = data if end - start == len(data) else data[start:end]
             head = _read(raw, match, start, end - start, request)
             if head is not None:

@@ -25,5 +25,13 @@ class Http1Settings(msgspec.Struct, frozen=True, kw_only=True):
     odd_names: Literal["preserve", "delete", "reject"] = "preserve"
     """Request fields whose names have more than letters, digits and ``-``; HAProxy: http-restrict-req-hdr-names."""
 
+    def allows(self, data: bytes, start: int, end: int) -> bool:
+        """Whether the head from ``start`` to ``end`` is neither too long nor has too many fields.
+
+        Bytes are only looked at where there are so many that it could have.
+        """
+        size, lines = end - start, self.max_fields + 2
+        return size <= self.max_head_bytes and (size < 4 * lines or data.count(b"\n", start, end) <= lines)
+
 
 STRICT = Http1Settings()
