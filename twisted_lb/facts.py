@@ -142,8 +142,8 @@ class Facts:
         self.learnt: dict[str, Any] = {}
         """validation: what validators learnt, by dotted name (``tls.sni``)."""
         self.farewell = b""
-        """validation: in TCP mode the last bytes for a client that is refused behind it, by a policy or a route that has
-        no last words of its own."""
+        """validation: in TCP mode the last bytes for a client that is refused behind it, by a policy or a route without
+        last words of its own."""
         self._priority = 0
 
     @property

@@ -171,6 +171,7 @@ class HttpUpstream(HttpClient):
             self.backend.queue.remove(self)
             self.queue_ms = self._since(self._stage_since)
         elif self._connecting is not None:
+            self._connecting.cancel()
             self._leave_connect()
         if self._questions is not None:
             self._questions.cancel()

@@ -206,11 +206,12 @@ class Session:
     def _ask_policies(self, until: int) -> Event | None:
         """Ask the policies before ``until``. ``_asked`` have let it on before there were ``_questions``."""
         if self._questions is None:
-            if self._asked < until:
-                self._asked = past_rules(self.frontend.policies, self.facts, self._asked)
-            if self._asked >= until:
+            asked = self._asked
+            if asked < until:
+                asked = self._asked = past_rules(self.frontend.policies, self.facts, asked)
+            if asked >= until:
                 return self._let_on()
-            self._questions = self._ask_from(self._asked)
+            self._questions = self._ask_from(asked)
         try:
             outcome = self._questions.ask(until)
         except PluginError as error:
@@ -338,7 +339,6 @@ class Session:
     def _leave_connect(self) -> None:
         connecting, self._connecting = self._connecting, None
         assert connecting is not None
-        connecting.cancel()
         self.server = connecting.server
         self.retries = connecting.retries
         self.redispatched = connecting.redispatched
@@ -432,6 +432,7 @@ class Session:
             self.backend.queue.remove(self)
             self.queue_ms = self._since(self._stage_since)
         elif self._connecting is not None:
+            self._connecting.cancel()
             self._leave_connect()
         if self._questions is not None:
             self._questions.cancel()
@@ -482,7 +483,9 @@ class Session:
         if relay is not None:
             relay.forget()
         for limit in self._limits:
-            limit.give_back()
+            limit.count -= 1  # as ``give_back``, without a call
+            if limit.waiting:
+                limit.wake_next()
         process.session_ended(self)
 
     def _leave_backend(self, stage: Stage) -> None:

@@ -91,8 +91,7 @@ class TcpSession(Session):
             self._tell(observer.plugin, observer.object.session_routed, self.facts, self.backend.name, server)
         peeked, self._peeked = self._peeked, b""
         now = process.moment.now
-        connect_s = self.backend.timers.connect
-        if connect_s is None or connect_s > self.frontend.idle_to(self.backend).shortest:
+        if not self.frontend.idle_to(self.backend).outlast_connect:
             self._watch_relay()
         # Else the deadline for connecting, no longer due, is as good a moment for the first look.
         if type(client) is Stream and type(attempt) is Stream:

@@ -23,15 +23,15 @@ class Pausable(Protocol):
 
 
 class Limit:
-    """A count with a most; ``maximum`` is ``None`` for no limit."""
+    """A count with a most; ``maximum`` is ``None`` for no limit. ``waiting``: listeners, the longest first."""
 
-    __slots__ = ("_waiting", "_waking", "count", "maximum")
+    __slots__ = ("_waking", "count", "maximum", "waiting")
 
     def __init__(self, maximum: int | None = None) -> None:
         self.maximum = maximum
         self.count = 0
         """Connections now."""
-        self._waiting: OrderedDict[Pausable, None] = OrderedDict()
+        self.waiting: OrderedDict[Pausable, None] = OrderedDict()
         self._waking = False
 
     def room(self, wanted: int) -> int:
@@ -43,12 +43,12 @@ class Limit:
     def give_back(self) -> None:
         """One connection less; wakes the listener that has waited longest for room."""
         self.count -= 1
-        if self._waiting:
+        if self.waiting:
             self.wake_next()
 
     def wait(self, listener: Pausable) -> None:
         """Call ``listener.resume(self)`` when there is room and its turn has come."""
-        self._waiting[listener] = None
+        self.waiting[listener] = None
 
     def wake_next(self) -> None:
         """Resume one listener, if there is room and one waits: a thousand that wait for one place would find it taken.
@@ -59,10 +59,10 @@ class Limit:
             return  # a connection ended while a listener was being resumed: the loop below sees that place too
         self._waking = True
         try:
-            for _ in range(len(self._waiting)):
+            for _ in range(len(self.waiting)):
                 if self.room(1) < 1:
                     return
-                listener, _ = self._waiting.popitem(last=False)
+                listener, _ = self.waiting.popitem(last=False)
                 if listener.resume(self):
                     return
         finally:
@@ -70,5 +70,5 @@ class Limit:
 
     def wake(self) -> None:
         """Resume as many listeners as there are places; to be called when ``maximum`` has been raised."""
-        for _ in range(self.room(len(self._waiting))):
+        for _ in range(self.room(len(self.waiting))):
             self.wake_next()

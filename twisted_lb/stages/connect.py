@@ -128,7 +128,7 @@ class Connecting:
         if target.family != AF_UNIX:
             sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
         stream = self._attempt = Stream(poller, sock)
-        stream.connect(sockaddr, self)
+        stream.connecting(sock.connect_ex(sockaddr), self)
 
     def _try_outgoing(self, outgoing: Outgoing) -> None:
         assert self._poller is not None

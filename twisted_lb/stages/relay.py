@@ -305,7 +305,8 @@ class StreamRelay(Relay):
                 with contextlib.suppress(OSError):
                     side.sock.setsockopt(SOL_SOCKET, SO_LINGER, RESET_ON_CLOSE)
             side.poller.close(side.fd, side.sock)
-            side.let_go()
+            if side.pending is not None:
+                side.let_go()
         # The two refer to each other, and whatever stands before a socket's ``send`` to its side: without this they
         # would live until the garbage collector comes by.
         del client.other, server.other, client.send, server.send

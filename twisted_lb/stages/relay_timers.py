@@ -67,7 +67,7 @@ class IdleTimers:
     """How long each side may be idle during the relay, in seconds; ``inf`` for ever.
 
     ``client_fin`` and ``server_fin`` count once a side has sent all. ``shortest``: of the four. ``hurries``: whether
-    there is less time then.
+    there is less time then. ``outlast_connect``: none is over before the time that there was to connect.
     """
 
     client: float
@@ -76,6 +76,7 @@ class IdleTimers:
     server_fin: float
     shortest: float
     hurries: bool = False
+    outlast_connect: bool = False
 
     @classmethod
     def of(cls, frontend: FrontendTimers, backend: BackendTimers) -> "IdleTimers":
@@ -85,8 +86,10 @@ class IdleTimers:
             client = server = backend.tunnel
         client_fin = client if frontend.client_fin is None else frontend.client_fin
         server_fin = server if backend.server_fin is None else backend.server_fin
+        shortest = min(client, server, client_fin, server_fin)
         hurries = client_fin < client or server_fin < server
-        return cls(client, server, client_fin, server_fin, min(client, server, client_fin, server_fin), hurries)
+        outlast_connect = backend.connect is not None and backend.connect <= shortest
+        return cls(client, server, client_fin, server_fin, shortest, hurries, outlast_connect)
 
 
 class Relay:
