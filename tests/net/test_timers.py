@@ -50,6 +50,57 @@ def test_a_deadline_is_never_early_and_late_by_one_slot_at_most(
     assert 0 <= late_s <= slot_width_ms(delay_s) / 1000 + (0.011 if delay_s < 100 else 1.001)
 
 
+def test_a_deadline_is_met_though_one_like_it_was_set_and_forgotten_by_who_was_due(
+    clock: Clock, wheel: TimerWheel
+) -> None:
+    brief, late = Item(), Item()
+
+    def connect_and_fail() -> None:
+        wheel.arm(brief, 2.0, clock.seconds())
+        wheel.disarm(brief)
+
+    wheel.arm(first := Item(connect_and_fail), 1.0, clock.seconds())
+    while not first.due:
+        clock.advance(0.001)
+    wheel.arm(late, 2.0, clock.seconds())
+    clock.advance(2.1)
+    assert (len(brief.due), len(late.due), len(wheel)) == (0, 1, 0)
+
+
+def test_deadlines_are_met_whatever_those_who_are_due_do_to_others(clock: Clock, wheel: TimerWheel) -> None:
+    chance = Random(7)
+    delays = [0.02, 0.3, 1.0, 2.0, 5.0]
+    wanted: dict[Item, float] = {}
+    late: list[float] = []
+
+    def stir() -> None:
+        for item in chance.sample(items, 3):
+            if chance.random() < 0.5:
+                wheel.disarm(item)
+                wanted.pop(item, None)
+            else:
+                # A batch of events may have begun a while ago.
+                now = clock.seconds() - chance.choice([0.0, 0.0, 0.1])
+                delay_s = chance.choice(delays)
+                wheel.arm(item, delay_s, now)
+                wanted[item] = now + delay_s
+
+    class Stirring(Item):
+        def timer_due(self, now: float) -> None:
+            late.append(now - wanted.pop(self))
+            stir()
+
+    items: list[Item] = [Stirring() for _ in range(12)]
+    for _ in range(4000):
+        if chance.random() < 0.1:
+            stir()
+        clock.advance(chance.choice([0.001, 0.01, 0.2]))
+        assert all(clock.seconds() - due < 0.8 for due in wanted.values())
+    assert len(late) > 200
+    assert min(late) >= 0
+    assert len(wheel) == len(wanted)
+
+
 def test_many_deadlines_in_any_order_are_each_met(clock: Clock, wheel: TimerWheel) -> None:
     chance = Random(1)
     start = clock.seconds()

@@ -116,6 +116,8 @@ class TimerWheel:
                     item.timer_due(now)
                 except Exception:
                     self._log.failure("a timer failed")
+        # Those who were due may have armed somebody, and disarmed it: nobody must be put into a slot that goes now.
+        self._next.clear()
         while self._order and not self._slots[self._order[0]]:
             del self._slots[heappop(self._order)]
         if self._order:
