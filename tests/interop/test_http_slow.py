@@ -102,7 +102,7 @@ def attacks(running: "Proxy", port: int, tmp_path_factory: pytest.TempPathFactor
 
 
 def test_a_client_is_answered_at_once_all_the_while(attacks: Attacks) -> None:
-    """Each within five seconds, which is what ``ask`` waits; and most of them much sooner, whatever else is going on."""
+    """Each within five seconds, which is what ``ask`` waits, and most of them much sooner, whatever else goes on."""
     assert len(attacks.answers_s) > 10
     assert median(attacks.answers_s) < 1.0
 
