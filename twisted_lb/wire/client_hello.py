@@ -83,6 +83,8 @@ class Alike(NamedTuple):
 
 NAMES_OF_A_SHAPE: Final = 128
 """Remembered at most."""
+LONGEST_REMEMBERED: Final = 4096
+"""Bytes; post-quantum hellos take some 2,000. What clients send must not fill the memory."""
 _NAME: Final = ClientHello._fields.index("server_name")
 _shapes: Final = Shapes[Alike]()
 _LENGTHS: Final = slice(9)
@@ -114,17 +116,20 @@ def read_client_hello(data: bytes) -> ClientHello | NeedMore:
     except WireError as wrong:
         raise WireError(wrong.reason, place_in_stream(data, wrong.offset)) from None
     if alike is not None:
-        _remember_name(alike, data[alike.name], hello)
-    elif in_one_record and _shapes.met(key, (*hello[:_NAME], *hello[_NAME + 1 :])):
+        hello = _with_name(alike, data[alike.name], hello.server_name)
+    elif in_one_record and len(data) <= LONGEST_REMEMBERED and _shapes.met(key, (*hello[:_NAME], *hello[_NAME + 1 :])):
         own, name = own_bytes(data)
         _shapes.learn(key, data, own, Alike(slice(*name), {data[slice(*name)]: hello}))
     return hello
 
 
-def _remember_name(alike: Alike, name: bytes, hello: ClientHello) -> None:
+def _with_name(alike: Alike, spelt: bytes, name: str | None) -> ClientHello:
+    """Return the hello of this shape with that name, and remember it; all of them share what they have in common."""
+    one = next(iter(alike.hellos.values()))
     if len(alike.hellos) >= NAMES_OF_A_SHAPE:
         alike.hellos.clear()
-    alike.hellos[name] = hello
+    hello = alike.hellos[spelt] = one._replace(server_name=name)
+    return hello
 
 
 def _is_one_record(data: bytes) -> bool:
