@@ -161,9 +161,9 @@ class Forwarder:
             end += _framing_line(head.framing if framing is None else framing, head, framing, content_length)
         elif marks and head.content_length >= 0 and _is_oddly_spelt(marks, _LENGTH):
             end = b"Content-Length: %d\r\n" % head.content_length
-        fields = head.headers
-        for name in (*self.plan.request.removed, *_named(head.options)):
-            cuts += [(start + fields_at, stop + fields_at) for start, stop in fields.spans(name)]
+        removed = (*self.plan.request.removed, *_named(head.options)) if head.options else self.plan.request.removed
+        if removed:
+            cuts += _spans_of(head, removed)
         end += self.speaker.lines(host or head.authority, before) + self.plan.via[head.version]
         end += self.plan.request.lines + self._request_connection(head)
         if head.version == b"1.1" and head.origin is head.target:
@@ -233,8 +233,9 @@ class Forwarder:
         elif marks and head.content_length >= 0 and _is_oddly_spelt(marks, _LENGTH):
             end = b"Content-Length: %d\r\n" % head.content_length
         cuts = [(mark.start, mark.end) for mark in marks if mark.name not in _UNTOUCHED and not mark.alias]
-        for name in (*self.plan.response.removed, *_named(head.options)):
-            cuts += [(start + fields_at, stop + fields_at) for start, stop in head.headers.spans(name)]
+        removed = (*self.plan.response.removed, *_named(head.options)) if head.options else self.plan.response.removed
+        if removed:
+            cuts += _spans_of(head, removed)
         end += self.plan.via[head.version] + self.plan.response.lines
         if head.is_tunnel and head.status == 101:
             end += b"Connection: upgrade\r\nUpgrade: %b\r\n" % head.upgrade
@@ -290,7 +291,13 @@ def _framing_line(
 
 def _named(options: frozenset[bytes]) -> list[bytes]:
     """Return the fields that Connection asks to remove and may."""
-    return [option for option in options if option not in NOT_NAMES and option not in KEPT] if options else []
+    return [option for option in options if option not in NOT_NAMES and option not in KEPT]
+
+
+def _spans_of(head: RequestHead | ResponseHead, names: Sequence[bytes]) -> list[tuple[int, int]]:
+    """Return where in a head the fields of these names stand."""
+    at, spans_of = head.fields_at, head.headers.spans
+    return [(start + at, stop + at) for name in names for start, stop in spans_of(name)]
 
 
 def _accepts_trailers(head: RequestHead) -> bool:
