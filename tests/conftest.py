@@ -22,6 +22,10 @@ from zope.interface import provider
 
 from twisted_lb.net.poll import BATCH, Poller
 
+# The checkout's ``benchmarks``, which are never installed; at the end, so that an installed twisted_lb stays the one
+# under test.
+sys.path.append(str(Path(__file__).parents[1]))
+
 _POSTGRESQL = map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True))
 SYSTEM_PATH = os.pathsep.join(
     [os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin", *_POSTGRESQL]
