@@ -32,7 +32,7 @@ from twisted_lb.wire.client_hello_extensions import (
     versions_of,
 )
 from twisted_lb.wire.client_hello_own import own_bytes
-from twisted_lb.wire.hello_shapes import Shapes
+from twisted_lb.wire.hello_shapes import LONGEST, Shapes
 from twisted_lb.wire.tls_records import (
     CLIENT,
     HANDSHAKE,
@@ -83,8 +83,6 @@ class Alike(NamedTuple):
 
 NAMES_OF_A_SHAPE: Final = 128
 """Remembered at most."""
-LONGEST_REMEMBERED: Final = 4096
-"""Bytes; post-quantum hellos take some 2,000. What clients send must not fill the memory."""
 _NAME: Final = ClientHello._fields.index("server_name")
 _shapes: Final = Shapes[Alike]()
 _LENGTHS: Final = slice(9)
@@ -117,7 +115,7 @@ def read_client_hello(data: bytes) -> ClientHello | NeedMore:
         raise WireError(wrong.reason, place_in_stream(data, wrong.offset)) from None
     if alike is not None:
         hello = _with_name(alike, data[alike.name], hello.server_name)
-    elif in_one_record and len(data) <= LONGEST_REMEMBERED and _shapes.met(key, (*hello[:_NAME], *hello[_NAME + 1 :])):
+    elif in_one_record and len(data) <= LONGEST and _shapes.met(key, (*hello[:_NAME], *hello[_NAME + 1 :])):
         own, name = own_bytes(data)
         _shapes.learn(key, data, own, Alike(slice(*name), {data[slice(*name)]: hello}))
     return hello

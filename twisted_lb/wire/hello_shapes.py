@@ -12,6 +12,9 @@ from typing import Final, Generic, NamedTuple, TypeVar
 MOST: Final = 256
 """Shapes that are kept; when there are more, the oldest goes."""
 
+LONGEST: Final = 4096
+"""Bytes of a hello that is worth learning; post-quantum ones take some 2,000. What is said must not fill the memory."""
+
 Value = TypeVar("Value")
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from twisted_lb.errors import WireError
 from twisted_lb.verdicts import NeedMore
 from twisted_lb.wire.client_hello_extensions import KEY_SHARE, VERSIONS
-from twisted_lb.wire.hello_shapes import Shapes
+from twisted_lb.wire.hello_shapes import LONGEST, Shapes
 from twisted_lb.wire.tls_records import (
     HANDSHAKE,
     LONGEST_RECORD,
@@ -127,7 +127,7 @@ def read_server_start(data: bytes, min_version: int = 0x0301) -> NeedMore | None
         raise WireError(wrong.reason, place_in_stream(data, wrong.offset, position)) from None
     if version < min_version:
         raise WireError("tls-server-version", position + RECORD_HEADER + 4)
-    if in_one_record and known is None and _shapes.met(key, version):
+    if in_one_record and known is None and len(message) <= LONGEST and _shapes.met(key, version):
         _shapes.learn(key, data[: len(message) + RECORD_HEADER], _own_bytes(data, len(message)), version)
     return None
 
