@@ -63,6 +63,11 @@ def test_first_bytes_come_in_hexadecimal_or_from_a_file(
     assert capsys.readouterr().out.count("refused by policy 1: a closed connection") == 2
 
 
+def test_a_client_may_say_nothing(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert explain(file, "--silent") == 1
+    assert "undecided about who says nothing for timeouts.inspect, then refuses" in capsys.readouterr().out
+
+
 def test_a_request_is_described(file: str, capsys: pytest.CaptureFixture[str]) -> None:
     described = ("--method", "PUT", "--host", "a.example", "--path", "/x")
     assert explain(file, *described, "--header", "X-A: 1", frontend="site") == 1
@@ -78,6 +83,8 @@ def test_a_request_is_described(file: str, capsys: pytest.CaptureFixture[str]) -
             'twisted-lb: nobody in this frontend learns a fact "tls.snl"; did you mean "tls.sni"?',
         ),
         (["--source", "x"], 'twisted-lb: "x" is neither an address'),
+        (["--silent", "--hex", "16"], "twisted-lb: --silent: says no bytes"),
+        (["--frontend", "site", "--silent"], "twisted-lb: --silent: frontend site is in HTTP mode"),
         (["--hex", "00", "--file", "/x"], "one of --hex and --file is enough"),
         (["--hex", ""], "there are no first bytes in it"),
         (["--file", "/no/such/file"], "No such file"),

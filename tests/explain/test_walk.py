@@ -88,6 +88,15 @@ def test_facts_can_be_said_in_place_of_bytes() -> None:
     )
 
 
+@pytest.mark.parametrize("data", [None, b"EHLO x\r\n"])
+def test_where_the_server_speaks_first_no_byte_is_waited_for(data: bytes | None) -> None:
+    """Seen: a client of SMTP was said to be refused for what it says behind the greeting; its protocol was unknown."""
+    told = explained(built(validators=["smtp"], policies=[{"deny": "not protocol == 'smtp'"}]), data=data)
+    assert told.steps[0].outcome.startswith("not asked: the server speaks first")
+    assert told.steps[0].facts == {"protocol": "'smtp'"}
+    assert told.allowed
+
+
 def test_whose_fact_is_said_has_recognised_its_protocol() -> None:
     several = built(validators=[{"any_of": ["tls", "ssh"]}], policies=[{"deny": "protocol == 'tls'"}])
     assert not explained(several, learnt={"tls.sni": "x"}).allowed

@@ -44,6 +44,7 @@ def add_to(tools: Any) -> None:
     add("--fact", type=_pair, action="append", default=[], metavar="NAME=VALUE", help="what a validator would learn")
     add("--hex", type=_hex, metavar="HEX", help="the first bytes, for the validators; in HTTP mode the request's head")
     add("--file", metavar="FILE", help="the same, from a file")
+    add("--silent", action="store_true", help="the client says nothing until the server has spoken")
     add("--method", help="of the request in HTTP mode (GET)")
     add("--host", help="of the request (localhost)")
     add("--path", metavar="TARGET", help="of the request, with its query (/)")
@@ -65,6 +66,8 @@ def _run(options: argparse.Namespace) -> int:
         frontend = _frontend(assembly, options.frontend)
         if config.frontends[frontend].mode == "tcp":
             _refuse_request(options, frontend)
+        elif options.silent:
+            raise ConfigError(f"--silent: frontend {frontend} is in HTTP mode, where clients speak first")
         walk = Walk(assembly, frontend, _case(options), reactor, not options.no_ask)
         told = _finished(walk, reactor)
     finally:
@@ -110,7 +113,11 @@ def _case(options: argparse.Namespace) -> Case:
         except OSError as error:
             raise ConfigError(f"--file: {options.file}: cannot be read: {error.strerror}") from None
     if data == b"":
-        raise ConfigError("there are no first bytes in it")
+        raise ConfigError("there are no first bytes in it; for a client that says nothing there is --silent")
+    if options.silent:
+        if data is not None:
+            raise ConfigError("--silent: says no bytes, so --hex and --file have no place beside it")
+        data = b""
     learnt = dict(options.fact)
     for name in ("sni", "alpn"):
         if getattr(options, name) is not None:

@@ -22,7 +22,8 @@ SOURCE_PORT = 50000
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What is said of the connection. ``data``: its first bytes, ``None`` if nothing is said of them.
+    """What is said of the connection. ``data``: its first bytes, ``None`` if nothing is said of them, empty for one
+    who says nothing.
 
     ``learnt``: values of facts as texts, by name; a comma stands between several of a list.
     """

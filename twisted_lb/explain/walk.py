@@ -147,13 +147,43 @@ class Walk:
             line = f"{head.method.decode('latin-1')} {head.target.decode('latin-1')}"
             self._note("request", line, "understood", {})
             data = head.raw
+        if self.frontend.validators and self.frontend.http is None and not self.frontend.waits:
+            self._let_server_speak()
+            return True
         if data is None:
             if self.frontend.validators:
-                names = ", ".join(_name(one) for one in self.frontend.validators)
                 said = {name: shown(self.facts.learnt[name]) for name in self._case.learnt}
-                self._note("validators", names, "not asked: no first bytes are given (--hex, --file)", said)
+                outcome = "not asked: no first bytes are given (--hex, --file)"
+                self._note("validators", self._validator_names(), outcome, said)
             return True
+        if not data and self.frontend.http is None:
+            return self._expired()
         return all(self._validated(number, one, data) for number, one in enumerate(self.frontend.validators, 1))
+
+    def _let_server_speak(self) -> None:
+        """Go on without a byte of the client, as sessions do of whose protocol the server speaks first."""
+        known = dict(self.facts.learnt)
+        Inspection(self.frontend.validators, self.facts).skip()
+        facts = {name: shown(value) for name, value in self.facts.learnt.items() if name not in known}
+        outcome = "not asked: the server speaks first, and what the client says is judged when it is connected"
+        self._note("validators", self._validator_names(), outcome, facts)
+
+    def _expired(self) -> bool:
+        """Let the validators judge a client that says nothing; tell whether the walk goes on."""
+        if not self.frontend.validators:
+            return True
+        known = dict(self.facts.learnt)
+        verdict = Inspection(self.frontend.validators, self.facts).expire(b"", self.frontend.lets_undecided)
+        facts = {name: shown(value) for name, value in self.facts.learnt.items() if name not in known}
+        passes = isinstance(verdict, Allow)
+        outcome = "undecided about who says nothing for timeouts.inspect, then refuses"
+        if passes:
+            outcome = "lets it pass after timeouts.inspect" if not facts else "knows it after timeouts.inspect"
+        self._note("validators", self._validator_names(), outcome, facts, decides=not passes)
+        return passes or self._refused("validators", told(Deny(""), to_request=False, early=False))
+
+    def _validator_names(self) -> str:
+        return ", ".join(_name(one) for one in self.frontend.validators)
 
     def _learn_what_is_said(self) -> None:
         """Take what the case says for what would be learnt; whose fact is known has recognised its protocol."""
