@@ -22,6 +22,8 @@ pytestmark = [pytest.mark.linux, pytest.mark.daemon("slowhttptest", "nginx", "cu
 
 CONNECTIONS = 1000
 LASTS_S = 10
+PATIENT_S = 40
+"""How long those go on that are sent away before; the others, who read slowly, are let do that."""
 FILE_BYTES = 200_000
 MODES: dict[str, tuple[str, ...]] = {
     "slow-headers": ("-H", "-i", "1", "-x", "10", "-u", "/big"),
@@ -73,7 +75,7 @@ def ask(port: int) -> float:
     """Ask for something small as a new client; returns how many seconds that took."""
     begun = time.monotonic()
     url = f"http://127.0.0.1:{port}/small"
-    done = subprocess.run(["curl", "-sS", "--max-time", "5", url], capture_output=True, check=False)
+    done = subprocess.run(["curl", "-sS", "--max-time", "15", url], capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (0, b"here"), done
     return time.monotonic() - begun
 
@@ -82,11 +84,12 @@ def ask(port: int) -> float:
 def attacks(running: "Proxy", port: int, tmp_path_factory: pytest.TempPathFactory) -> Attacks:
     """Run all modes at once, and ask for something all the while."""
     folder = tmp_path_factory.mktemp("slow")
-    shared = ("-c", CONNECTIONS, "-r", 500, "-l", LASTS_S, "-p", 2, "-v", 0, "-g")
+    shared = ("-c", CONNECTIONS, "-r", 500, "-p", 10, "-v", 0, "-g")
     running_modes = []
     for name, more in MODES.items():
         url = f"http://127.0.0.1:{port}{more[-1]}"
-        command = ["slowhttptest", *map(str, shared), *more[:-1], url, "-o", name]
+        lasts_s = LASTS_S if name == "slow-read" else PATIENT_S
+        command = ["slowhttptest", *map(str, shared), "-l", str(lasts_s), *more[:-1], url, "-o", name]
         running_modes.append(subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL))
     answers_s: list[float] = []
     try:
@@ -102,7 +105,7 @@ def attacks(running: "Proxy", port: int, tmp_path_factory: pytest.TempPathFactor
 
 
 def test_a_client_is_answered_at_once_all_the_while(attacks: Attacks) -> None:
-    """Each within five seconds, which is what ``ask`` waits, and most of them much sooner, whatever else goes on."""
+    """Each within fifteen seconds, which is what ``ask`` waits, and most of them much sooner, whatever else goes on."""
     assert len(attacks.answers_s) > 10
     assert median(attacks.answers_s) < 1.0
 
@@ -119,7 +122,7 @@ def test_they_were_many_at_once(mode: str, attacks: Attacks) -> None:
 
 @pytest.mark.parametrize("mode", ["slow-headers", "slow-body", "ranges"])
 def test_they_are_sent_away_before_they_leave(mode: str, attacks: Attacks) -> None:
-    assert int(attacks.modes[mode][-1]["Seconds"]) < LASTS_S, "it ends as soon as no connection is left"
+    assert int(attacks.modes[mode][-1]["Seconds"]) < PATIENT_S, "it ends as soon as no connection is left"
 
 
 def test_nothing_of_them_is_left(attacks: Attacks, running: "Proxy") -> None:
