@@ -40,8 +40,9 @@ CONFIG_TOML, PLUGIN_TOML = blocks("toml")
 
 
 def as_a_new_user() -> dict[str, str]:
-    """The environment without what this Python and its virtual environment add to it."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    """The environment without what this Python, its virtual environment and its pytest add to it."""
+    ours = ("PYTEST", "PYTHON", "VIRTUAL_ENV")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return {**kept, "PYTHON": sys.executable, "APT": "no"}
 
 
