@@ -1,5 +1,7 @@
 """Whoever was met before is known again, and only then; what is remembered has a bound."""
 
+import weakref
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,6 +40,18 @@ def test_a_hello_is_worth_learning_when_two_in_a_row_were_alike() -> None:
     made = Shapes[str]()
     assert [made.met(KEY, sign) for sign in "abaabb"] == [False, False, False, True, False, True]
     assert not made.met(b"other", "b")
+
+
+def test_of_what_was_met_once_nothing_is_kept() -> None:
+    class Sign:
+        pass
+
+    made, sign = Shapes[str](), Sign()
+    gone = weakref.ref(sign)
+    assert not made.met(KEY, sign)
+    assert made.met(KEY, sign)
+    del sign
+    assert gone() is None
 
 
 def test_there_are_never_more_than_the_most_and_the_oldest_goes() -> None:
