@@ -349,7 +349,9 @@ def test_one_name_may_be_supplied_for_two_hooks(shelf: Shelf) -> None:
     ],
 )
 def test_what_a_plugin_says_of_an_option_stands_at_that_option(shelf: Shelf, said: str, told: str) -> None:
-    source = LAST + f"""
+    source = (
+        LAST
+        + f"""
 import msgspec
 
 class LastOptions(Options, frozen=True):
@@ -363,9 +365,24 @@ def build(options):
 def lb_balancers():
     return {{"last": Supply(build, LastOptions)}}
 """
+    )
     assert build_problems(load_plugins([shelf.module("lb_last", source)]), "balancers", "last") == [
         f"backends.app.{told}"
     ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "told"),
+    [
+        ("policies", "tls", 'x: "tls" is a validator, and no policy: write it in validators'),
+        ("validators", "source", 'x: "source" is a policy, and no validator: write it in policies'),
+        ("policies", "deny", 'x: "deny" is no policy, but the key of a rule: write { deny = "..." }'),
+    ],
+)
+def test_what_stands_in_the_wrong_list_is_told_with_the_right_one(kind: KindName, name: str, told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_plugins().build(kind, Use(use=name), "x")
+    assert str(caught.value) == told
 
 
 def test_what_is_built_knows_its_plugin_and_its_name(shelf: Shelf) -> None:

@@ -31,7 +31,8 @@ def problems(process: Process, validators: list[Any], **settings: Any) -> list[s
 def test_who_stays_undecided_does_not_get_past_those_that_would_watch(process: Process, member: Any) -> None:
     """Seen: a client that said one byte, waited, and then gave commands that a guard was there to refuse."""
     name = member if isinstance(member, str) else member["use"]
-    (problem,) = problems(process, ["http1", {"any_of": ["http2", member]}], inspect_expired="pass")
+    anything = {"use": "payload", "min_length": 1}
+    (problem,) = problems(process, [anything, {"any_of": ["http2", member]}], inspect_expired="pass")
     assert problem.startswith(
         'inspect_expired: with "pass", who says too little in time gets past validators[1].any_of'
     )
@@ -60,8 +61,8 @@ def test_a_validator_that_stands_twice_in_an_any_of_is_told(process: Process, an
 
 
 def test_a_validator_that_is_asked_twice_is_told(process: Process) -> None:
-    (told,) = problems(process, ["tls", {"any_of": ["tls", "ssh"]}, "http1", {"use": "tls", "allowed_sni": []}])
-    assert told == 'validators[3]: is the same "tls" as validators[0]: it is asked already, so leave it out'
+    (told,) = problems(process, ["tls", {"any_of": ["tls", "ssh"]}, {"use": "tls", "allowed_sni": []}])
+    assert told == 'validators[2]: is the same "tls" as validators[0]: it is asked already, so leave it out'
 
 
 def test_the_same_validator_with_other_options_may_stand_beside_itself(process: Process) -> None:
@@ -104,6 +105,39 @@ def test_who_takes_whatever_comes_is_the_last_of_an_any_of(process: Process, len
     (entry,) = made.validators
     for said in (b"\x16\x03\x01\x00\x05\x02\0\0\0\0" * 9, b"GET / HTTP/1.1\r\n\r\n" * 9, b"\xff\xfe\xfd\0" * 64):
         assert not isinstance(entry.object.validate(said, make_facts()), Deny)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("validators", "where", "first", "other"),
+    [
+        (["tls", "ssh"], 1, "ssh", "validators[0] only tls"),
+        (["smtp", "payload-x", "tls"], 2, "tls", "validators[0] only smtp"),
+        (
+            [{"any_of": ["tls", "ssh"]}, {"any_of": ["http1", "http2"]}],
+            1,
+            "http1 and http2",
+            "validators[0] only ssh and tls",
+        ),
+    ],
+)
+def test_entries_that_nobody_gets_past_together_are_told(
+    process: Process, validators: list[Any], where: int, first: str, other: str
+) -> None:
+    """Seen: a list that was meant as one of alternatives, and that refused everybody."""
+    validators = [{"use": "payload", "starts_with": "x"} if one == "payload-x" else one for one in validators]
+    (told,) = problems(process, validators)
+    assert told == (
+        f"validators[{where}]: lets only {first} pass, and {other}, so nobody gets past both:"
+        " for either write any_of = [...]"
+    )
+
+
+def test_entries_that_somebody_gets_past_together_are_taken(process: Process) -> None:
+    commands = {"use": "redis_commands", "deny": ["FLUSHALL"]}
+    assert problems(process, ["redis", commands]) == []
+    assert problems(process, [{"any_of": ["redis", "tls"]}, commands]) == []
+    assert problems(process, [{"use": "ssh", "accept_invalid": True}, "tls"]) == []
+    assert problems(process, ["tls", {"any_of": ["ssh", {"use": "payload", "starts_with": "x"}]}]) == []
 
 
 def test_all_problems_of_all_validators_are_told(process: Process) -> None:

@@ -22,6 +22,7 @@ from zope.interface.verify import verifyObject
 from twisted_lb import hookspecs
 from twisted_lb.config.convert import convert
 from twisted_lb.config.hints import nearest, quoted
+from twisted_lb.config.policies import RULE_ACTIONS
 from twisted_lb.config.uses import Use
 from twisted_lb.contracts import (
     IAccessLog,
@@ -178,6 +179,13 @@ class PluginHost:
         known = self._supplies[kind]
         if name in known:
             return known[name]
+        if kind == "policies" and name in RULE_ACTIONS:
+            raise ConfigError(f'{where}: "{name}" is no policy, but the key of a rule: write {{ {name} = "..." }}')
+        others: tuple[KindName, ...] = ("validators", "policies", "observers", "body_filters")
+        for other in others:
+            if kind in others and name in self._supplies[other]:
+                what = f'"{name}" is a {KINDS[other].noun}, and no {KINDS[kind].noun}: write it in {other}'
+                raise ConfigError(f"{where}: {what}")
         raise ConfigError(
             f'{where}: there is no {KINDS[kind].noun} "{name}"{_hint(name, known)} (known: {quoted(known) or "none"})'
         )

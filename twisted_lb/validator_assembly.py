@@ -12,6 +12,7 @@ from twisted_lb.plugin_host import Built, PluginHost
 from twisted_lb.problems import Problems
 from twisted_lb.stages.recognition import AnyOf
 from twisted_lb.stages.validation import Entry
+from twisted_lb.stages.validator import PROTOCOL
 
 Build = Callable[[Use], Sequence[Built[IValidator]]]
 """Builds one validator; none if it cannot be built, which is told then."""
@@ -34,6 +35,7 @@ class ValidatorAssembly:
                 made += self._single(entry, build(entry))
             else:
                 made += self._several(entry, build)
+        self._note(self._exclusive())
         self._note(
             self._same([one for one in self._settings.validators if isinstance(one, Use)], "it is asked already")
         )
@@ -65,8 +67,33 @@ class ValidatorAssembly:
         return (
             f'{self._where}.inspect_expired: with "pass", who says too little in time gets past validators{key}.any_of,'
             f' and nobody watches what it says then, though {names} would: write "refuse"; if clients wait for the'
-            " server to speak first, give the any_of a validator of their protocol, such as smtp, which takes the silent"
+            " server to speak first, give any_of a validator of their protocol, such as smtp, which takes who is silent"
         )
+
+    def _exclusive(self) -> Iterator[str]:
+        """Find entries that nobody gets past, because each lets pass a protocol of its own."""
+        seen: list[tuple[int, frozenset[str]]] = []
+        for index, entry in enumerate(self._settings.validators):
+            passing = [self._passing(use) for use in ([entry] if isinstance(entry, Use) else entry.any_of)]
+            protocols = frozenset[str]().union(*passing) if all(passing) else frozenset[str]()
+            for before, others in seen:
+                if protocols and protocols.isdisjoint(others):
+                    here, there = (" and ".join(sorted(one)) for one in (protocols, others))
+                    yield (
+                        f"{self._where}.validators[{index}]: lets only {here} pass, and validators[{before}] only"
+                        f" {there}, so nobody gets past both: for either write any_of = [...]"
+                    )
+                    break
+            if protocols:
+                seen.append((index, protocols))
+
+    def _passing(self, use: Use) -> frozenset[str]:
+        """Return the protocols that a validator lets pass; none if that may be anything, or is not known."""
+        supplied = self._host.supplies("validators").get(use.use)
+        fact = None if supplied is None else supplied.supply.facts.get(PROTOCOL)
+        if fact is None or use.options.get("accept_invalid") is True:
+            return frozenset()
+        return frozenset(fact.values)
 
     def _same(self, uses: Sequence[Use], why: str) -> Iterator[str]:
         """Find validators that stand there twice, with options that say the same."""

@@ -247,3 +247,18 @@ def test_what_is_none_of_several_is_told_which_there_are(given: dict[str, Any], 
     found = convert(given, Either, "a")[1]
     assert len(found) == 1
     assert found[0].startswith(f"a.{problem}")
+
+
+class Listed(Options, frozen=True):
+    """Options that are lists."""
+
+    one: tuple[str, ...] = ()
+    other: tuple[str, ...] | None = None
+
+
+@pytest.mark.parametrize("option", ["one", "other"])
+def test_one_entry_where_a_list_is_meant_is_told_with_how_a_list_is_written(option: str) -> None:
+    (found,) = convert({option: "x"}, Listed, "a")[1]
+    assert found == f'a.{option}: expected a list, got a string: write ["x"]'
+    (inner,) = convert({option: ["x", 5]}, Listed, "a")[1]
+    assert inner == f"a.{option}[1]: expected a string, got an integer"

@@ -152,6 +152,7 @@ def test_a_limit_may_count_in_a_named_table() -> None:
         ({"count": "t.gpc9"}, 'count: "t.gpc9": expected TABLE.COUNTER; the counters are gpc0, gpc1, gpc2'),
         ({"count": "gpc0"}, 'count: "gpc0": expected TABLE.COUNTER'),
         ({"count": "x.gpc0"}, 'count: there is no table "x"'),
+        ({"track": "t", "condition": "tables.x.gpc0 > 1"}, 'if: there is no table "x"; there are "t"'),
         ({"limit": "requests per source > 1 in 1s"}, 'limit: "requests per source > 1 in 1s": there are requests only'),
         ({"limit": "connections per sauce > 1"}, 'limit: there is no fact "sauce"; did you mean "source"?'),
         ({"limit": "connections per source > 1 in 10s", "table": "u"}, 'limit: there is no table "u"'),

@@ -67,10 +67,11 @@ def test_what_a_condition_means(text: str, learnt: dict[str, Any], expected: boo
         ("source == @bad", "a named list stands behind in, and nowhere else", "@bad"),
         ("source == ['192.0.2.1']", "a list stands behind in, and nowhere else", "['192.0.2.1']"),
         ("source.port == 1 - 2", "nothing is calculated here; a range is written '7000-7099', in quotes", "1 - 2"),
-        ("tls.alpn['h2'] == 'x'", "only http.headers has an index", "tls.alpn['h2']"),
+        ("tls.alpn['h2'] == 'x'", "only http.headers has an index: http.headers['name']", "tls.alpn['h2']"),
         ("5 < dns.size < 6", "this can never hold: there is no number in between", "5 < dns.size < 6"),
         ("6 > dns.size >= 6", "this can never hold: there is no number in between", "6 > dns.size >= 6"),
-        ("source.port == 1.5", "here stands a fact, such as source, or a fixed value, such as 'text' or 443", "1.5"),
+        ("source.port == 1.5", "numbers are whole; what looks like this is a text: '1.5'", "1.5"),
+        ("tls.sni.contains('x')", "there is no .contains(...): write .matches('.*...*')", "contains"),
     ],
 )
 def test_what_cannot_stand_there_is_marked(text: str, what: str, marked: str) -> None:

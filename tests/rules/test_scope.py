@@ -13,6 +13,8 @@ from twisted_lb.testing import make_facts
 @pytest.mark.parametrize(
     ("name", "what"),
     [
+        ("req.ssl_sni", 'there is no fact "req.ssl_sni"; write tls.sni'),
+        ("any", 'there is no fact "any"; write true for every connection'),
         ("tls.snl", 'there is no fact "tls.snl"; did you mean "tls.sni"?'),
         ("smtp.helo", 'nobody here learns smtp.helo: a validator does: "smtp"'),
         ("True", "True is written true"),
@@ -63,3 +65,7 @@ def test_without_lists_there_are_none() -> None:
         TCP.list_view("bad", "networks")
     with pytest.raises(LookupError):
         NoLists().view("bad", "networks")
+
+
+def test_without_tables_it_is_told_how_one_is_made() -> None:
+    assert TCP.missing_table("t") == 'there is no table "t": write [tables.t] and key = "source"'

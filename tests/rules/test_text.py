@@ -23,8 +23,16 @@ from twisted_lb.rules.text import DEEPEST, LONGEST, Mistake, Text, complaint
         ("(tls.ech or tls.sni == 'x'", '"(" is never closed', "("),
         ("source == 10.0.0.1", "write it in quotes: '10.0.0.1'", "10.0.0.1"),
         ("source in [10.0.0.1]", "write it in quotes: '10.0.0.1'", "10.0.0.1"),
-        ("source in [10.0.0.0/8]", "texts, as networks, paths and names are, stand in quotes", "/"),
-        ("source == ::1", "texts, as networks, paths and names are, stand in quotes", ":"),
+        ("source in [10.0.0.0/8]", "write it in quotes: '10.0.0.0/8'", "10.0.0.0/8"),
+        ("source == ::1", "write it in quotes: '::1'", "::1"),
+        ("source in [2001:db8::/32, '::1']", "write it in quotes: '2001:db8::/32'", "2001:db8::/32"),
+        ("source in ['10.0.0.0/8', '::1'] / 2", "texts, as networks, paths and names are, stand in quotes", "/"),
+        ("*", "write true for every connection", "*"),
+        (
+            "tls.sni startswith 'x'",
+            "write FACT.startswith('...'), .endswith('...') or .matches('...')",
+            "startswith",
+        ),
         ("tls.sni in [*.example.org]", "texts, as networks, paths and names are, stand in quotes", "*"),
         ("tls.ech AND tls.ech", "write and", "AND"),
         (

@@ -232,7 +232,8 @@ class _Walk:
             value = msgspec.convert(data, shape.annotation, dec_hook=_custom_type)
         except msgspec.ValidationError as error:
             what, _, inner = str(error).partition(" - at `$")
-            return self.wrong(where + inner.rstrip("`"), _complaint(what, data, shape))
+            hint = "" if inner or get_origin(shape.core) is not tuple else _list_hint(data, where)
+            return self.wrong(where + inner.rstrip("`"), _complaint(what, data, shape) + hint)
         if shape.extra.get("file") and self.folder:
             return os.path.join(self.folder, value)
         return value

@@ -8,7 +8,6 @@ from dataclasses import replace
 import msgspec
 
 from twisted_lb.conditions import Get
-from twisted_lb.config.hints import nearest, quoted
 from twisted_lb.config.policies import Rule
 from twisted_lb.contracts import IPolicy
 from twisted_lb.counting.entries import Count, Limit, Track
@@ -101,11 +100,7 @@ def _named(name: str, scope: Scope) -> NamedTable:
     known = scope.tables.named
     if name in known:
         return known[name]
-    if name in scope.tables.faulty:
-        raise ConfigError(f'table "{name}" cannot be used before what is wrong with it is repaired')
-    near = nearest(name, known)
-    hint = f'did you mean "{near}"?' if near else f"there are {quoted(known) or 'none'}"
-    raise ConfigError(f'there is no table "{name}"; {hint}')
+    raise ConfigError(scope.missing_table(name))
 
 
 def _limit(rule: Rule, scope: Scope, compiled: Compiled | None) -> IPolicy:

@@ -153,6 +153,8 @@ class Reader:
     def _no_method(self, func: ast.Attribute) -> Mistake:
         name = self.text.attribute(func)
         what = f'there is no ".{name}(...)"; there are {", ".join(_METHODS)}'
+        if name in ("contains", "includes", "find"):
+            what = f"there is no .{name}(...): write .matches('.*...*')"
         if name in ("startswith", "endswith", "matches"):
             what = f".{name}(...) is true or false, and cannot be compared"
         return Mistake(what, span(func)[1] - len(name), span(func)[1])
@@ -167,6 +169,8 @@ class Reader:
                 return Fixed(self.text.string(node), start, end)
             case ast.Constant(int(value)) if type(value) is int:
                 return Fixed(value, start, end)
+            case ast.Constant(float()):
+                raise mistake_at(f"numbers are whole; what looks like this is a text: '{self.text.of(node)}'", node)
             case ast.UnaryOp(ast.USub(), ast.Constant(int(value))):
                 return Fixed(-value, start, end)
             case ast.Name() if self.text.list_name(node) is not None:
@@ -177,7 +181,7 @@ class Reader:
                 return self._fact(self._dotted(node), node)
             case ast.Subscript(of, ast.Constant(str()) as index):
                 if self._dotted(of) != HEADERS:
-                    raise mistake_at("only http.headers has an index", node)
+                    raise mistake_at("only http.headers has an index: http.headers['name']", node)
                 return self._fact(self.text.string(index), node, self._scope.header)
             case ast.Call(ast.Attribute(of) as func, [], []) if self.text.attribute(func) == "lower":
                 return self._lowered(of, func)

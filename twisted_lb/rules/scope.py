@@ -17,6 +17,33 @@ ListKind = Literal["networks", "hosts", "strings", "small", "integers"]
 """What the entries of a list are taken for; ``small``: strings in small letters."""
 
 
+SPELT_HERE: Mapping[str, str] = {
+    "any": "true for every connection",
+    "all": "true for every connection",
+    "always": "true for every connection",
+    "never": "false",
+    "ip": "source",
+    "client": "source",
+    "client_ip": "source",
+    "remote_addr": "source",
+    "src_port": "source.port",
+    "dst": "destination",
+    "dst_port": "destination.port",
+    "port": "destination.port",
+    "req.ssl_sni": "tls.sni",
+    "ssl_fc_sni": "tls.sni",
+    "req.ssl_alpn": "tls.alpn",
+    "path": "http.path",
+    "method": "http.method",
+    "host": "http.host, or tls.sni",
+    "url": "http.target",
+    "query": "http.query",
+    "user_agent": "http.headers['user-agent']",
+    "http.header": "http.headers['name']",
+}
+"""Words of HAProxy, nginx and of people for what is called otherwise here."""
+
+
 class View(Protocol):
     """A named list, taken for entries of one kind; what it contains changes with its file."""
 
@@ -96,11 +123,26 @@ class Scope:
             return f"{name} is written {name.lower()}"
         if name.startswith(f"{HEADERS}."):
             return f"there is no fact \"{name}\"; write {HEADERS}['{name.removeprefix(HEADERS)[1:]}']"
+        meant = SPELT_HERE.get(name.lower())
+        if meant is not None:
+            return f'there is no fact "{name}"; write {meant}'
+        if name.startswith("tables.") and self.tables is not None and name.split(".")[1] not in self.tables.named:
+            return self.missing_table(name.split(".")[1])
         found = nearest(name, [*self._known(), *self.elsewhere])
         if found is not None:
             return f'there is no fact "{name}"; did you mean "{found}"?'
         family = [one for one in self._known() if one.partition(".")[0] == name.partition(".")[0]]
         return f'there is no fact "{name}"; there are {", ".join(family or self._known())}'
+
+    def missing_table(self, name: str) -> str:
+        """Say that there is no table of that name, with the nearest one, or how one is made."""
+        known = {} if self.tables is None else self.tables.named
+        if self.tables is not None and name in self.tables.faulty:
+            return f'table "{name}" cannot be used before what is wrong with it is repaired'
+        if not known:
+            return f'there is no table "{name}": write [tables.{name}] and key = "source"'
+        near = nearest(name, known)
+        return f'there is no table "{name}"; ' + (f'did you mean "{near}"?' if near else f"there are {quoted(known)}")
 
     def _known(self) -> Mapping[str, Fact]:
         return {**self.facts, **HTTP_FACTS} if self.mode == "http" else self.facts

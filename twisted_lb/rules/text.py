@@ -82,6 +82,11 @@ class Text:
             match = _PIECE.match(self.text, at)
             if match is None:
                 found = self.text[at]
+                for unquoted in _UNQUOTED.finditer(self.text):
+                    if unquoted.start() <= at < unquoted.end():
+                        raise Mistake(f"write it in quotes: '{unquoted[0]}'", *unquoted.span())
+                if self.text.strip() == "*":
+                    raise Mistake("write true for every connection", at, at + 1)
                 raise Mistake(_INSTEAD.get(found, f"{found!r} means nothing here"), at, at + 1)
             piece, end = match[0], match.end()
             if match.lastgroup == "string":
@@ -158,9 +163,16 @@ def _not_understood(text: str, start: int, end: int, unclosed: bool) -> Mistake:
     for found in re.finditer(r"\b(AND|OR|NOT|IN)\b", text):
         if found.start() - 1 <= start <= found.end() + 1:
             return Mistake(f"write {found[0].lower()}", *found.span())
+    for found in re.finditer(r"\b(startswith|endswith|matches|contains|starts_with|ends_with)\b", text):
+        if found.start() - 1 <= start <= found.end() + 1:
+            return Mistake("write FACT.startswith('...'), .endswith('...') or .matches('...')", *found.span())
     return Mistake("this is not understood here", start, end)
 
 
+_UNQUOTED = re.compile(
+    r"(?<![\w'\".])(?:[0-9]+(?:\.[0-9]+){3}/[0-9]+|[0-9A-Fa-f]*:[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*(?:/[0-9]+)?)"
+)
+"""A network, or an IPv6 address, without quotes."""
 _ADDRESS = re.compile(r"[0-9]+(?:\.[0-9]+){2,3}")
 
 
