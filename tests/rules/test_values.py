@@ -1,5 +1,7 @@
 """What is known of the values that facts can have."""
 
+from enum import StrEnum
+
 import pytest
 
 from twisted_lb.declared import Fact, FactType
@@ -43,6 +45,14 @@ def test_small_letters_are_those_of_every_value() -> None:
     assert use.get(make_facts(learnt={"tls.alpn": ("H2", "x")})) == ("h2", "x")
     assert use.get(make_facts()) is None
     assert use.fault("H2", "whole")
+
+
+def test_small_letters_of_a_string_of_a_kind_of_its_own_are_a_string() -> None:
+    class Kind(StrEnum):
+        ADMIN = "Admin"
+
+    use = use_of("x.kind", Fact(FactType.STRING, "")).lowered()
+    assert use.get(make_facts(learnt={"x.kind": Kind.ADMIN})) == "admin"
 
 
 def test_a_fact_that_is_computed_is_asked_for_where_it_comes_from() -> None:

@@ -59,7 +59,7 @@ class FactUse:
             value = get(facts)
             if value is None:
                 return None
-            return value.lower() if type(value) is str else tuple([one.lower() for one in value])
+            return value.lower() if isinstance(value, str) else tuple([one.lower() for one in value])
 
         def small_only(text: str, place: Place) -> str:
             return "" if text == text.lower() else "there are no capital letters behind .lower()"
