@@ -77,14 +77,14 @@ class HttpResponses(HttpTimers):
                 connection.close()
         keeps, whole = exchange.client_keeps and not self._last, exchange.request_done
         self._exchange_over(NORMAL)
-        if keeps and not whole:
-            self._await_rest(exchange)
-        elif keeps:
+        if keeps and whole:
             if self._begun or self._walking or self._blocked_since or self._client_ended or self.process.stopping:
                 self.advance(AGAIN)
             else:
                 self.stage = _VALIDATION  # the usual case, for which nothing need be entered: wait
                 self._wait_for_request()
+        elif keeps and not self.process.stopping:
+            self._await_rest(exchange)
         else:
             self._close_client(linger=not whole or exchange.request.keep_alive)
 

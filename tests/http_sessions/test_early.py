@@ -171,6 +171,19 @@ def test_a_stop_does_not_wait_for_the_rest(world: "HttpWorld") -> None:
     assert client.read() == OK
 
 
+def test_a_response_that_ends_during_a_stop_is_not_waited_behind_either(world: "HttpWorld") -> None:
+    upstream, client = world.site()
+    server = world.ask(client, upstream, POST[:-5])
+    server.send(OK[:-1])
+    world.process.stopping = True
+    for session in list(world.process.sessions):
+        session.wind_down()
+    assert not client.ended()
+    server.send(OK[-1:])
+    assert client.ended()
+    assert client.read() == OK
+
+
 def test_a_client_that_sends_all_before_it_reads_is_not_kept_from_it(world: "HttpWorld") -> None:
     upstream, client = world.site()
     size = 8 * 1024 * 1024
