@@ -63,6 +63,19 @@ def test_one_that_is_undecided_is_waited_for_although_another_would_allow() -> N
     assert several.ask(b"abd", make_facts())[0] is ALLOW
 
 
+def test_last_words_of_a_loser_are_not_those_of_the_protocol_that_is_spoken() -> None:
+    class Speaks(Begins):
+        def validate(self, data: bytes, facts: Facts) -> Any:
+            facts.farewell = b"bye from " + self.word
+            return super().validate(data, facts)
+
+    facts = make_facts()
+    several = any_of(Speaks(b"abc"), Begins(b"abd"), Speaks(b"x"))
+    for data, farewell in ((b"ab", b""), (b"abd", b""), (b"xy", b"bye from x")):
+        several.ask(data, facts)
+        assert facts.farewell == farewell
+
+
 def test_what_a_loser_learnt_is_forgotten_also_what_it_learnt_while_undecided() -> None:
     facts, several = make_facts(), any_of(Begins(b"abc"), Begins(b"abd"))
     facts.learnt.update({"before": 1, "protocol": "earlier"})

@@ -39,7 +39,7 @@ class AnyOf:
         Returns: the verdict, and with ``Allow`` whose it is.
         Raises: PluginError.
         """
-        known = dict(facts.learnt)
+        known, farewell = dict(facts.learnt), facts.farewell
         before = {name: value for name, value in known.items() if name != PROTOCOL}
         refusals: list[Deny] = []
         for member in self.members:
@@ -49,6 +49,7 @@ class AnyOf:
                 recognised(member, facts)
                 return verdict, member
             _set(facts, known)
+            facts.farewell = farewell
             if isinstance(verdict, NeedMore):
                 return verdict, None
             refusals.append(verdict)
