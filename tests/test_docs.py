@@ -210,12 +210,12 @@ REQUEST = {stage for stage, event in HTTP_TRANSITIONS if event is Event.AGAIN} -
 ORIGINS: dict[tuple[str, Cause], set[Stage]] = {
     ("binding", Cause.INTERNAL): {Stage.QUEUE, Stage.RELAY},  # a defect; elsewhere plugins may be the reason too
     ("session", Cause.CLIENT): BEFORE_RELAY,
-    ("session", Cause.PROXY): {Stage.ADMISSION, Stage.PROXY_HEADER, Stage.POLICY, Stage.TARPIT},
-    ("session", Cause.SERVER): {Stage.BALANCE, Stage.QUEUE},
-    ("session", Cause.INTERNAL): {*BEFORE_RELAY, Stage.BALANCE} - {Stage.QUEUE},
-    ("session", Cause.KILLED): BEFORE_RELAY,
-    ("session", Cause.CLIENT_TIMEOUT): {Stage.PROXY_HEADER},
-    ("session", Cause.SERVER_TIMEOUT): {Stage.QUEUE},
+    ("session_policies", Cause.PROXY): {Stage.ADMISSION, Stage.PROXY_HEADER, Stage.POLICY, Stage.TARPIT},
+    ("session_upstream", Cause.SERVER): {Stage.BALANCE, Stage.QUEUE},
+    ("session_endings", Cause.INTERNAL): {*BEFORE_RELAY, Stage.BALANCE} - {Stage.QUEUE},
+    ("session_endings", Cause.KILLED): BEFORE_RELAY,
+    ("session_policies", Cause.CLIENT_TIMEOUT): {Stage.PROXY_HEADER},
+    ("session_upstream", Cause.SERVER_TIMEOUT): {Stage.QUEUE},
     ("parting", Cause.KILLED): set(),  # its record has been written
     ("tcp_session", Cause.PROXY): {Stage.VALIDATION, Stage.RELAY},
     ("tcp_session", Cause.INTERNAL): {Stage.RELAY},

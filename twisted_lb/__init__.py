@@ -36,6 +36,9 @@ The map of this package; imports only ever point up this list, and a connection 
 - ``process``      what all sessions of the process share
 - ``parting``      how clients that are refused are parted from
 - ``walk``         the order of the rooms
+- ``session_endings`` what a session has, and how it ends
+- ``session_policies`` what it is asked before it may go anywhere
+- ``session_upstream`` its way to a server
 - ``session``      one connection on its way through them
 - ``tcp_session``  what TCP mode does in them
 - ``http_records`` HTTP mode: what is told of requests, and of their connection in the end

@@ -397,7 +397,7 @@ def test_a_defect_in_making_the_record_loses_the_record_alone(
     """Seen: the session stayed among the living, and a graceful stop waited for it for ever."""
     upstream = world.upstream()
     client = world.client(world.frontend(world.backend(upstream)))
-    monkeypatch.setattr("twisted_lb.session.record_of", raises)
+    monkeypatch.setattr("twisted_lb.session_endings.record_of", raises)
     world.end(client, upstream.peers[0])
     assert world.records == []
     assert "a record is lost" in lines(log)

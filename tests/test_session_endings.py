@@ -1,17 +1,17 @@
 """How clients are refused before the relay: with a farewell, a reset, nothing at all, or after a long wait."""
 
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
 
+from tests.sessions.conftest import World, world
 from twisted_lb.api import ALLOW, ALLOW_FINALLY, NEED_MORE, Deny, Stage
 from twisted_lb.stages.lingering import LOOK_S
 from twisted_lb.verdicts import Tarpit
 
-if TYPE_CHECKING:
-    from tests.sessions.conftest import World
+__all__ = ["world"]
 
 STAGES = pytest.mark.parametrize("stage", [Stage.ADMISSION, Stage.POLICY])
 
@@ -35,7 +35,7 @@ def validator(answer: Any) -> Any:
 # Farewells
 
 
-def test_a_validator_s_farewell_is_heard_and_then_the_end(world: "World") -> None:
+def test_a_validator_s_farewell_is_heard_and_then_the_end(world: World) -> None:
     frontend = world.frontend(world.backend(world.upstream()), validators=[validator(Deny("no", farewell=b"alert"))])
     client = world.client(frontend)
     client.send(b"hello")
@@ -49,7 +49,7 @@ def test_a_validator_s_farewell_is_heard_and_then_the_end(world: "World") -> Non
 
 
 @STAGES
-def test_a_policy_s_farewell_is_heard_too(world: "World", stage: Stage) -> None:
+def test_a_policy_s_farewell_is_heard_too(world: World, stage: Stage) -> None:
     frontend = world.frontend(
         world.backend(world.upstream()), policies=[policy(Deny("closed", farewell=b"bye"), stage)]
     )
@@ -60,7 +60,7 @@ def test_a_policy_s_farewell_is_heard_too(world: "World", stage: Stage) -> None:
     assert world.endings() == ["PR"]
 
 
-def test_who_hears_a_farewell_keeps_its_place_until_it_has_left(world: "World") -> None:
+def test_who_hears_a_farewell_keeps_its_place_until_it_has_left(world: World) -> None:
     frontend = world.frontend(world.backend(world.upstream()), policies=[policy(Deny("closed", farewell=b"bye"))])
     client = world.client(frontend)
     assert world.records[0].ending == "PR"
@@ -70,7 +70,7 @@ def test_who_hears_a_farewell_keeps_its_place_until_it_has_left(world: "World") 
     world.assert_empty()
 
 
-def test_who_does_not_leave_is_sent_away(world: "World") -> None:
+def test_who_does_not_leave_is_sent_away(world: World) -> None:
     frontend = world.frontend(world.backend(world.upstream()), policies=[policy(Deny("closed", farewell=b"bye"))])
     client = world.client(frontend)
     assert client.read() == b"bye"
@@ -78,7 +78,7 @@ def test_who_does_not_leave_is_sent_away(world: "World") -> None:
     world.assert_empty()
 
 
-def test_who_goes_on_talking_is_not_listened_to_for_ever(world: "World") -> None:
+def test_who_goes_on_talking_is_not_listened_to_for_ever(world: World) -> None:
     frontend = world.frontend(world.backend(world.upstream()), policies=[policy(Deny("closed", farewell=b"bye"))])
     client = world.client(frontend)
     for _ in range(40):
@@ -90,7 +90,7 @@ def test_who_goes_on_talking_is_not_listened_to_for_ever(world: "World") -> None
     world.assert_empty()
 
 
-def test_the_last_connection_has_not_ended_before_its_farewell_is_heard(world: "World") -> None:
+def test_the_last_connection_has_not_ended_before_its_farewell_is_heard(world: World) -> None:
     """Else a graceful stop would cut it off."""
     empty: list[bool] = []
     answer: Any = Deferred()
@@ -106,7 +106,7 @@ def test_the_last_connection_has_not_ended_before_its_farewell_is_heard(world: "
     assert empty == [True]
 
 
-def test_a_stop_does_not_wait_for_who_hears_a_farewell(world: "World") -> None:
+def test_a_stop_does_not_wait_for_who_hears_a_farewell(world: World) -> None:
     frontend = world.frontend(world.backend(world.upstream()), policies=[policy(Deny("closed", farewell=b"bye"))])
     world.client(frontend)
     (left,) = world.process.sessions
@@ -121,7 +121,7 @@ def test_a_stop_does_not_wait_for_who_hears_a_farewell(world: "World") -> None:
 
 @STAGES
 @pytest.mark.parametrize("how", ["close", "reset", "drop"])
-def test_each_way_to_part_ends_the_connection(world: "World", stage: Stage, how: Any) -> None:
+def test_each_way_to_part_ends_the_connection(world: World, stage: Stage, how: Any) -> None:
     frontend = world.frontend(world.backend(world.upstream()), policies=[policy(Deny("closed", how=how), stage)])
     client = world.client(frontend)
     assert client.ended()
@@ -130,7 +130,7 @@ def test_each_way_to_part_ends_the_connection(world: "World", stage: Stage, how:
 
 
 @pytest.mark.parametrize("how", ["close", "reset", "drop"])
-def test_validators_may_choose_too(world: "World", how: Any) -> None:
+def test_validators_may_choose_too(world: World, how: Any) -> None:
     frontend = world.frontend(world.backend(world.upstream()), validators=[validator(Deny("no", how=how))])
     client = world.client(frontend)
     client.send(b"hello")
@@ -142,7 +142,7 @@ def test_validators_may_choose_too(world: "World", how: Any) -> None:
 
 
 @STAGES
-def test_who_is_held_hears_nothing_until_it_is_over(world: "World", stage: Stage) -> None:
+def test_who_is_held_hears_nothing_until_it_is_over(world: World, stage: Stage) -> None:
     frontend = world.frontend(
         world.backend(world.upstream()), policies=[policy(ALLOW), policy(Tarpit("slow down"), stage)], tarpit=2
     )
@@ -160,7 +160,7 @@ def test_who_is_held_hears_nothing_until_it_is_over(world: "World", stage: Stage
 
 
 @STAGES
-def test_who_leaves_the_tarpit_is_not_kept(world: "World", stage: Stage) -> None:
+def test_who_leaves_the_tarpit_is_not_kept(world: World, stage: Stage) -> None:
     frontend = world.frontend(world.backend(world.upstream()), policies=[policy(Tarpit("slow"), stage)], tarpit=60)
     world.client(frontend).leave()
     world.turn()
@@ -168,7 +168,7 @@ def test_who_leaves_the_tarpit_is_not_kept(world: "World", stage: Stage) -> None
     world.assert_empty()
 
 
-def test_who_talks_in_the_tarpit_is_listened_to_for_a_while_at_most(world: "World") -> None:
+def test_who_talks_in_the_tarpit_is_listened_to_for_a_while_at_most(world: World) -> None:
     """To hear that a client leaves, some transports have to be read."""
     frontend = world.frontend(world.backend(world.upstream()), policies=[policy(Tarpit("slow"))], tarpit=2)
     client = world.client(frontend)
@@ -179,7 +179,7 @@ def test_who_talks_in_the_tarpit_is_listened_to_for_a_while_at_most(world: "Worl
     assert world.records[0].bytes_in <= 2 * 65536
 
 
-def test_a_stop_ends_the_tarpit(world: "World") -> None:
+def test_a_stop_ends_the_tarpit(world: World) -> None:
     frontend = world.frontend(world.backend(world.upstream()), policies=[policy(Tarpit("slow"))], tarpit=60)
     world.client(frontend)
     (held,) = world.process.sessions
@@ -191,7 +191,7 @@ def test_a_stop_ends_the_tarpit(world: "World") -> None:
 
 
 @STAGES
-def test_a_final_word_lets_past_all_that_follow(world: "World", stage: Stage) -> None:
+def test_a_final_word_lets_past_all_that_follow(world: World, stage: Stage) -> None:
     last = policy(Deny("no"))
     upstream = world.upstream()
     frontend = world.frontend(
@@ -204,7 +204,7 @@ def test_a_final_word_lets_past_all_that_follow(world: "World", stage: Stage) ->
     world.end(client, upstream.peers[0])
 
 
-def test_what_only_refuses_is_asked_before_a_byte_is_looked_at_and_not_twice(world: "World") -> None:
+def test_what_only_refuses_is_asked_before_a_byte_is_looked_at_and_not_twice(world: World) -> None:
     source = policy(ALLOW, Stage.ADMISSION, only_refuses=True)
     content = policy(ALLOW, Stage.POLICY, only_refuses=True)
     upstream = world.upstream()
@@ -218,7 +218,7 @@ def test_what_only_refuses_is_asked_before_a_byte_is_looked_at_and_not_twice(wor
     world.end(client, upstream.peers[0])
 
 
-def test_its_number_is_that_of_the_configuration(world: "World") -> None:
+def test_its_number_is_that_of_the_configuration(world: World) -> None:
     frontend = world.frontend(
         world.backend(world.upstream()),
         policies=[
@@ -236,7 +236,7 @@ def test_its_number_is_that_of_the_configuration(world: "World") -> None:
 
 @pytest.mark.parametrize("said", [b"", b"x"])
 @pytest.mark.parametrize("passes", [False, True])
-def test_who_says_too_little_is_refused_or_let_on(world: "World", said: bytes, passes: bool) -> None:
+def test_who_says_too_little_is_refused_or_let_on(world: World, said: bytes, passes: bool) -> None:
     upstream = world.upstream()
     frontend = world.frontend(world.backend(upstream), validators=[validator(NEED_MORE)], inspect=1)
     frontend.lets_undecided = passes
@@ -255,7 +255,7 @@ def test_who_says_too_little_is_refused_or_let_on(world: "World", said: bytes, p
         assert not upstream.peers
 
 
-def test_who_is_let_on_is_still_judged_by_those_who_can_tell(world: "World") -> None:
+def test_who_is_let_on_is_still_judged_by_those_who_can_tell(world: World) -> None:
     frontend = world.frontend(
         world.backend(world.upstream()), validators=[validator(NEED_MORE), validator(Deny("no"))], inspect=1
     )
@@ -267,7 +267,7 @@ def test_who_is_let_on_is_still_judged_by_those_who_can_tell(world: "World") -> 
     assert world.endings() == ["PR"]
 
 
-def test_one_that_fails_at_the_end_of_its_time_denies(world: "World") -> None:
+def test_one_that_fails_at_the_end_of_its_time_denies(world: World) -> None:
     answers = [NEED_MORE, None]
     broken = SimpleNamespace(validate=lambda data, facts: answers.pop(0))
     frontend = world.frontend(world.backend(world.upstream()), validators=[broken], inspect=1)

@@ -2,19 +2,19 @@
 
 from random import Random
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests import asking
 from tests.asking import BACKENDS, Outcome, Plugin, all_answer, described, in_order, naively, policies
+from tests.sessions.conftest import World, world
 from tests.sessions.proxied import ASKED, CLAIMED, V1, reception
 from twisted_lb.api import ALLOW, Facts
 from twisted_lb.frontend import Routing
 from twisted_lb.testing import make_facts
 
-if TYPE_CHECKING:
-    from tests.sessions.conftest import World
+__all__ = ["world"]
 
 
 def expected(made: Any, proxied: bool, learnt: dict[str, Any]) -> Outcome:
@@ -31,7 +31,7 @@ def expected(made: Any, proxied: bool, learnt: dict[str, Any]) -> Outcome:
     return then._replace(asked=first.asked + then.asked, stage="policy")
 
 
-def happened(world: "World", made: Any, proxied: bool, learnt: dict[str, Any]) -> Outcome:
+def happened(world: World, made: Any, proxied: bool, learnt: dict[str, Any]) -> Outcome:
     """What a session makes of it."""
 
     def learn(data: bytes, facts: Facts) -> Any:
@@ -64,7 +64,7 @@ def happened(world: "World", made: Any, proxied: bool, learnt: dict[str, Any]) -
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_policies_decide_as_if_asked_one_by_one(world: "World", seed: int) -> None:
+def test_policies_decide_as_if_asked_one_by_one(world: World, seed: int) -> None:
     chance = Random(seed)
     seen = set()
     for _ in range(60):

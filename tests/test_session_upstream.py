@@ -1,21 +1,21 @@
 """A server's ``maxconn`` and the queue before it."""
 
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from tests.sessions.conftest import World, world
 from twisted_lb.backends.target import SocketTarget
 from twisted_lb.endings import Stage
 from twisted_lb.verdicts import ALLOW
 
-if TYPE_CHECKING:
-    from tests.sessions.conftest import World
+__all__ = ["world"]
 
 SLOT_S = 0.06
 
 
-def test_who_waits_longest_gets_the_slot(world: "World") -> None:
+def test_who_waits_longest_gets_the_slot(world: World) -> None:
     a = world.upstream(maxconn=1)
     frontend = world.frontend(world.backend(a))
     clients = [world.client(frontend) for _ in range(4)]
@@ -31,7 +31,7 @@ def test_who_waits_longest_gets_the_slot(world: "World") -> None:
     assert {record.server_connections for record in world.records} == {1}
 
 
-def test_other_servers_are_used_before_anybody_waits(world: "World") -> None:
+def test_other_servers_are_used_before_anybody_waits(world: World) -> None:
     a, b = world.upstream("a", maxconn=2), world.upstream("b", maxconn=1)
     frontend = world.frontend(world.backend(a, b))
     for _ in range(4):
@@ -40,7 +40,7 @@ def test_other_servers_are_used_before_anybody_waits(world: "World") -> None:
     assert len(world.backends[0].queue) == 1
 
 
-def test_no_slot_in_time_ends_a_client_that_waits(world: "World") -> None:
+def test_no_slot_in_time_ends_a_client_that_waits(world: World) -> None:
     a = world.upstream(maxconn=1)
     frontend = world.frontend(world.backend(a, queue=0.5))
     world.client(frontend)
@@ -56,7 +56,7 @@ def test_no_slot_in_time_ends_a_client_that_waits(world: "World") -> None:
     assert a.server.connections == 1
 
 
-def test_the_queue_timer_stops_when_a_slot_is_given(world: "World") -> None:
+def test_the_queue_timer_stops_when_a_slot_is_given(world: World) -> None:
     a = world.upstream(maxconn=1)
     frontend = world.frontend(world.backend(a, queue=0.5))
     first, second = world.client(frontend), world.client(frontend)
@@ -67,7 +67,7 @@ def test_the_queue_timer_stops_when_a_slot_is_given(world: "World") -> None:
     assert len(a.peers) == 2
 
 
-def test_beyond_maxqueue_a_client_is_turned_away_at_once(world: "World") -> None:
+def test_beyond_maxqueue_a_client_is_turned_away_at_once(world: World) -> None:
     a = world.upstream(maxconn=1)
     backend = world.backend(a)
     backend.maxqueue = 1
@@ -83,7 +83,7 @@ def test_beyond_maxqueue_a_client_is_turned_away_at_once(world: "World") -> None
     assert not second.ended()
 
 
-def test_policies_say_who_goes_first(world: "World") -> None:
+def test_policies_say_who_goes_first(world: World) -> None:
     class ByPort:
         stage = Stage.ADMISSION
 
@@ -104,7 +104,7 @@ def test_policies_say_who_goes_first(world: "World") -> None:
     assert served == [0, 2, 4, 1, 3]
 
 
-def test_a_client_that_leaves_the_queue_gives_its_place_to_the_next(world: "World") -> None:
+def test_a_client_that_leaves_the_queue_gives_its_place_to_the_next(world: World) -> None:
     a = world.upstream(maxconn=1)
     frontend = world.frontend(world.backend(a))
     first, second, third = (world.client(frontend) for _ in range(3))
@@ -116,7 +116,7 @@ def test_a_client_that_leaves_the_queue_gives_its_place_to_the_next(world: "Worl
     assert a.peers[1].read() == b"third"
 
 
-def test_a_slot_is_handed_on_when_its_server_cannot_be_reached(world: "World") -> None:
+def test_a_slot_is_handed_on_when_its_server_cannot_be_reached(world: World) -> None:
     a = world.upstream("a", "silence", maxconn=1)
     frontend = world.frontend(world.backend(a, retries=0, connect=0.5))
     world.client(frontend)
@@ -127,7 +127,7 @@ def test_a_slot_is_handed_on_when_its_server_cannot_be_reached(world: "World") -
     assert world.endings() == ["sC"]
 
 
-def test_a_redispatched_connection_leaves_its_slot_to_the_queue(world: "World") -> None:
+def test_a_redispatched_connection_leaves_its_slot_to_the_queue(world: World) -> None:
     a, b = world.upstream("a", "silence", maxconn=1), world.upstream("b", maxconn=1)
     backend = world.backend(a, b, retries=1, connect=0.5)
     frontend = world.frontend(backend)
@@ -141,7 +141,7 @@ def test_a_redispatched_connection_leaves_its_slot_to_the_queue(world: "World") 
 
 
 @pytest.mark.parametrize("count", [500])
-def test_a_long_queue_of_connections_that_all_fail_at_once_is_worked_off(world: "World", count: int) -> None:
+def test_a_long_queue_of_connections_that_all_fail_at_once_is_worked_off(world: World, count: int) -> None:
     # Each one's end handed the slot to the next from within: a few hundred of them overflowed the stack.
     a = world.upstream("a", maxconn=1)
     frontend = world.frontend(world.backend(a))
@@ -154,7 +154,7 @@ def test_a_long_queue_of_connections_that_all_fail_at_once_is_worked_off(world: 
     world.assert_empty()
 
 
-def test_a_server_of_weight_zero_gets_nobody_from_the_queue(world: "World") -> None:
+def test_a_server_of_weight_zero_gets_nobody_from_the_queue(world: World) -> None:
     a = world.upstream(maxconn=1)
     backend = world.backend(a)
     frontend = world.frontend(backend)
@@ -166,7 +166,7 @@ def test_a_server_of_weight_zero_gets_nobody_from_the_queue(world: "World") -> N
     assert len(backend.queue) == 1
 
 
-def test_a_backend_without_a_usable_server_ends_connections_at_once(world: "World") -> None:
+def test_a_backend_without_a_usable_server_ends_connections_at_once(world: World) -> None:
     client = world.client(world.frontend(world.backend(world.upstream(weight=0))))
     assert client.ended()
     record = world.records[0]
