@@ -101,8 +101,9 @@ def test_rules_with_lists_or_tables_that_are_wrong_are_not_blamed() -> None:
 
 
 def test_each_problem_is_told_once() -> None:
-    problems = of_web(policies=[{"use": "source", "denny": []}])
-    assert problems == ['policies[0].denny: unknown key; did you mean "deny"?'] or len(set(problems)) == len(problems)
+    entry = {"use": "source", "denny": []}
+    told_of_both = of_web(policies=[entry, entry])
+    assert told_of_both == [f'policies[{number}].denny: unknown key; did you mean "deny"?' for number in (0, 1)]
     settings = {"bind": "127.0.0.1:0", "backend": "app", "access_log": "none"}
     assert told(frontends={"web": settings}, defaults={"access_log": "none"}) == []
 
