@@ -115,6 +115,12 @@ class TlsValidator:
         self._require_sni = bool(options.allowed_sni) if options.require_sni is None else options.require_sni
         self._check_server = options.check_server
         self._accept_invalid = options.accept_invalid
+        if options.accept_invalid and self._require_sni:
+            raise ConfigError(
+                "accept_invalid: without effect where there must be a server name, which a broken hello has not: leave it "
+                "out, or write require_sni = false"
+            )
+        self.takes_anything = options.accept_invalid
 
     def validate(self, data: bytes, facts: Facts) -> Verdict:
         """Judge all that the client has said so far, and learn what its ClientHello says."""
@@ -159,8 +165,6 @@ class TlsValidator:
         """Refuse what broke a rule; with ``accept_invalid`` it passes, but as one that asks for no name."""
         if not self._accept_invalid:
             return _refusal(rule, data)
-        if self._require_sni:
-            return _refusal("tls-sni-missing", data)
         facts.learnt["tls.valid"] = False
         if TLS_RULES[rule].alert is not None:
             facts.learnt["protocol"] = "tls"
