@@ -237,7 +237,7 @@ def test_what_is_broken_passes_only_if_told_so_and_then_nothing_of_it_is_believe
 def test_breaking_a_rule_is_no_way_around_the_list_of_names() -> None:
     for options in ({"allowed_sni": ("a.example",)}, {"require_sni": True}):
         with pytest.raises(ConfigError, match="accept_invalid: without effect"):
-            TlsValidator(TlsOptions(accept_invalid=True, **options))  # type: ignore[arg-type]
+            TlsValidator(TlsOptions(accept_invalid=True, **options))
     twice = hello([*usual(b"a.example"), name_extension(b"evil.example")])
     facts = make_facts()
     assert validate(twice, facts, accept_invalid=True, allowed_sni=("a.example",), require_sni=False) is ALLOW
