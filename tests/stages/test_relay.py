@@ -14,7 +14,7 @@ import pytest
 from twisted.logger import LogEvent
 
 from twisted_lb.endings import Cause
-from twisted_lb.net.poll import ASIDE_BUDGET, EPOLLIN, EPOLLRDHUP, WINDOWS
+from twisted_lb.net.poll import ASIDE_BUDGET, EPOLLIN, LOOK, WINDOWS
 from twisted_lb.net.stream import Stream
 from twisted_lb.stages.relay import StreamRelay
 
@@ -354,7 +354,7 @@ def test_a_bulk_transfer_moves_a_bounded_part_each_turn_and_small_messages_go_be
         assert read(small.server) == b"ping", f"in turn {turn}"
 
 
-@pytest.mark.parametrize("events", [0, EPOLLIN | EPOLLRDHUP])
+@pytest.mark.parametrize("events", [0, LOOK])
 def test_one_that_sends_as_fast_as_it_is_read_leaves_turns_to_others(loop: "Loop", links: Links, events: int) -> None:
     """Seen: no read filled its window, none found nothing, and one turn moved 56 MiB while the others waited."""
     bulk = Bulk(links())
@@ -599,6 +599,42 @@ def test_bytes_behind_urgent_data_do_not_wait_for_the_next_ones(link: Link, loop
     link.client.send(b"bbbb")
     loop.settle()
     assert read(link.server) == b"aaaabbbb"
+
+
+def test_an_end_does_not_hide_what_is_behind_urgent_data(link: Link, loop: "Loop") -> None:
+    link.start()
+    loop.settle()
+    link.client.send(b"aaaa")
+    link.client.send(b"!", socket.MSG_OOB)
+    link.client.send(b"bbbb")
+    link.client.shutdown(socket.SHUT_WR)
+    loop.settle()
+    assert read(link.server) == b"aaaabbbb"
+    assert link.server.recv(1) == b""
+
+
+@pytest.mark.parametrize(("family", "reads"), [(socket.AF_INET, 1), (socket.AF_UNIX, 2)])
+def test_an_end_that_came_with_the_last_bytes_is_not_asked_for(
+    links: Links, loop: "Loop", family: int, reads: int
+) -> None:
+    link = links(family)
+    relay = link.start()
+    loop.settle()
+    counts: list[int] = []
+    recv_into = relay.client.recv_into
+
+    def counted(view: memoryview) -> int:
+        counts.append(recv_into(view))
+        return counts[-1]
+
+    relay.client.recv_into = counted  # type: ignore[assignment]
+    link.client.send(b"last")
+    link.client.shutdown(socket.SHUT_WR)
+    loop.settle()
+    assert read(link.server) == b"last"
+    assert link.server.recv(1) == b""
+    assert relay.client.eof
+    assert len(counts) == reads
 
 
 def test_bytes_behind_passed_descriptors_do_not_wait_for_the_next_ones(links: Links, loop: "Loop") -> None:

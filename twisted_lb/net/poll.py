@@ -26,6 +26,10 @@ READING_AND_WRITING = READING | EPOLLOUT
 READ_ON = EPOLLRDHUP | EPOLLPRI
 """With these a read that was short does not mean that nothing is left: it stopped at an end of stream, or at urgent
 data, and what is behind is not reported again."""
+LOOK = EPOLLIN | READ_ON
+"""In place of events that are not known any more: read until there is nothing."""
+UNSURE = EPOLLPRI | EPOLLERR | EPOLLHUP
+"""Without these, but with EPOLLRDHUP, a read that was short stopped at the end of the stream."""
 ENDED = EPOLLERR | EPOLLHUP | EPOLLRDHUP
 BATCH = 512
 """Most events taken from the kernel at once."""

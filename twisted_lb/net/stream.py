@@ -21,7 +21,6 @@ from twisted_lb.net.poll import (
     EPOLLHUP,
     EPOLLIN,
     EPOLLOUT,
-    EPOLLRDHUP,
     READ_ON,
     READING,
     READING_AND_WRITING,
@@ -288,7 +287,7 @@ class Stream(WritingStream):
             self._write_failure = Failure(ConnectionLost(f"{error.strerror}"))
             self._write_closing = True
             self._pending = None
-            self.reported |= EPOLLRDHUP
+            self.reported |= READ_ON
             self.poller.again(self)
 
     def _lose(self, reason: Failure) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from socket import AF_UNIX, SHUT_WR, SO_ERROR, SO_LINGER, SOL_SOCKET
 
 from twisted_lb.endings import Cause
-from twisted_lb.net.poll import ASIDE_BUDGET, EPOLLERR, EPOLLOUT, EPOLLRDHUP, READ_ON, READING_AND_WRITING
+from twisted_lb.net.poll import ASIDE_BUDGET, EPOLLERR, EPOLLOUT, LOOK, READ_ON, READING_AND_WRITING, UNSURE
 from twisted_lb.net.stream import Stream
 from twisted_lb.net.stream_socket import RESET_ON_CLOSE
 from twisted_lb.stages.relay_timers import RefusedError, Relay, RelayOwner
@@ -122,10 +122,15 @@ class StreamSide:
                     self.window = window + 1
                 poller.again(self)
                 return
-            if events and not events & READ_ON and not self.reads_on:
-                return
-            # The end of stream came together with these bytes, and its event will not come back: read on to it. Or
-            # this is the turn of what was cut short (no events), and what was reported before that is not known here.
+            if events and not self.reads_on:
+                if not events & READ_ON:
+                    return
+                if not events & UNSURE:
+                    # All that came before the end was there when that was reported, and is read now.
+                    self.end_of_stream()
+                    return
+            # What is behind will not be reported: read on to it. Or this is the turn of what was cut short (no events),
+            # and what was reported before that is not known here.
             if read_on:
                 # Whoever sends as fast as we read would keep this loop busy for ever: the rest at the next turn.
                 poller.again(self)
@@ -176,7 +181,7 @@ class StreamSide:
         other = self.other
         if not other.eof:
             # What came meanwhile was reported once already, and will not be again.
-            other.on_events(EPOLLRDHUP)
+            other.on_events(LOOK)
         elif self.eof and other.pending is None:
             relay.finish()
         else:
@@ -223,7 +228,7 @@ class StreamSide:
         while not self.eof and not relay.draining and self.other.pending is None:
             before = self.bytes_in
             relay.draining = True
-            self.on_events(EPOLLRDHUP)
+            self.on_events(LOOK)
             if relay.owner is None:
                 return
             relay.draining = False

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from twisted_lb.backends.http_connection import ServerConnection
 from twisted_lb.endings import Cause
-from twisted_lb.net.poll import EPOLLIN, EPOLLRDHUP
+from twisted_lb.net.poll import LOOK
 from twisted_lb.net.stream import Stream
 from twisted_lb.net.timers import TimerWheel
 from twisted_lb.stages.connect import ServerProtocol
@@ -83,7 +83,7 @@ class Tunnel:
         if sent < len(to_client):
             side.set_aside(to_client[sent:])
         # What was reported of them before is not known here: look.
-        relay.start(b"", to_server, EPOLLIN | EPOLLRDHUP, EPOLLIN | EPOLLRDHUP)
+        relay.start(b"", to_server, LOOK, LOOK)
 
     def _start_transports(self, client: Any, connection: ServerConnection, to_client: bytes, to_server: bytes) -> None:
         protocol = connection.protocol
