@@ -21,7 +21,7 @@ from twisted_lb.stages.throttle import throttle_streams
 from twisted_lb.stages.throttle_transports import throttle_transports
 from twisted_lb.stages.validation import Inspection
 from twisted_lb.stages.watch import watch
-from twisted_lb.verdicts import Deny, NeedMore, Verdict
+from twisted_lb.verdicts import ALLOW, Deny, NeedMore, Verdict
 from twisted_lb.walk import PASSED, Event
 
 # Looking a member up on its Enum is a call of a Python function on 3.11.
@@ -37,8 +37,6 @@ class TcpSession(Session):
     # Validation
 
     def _enter_validation(self) -> Event | None:
-        if not self.frontend.validators:
-            return PASSED
         frontend = self.frontend
         self._inspection = Inspection(frontend.validators, self.facts)
         if not (frontend.waits or self._peeked):
@@ -58,7 +56,11 @@ class TcpSession(Session):
         except PluginError as error:
             self._end_blaming(error)
             return
-        self._inspected(verdict)
+        if verdict is ALLOW:
+            self.client.pauseProducing()
+            self.advance(PASSED)
+        else:
+            self._inspected(verdict)
 
     def _inspected(self, verdict: Verdict) -> None:
         if isinstance(verdict, Deny):
@@ -66,7 +68,6 @@ class TcpSession(Session):
         elif isinstance(verdict, NeedMore):
             self._peek_at_least = verdict.at_least
         else:
-            self._peek_at_least = 0
             self.client.pauseProducing()
             self.advance(PASSED)
 

@@ -53,7 +53,7 @@ def compare(symbol: str, left: Side, right: Side) -> Condition:
     expect(left, right)
     match left.type:
         case FactType.ADDRESS:
-            return member_of(left, single_address(right).contains, symbol == "==")
+            return member_of(left, single_address(right).contains, symbol == "==", lasting=True)
         case FactType.INTEGER:
             return _of_integer(symbol, left, right)
         case FactType.STRINGS:
@@ -61,7 +61,8 @@ def compare(symbol: str, left: Side, right: Side) -> Condition:
             return has(left, right.value)
         case FactType.STRING:
             check_text(left, right)
-    return FactTest(left.get, partial(operator.eq if symbol == "==" else operator.ne, right.value))
+    compared = partial(operator.eq if symbol == "==" else operator.ne, right.value)
+    return FactTest(left.get, compared, lasting=left.type is FactType.STRING)
 
 
 _PYTHON: Mapping[FactType, type] = {
@@ -154,8 +155,12 @@ def has(left: FactUse, wanted: object) -> Condition:
     return FactTest(left.get, lambda values: wanted in values)
 
 
-def member_of(left: FactUse, contains: Callable[[Any], object], wanted: bool) -> Condition:
-    """Compile ``left in`` (or, if not ``wanted``, ``left not in``) what ``contains`` looks up; of a list: any value."""
+def member_of(left: FactUse, contains: Callable[[Any], object], wanted: bool, lasting: bool) -> Condition:
+    """Compile ``left in`` (or, if not ``wanted``, ``left not in``) what ``contains`` looks up; of a list: any value.
+
+    ``lasting``: what it is looked up in never changes.
+    """
     if left.type is FactType.STRINGS:
         return FactTest(left.get, lambda values: any(contains(one) for one in values))
-    return FactTest(left.get, contains if wanted else lambda value: not contains(value))
+    lasting = lasting and left.type in (FactType.STRING, FactType.ADDRESS)
+    return FactTest(left.get, contains if wanted else lambda value: not contains(value), lasting)

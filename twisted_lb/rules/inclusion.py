@@ -26,7 +26,7 @@ def is_in(text: Text, scope: Scope, left: Side, node: ast.expr, wanted: bool, re
         raise Mistake(what, left.start, left.end)
     if left.type is FactType.BOOLEAN:
         raise Mistake(f"{left.name} is true or false, and needs no list", left.start, left.end)
-    return member_of(left, _lookup(text, scope, left, node, read), wanted)
+    return member_of(left, _lookup(text, scope, left, node, read), wanted, lasting=text.list_name(node) is None)
 
 
 def _fixed_in(left: Fixed, node: ast.expr, wanted: bool, read: Callable[[ast.expr], Side]) -> Condition:

@@ -275,4 +275,4 @@ def _test(name: str, fact: FactUse, wanted: Fixed) -> Callable[[str], bool]:
 def _tested(fact: FactUse, test: Callable[[str], bool]) -> Condition:
     if fact.type is FactType.STRINGS:
         return FactTest(fact.get, lambda values: any(test(one) for one in values))
-    return FactTest(fact.get, test)
+    return FactTest(fact.get, test, lasting=True)
