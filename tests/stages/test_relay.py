@@ -6,6 +6,7 @@ import inspect
 import os
 import socket
 import struct
+import struct
 import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -635,6 +636,35 @@ def test_an_end_that_came_with_the_last_bytes_is_not_asked_for(
     assert link.server.recv(1) == b""
     assert relay.client.eof
     assert len(counts) == reads
+
+
+def segments_received(sock: socket.socket) -> int:
+    """How many segments have come, empty ones too: ``tcpi_segs_in`` in linux/tcp.h."""
+    (count,) = struct.unpack_from("I", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256), 140)
+    return int(count)
+
+
+def test_the_last_bytes_and_the_end_share_a_packet(link: Link, loop: "Loop") -> None:
+    link.start()
+    loop.settle()
+    before = segments_received(link.server)
+    link.client.send(b"last")
+    link.client.shutdown(socket.SHUT_WR)
+    loop.settle()
+    assert read(link.server) == b"last"
+    assert link.server.recv(1) == b""
+    assert segments_received(link.server) == before + 1
+
+
+def test_last_bytes_to_a_side_that_has_ended_do_not_wait(link: Link, loop: "Loop") -> None:
+    link.start()
+    link.server.shutdown(socket.SHUT_WR)
+    loop.settle()
+    link.client.send(b"last")
+    link.client.shutdown(socket.SHUT_WR)
+    loop.settle()
+    assert read(link.server) == b"last"
+    assert link.server.recv(1) == b""
 
 
 def test_bytes_behind_passed_descriptors_do_not_wait_for_the_next_ones(links: Links, loop: "Loop") -> None:

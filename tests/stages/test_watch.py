@@ -79,7 +79,7 @@ class Side:
         self.taken = b""
         self.send: Any = self._send
 
-    def _send(self, data: Any) -> int:
+    def _send(self, data: Any, flags: int = 0) -> int:
         takes = self.takes.pop(0) if self.takes else len(data)
         if takes is None:
             raise BlockingIOError

@@ -13,17 +13,19 @@ the same between any two Twisted transports. One contract suite runs on both; ``
 import contextlib
 import errno
 import os
+import socket
 from collections.abc import Callable
 from socket import AF_UNIX, SHUT_WR, SO_ERROR, SO_LINGER, SOL_SOCKET
 
 from twisted_lb.endings import Cause
-from twisted_lb.net.poll import ASIDE_BUDGET, EPOLLERR, EPOLLOUT, LOOK, READ_ON, READING_AND_WRITING, UNSURE
+from twisted_lb.net.poll import ASIDE_BUDGET, EPOLLERR, EPOLLOUT, EPOLLRDHUP, LOOK, READ_ON, READING_AND_WRITING, UNSURE
 from twisted_lb.net.stream import Stream
 from twisted_lb.net.stream_socket import RESET_ON_CLOSE
 from twisted_lb.stages.relay_timers import RefusedError, Relay, RelayOwner
 
 # Looking a member up on its Enum is a call of a Python function on 3.11.
 _CLIENT, _SERVER, _NORMAL = Cause.CLIENT, Cause.SERVER, Cause.NORMAL
+MSG_MORE = getattr(socket, "MSG_MORE", 0)
 
 
 class StreamSide:
@@ -50,7 +52,8 @@ class StreamSide:
         "writable_watched",
     )
     other: "StreamSide"
-    send: Callable[[bytes | memoryview], int]
+    send: Callable[..., int]
+    """As ``socket.send``: the bytes, and flags."""
 
     def __init__(self, relay: "StreamRelay", stream: Stream, cause: Cause) -> None:
         sock = stream.detach()
@@ -103,10 +106,14 @@ class StreamSide:
             self.bytes_in += count
             relay.last = poller.now
             full = count == len(view)
+            ends = False
             if not full:
                 view = view[:count]
+                if events & EPOLLRDHUP and not events & UNSURE and not self.reads_on:
+                    ends = True  # all that came before the end was there when that was reported, and has been read now
             try:
-                sent = other.send(view)
+                # The last bytes and the FIN, which follows at once, share a packet.
+                sent = other.send(view, MSG_MORE) if ends and not other.eof else other.send(view)
             except BlockingIOError:
                 sent = 0
             except OSError as error:
@@ -122,13 +129,11 @@ class StreamSide:
                     self.window = window + 1
                 poller.again(self)
                 return
-            if events and not self.reads_on:
-                if not events & READ_ON:
-                    return
-                if not events & UNSURE:
-                    # All that came before the end was there when that was reported, and is read now.
-                    self.end_of_stream()
-                    return
+            if ends:
+                self.end_of_stream()
+                return
+            if events and not events & READ_ON and not self.reads_on:
+                return
             # What is behind will not be reported: read on to it. Or this is the turn of what was cut short (no events),
             # and what was reported before that is not known here.
             if read_on:

@@ -10,7 +10,7 @@ All that wait at a bucket are looked at together, each 50 ms (the slots of the t
 and each gets an equal part of what is there.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from twisted_lb.net.poll import EPOLLOUT
@@ -152,9 +152,9 @@ class SendThrottle(Throttle):
         super().__init__(buckets, wheel)
         self._side: StreamSide | None = side
         self._poller = side.poller
-        self._send: Callable[[bytes | memoryview], int] = side.send
+        self._send = side.send
 
-    def send(self, data: bytes | memoryview) -> int:
+    def send(self, data: bytes | memoryview, flags: int = 0) -> int:
         """Send what there are tokens for. Returns: how many bytes. Raises: BlockingIOError for none, and OSError."""
         if self._line is not None:
             raise BlockingIOError
@@ -162,7 +162,7 @@ class SendThrottle(Throttle):
         allowed = self.room(wanted, now)
         if not allowed:
             raise BlockingIOError
-        sent = self._send(data if allowed == wanted else memoryview(data)[:allowed])
+        sent = self._send(data, flags) if allowed == wanted else self._send(memoryview(data)[:allowed])
         self.passed(sent)
         if sent == allowed < wanted:
             self._wait_at(self._tight, now)

@@ -100,7 +100,7 @@ class Gate(Judge):
         self._send = side.send
         side.send = self.send
 
-    def send(self, data: memoryview | bytes) -> int:
+    def send(self, data: memoryview | bytes, flags: int = 0) -> int:
         """Send as ``socket.send`` does. What is left over comes again, and first of all.
 
         Raises: RefusedError, with not a byte of ``data`` sent that was not judged before.
@@ -109,9 +109,9 @@ class Gate(Judge):
         if size > ahead:
             if not self.judge(bytes(memoryview(data)[int(ahead) :]) if ahead else bytes(data)):
                 self._open()
-                return self._send(data)
+                return self._send(data, flags)
             ahead = self._ahead = size
-        sent = self._send(data)
+        sent = self._send(data, flags)
         self._ahead = ahead - sent
         return sent
 
