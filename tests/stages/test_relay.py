@@ -6,7 +6,6 @@ import inspect
 import os
 import socket
 import struct
-import struct
 import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -328,7 +327,7 @@ class Bulk:
         self.takes: Callable[[int], int] = lambda size: size
         self.gives: Callable[[int], int] = lambda size: size
         self.client.recv_into = self._recv_into  # type: ignore[assignment]
-        self.server.send = self._send  # type: ignore[assignment]
+        self.server.send = self._send
 
     def _send(self, view: memoryview) -> int:
         return self.takes(len(view))
