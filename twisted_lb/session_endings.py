@@ -127,7 +127,8 @@ class SessionEndings:
             self.process.wheel.disarm(self)
         else:
             process = self.process
-            process.wheel.arm(self, delay_s, process.moment.now)
+            # By the clock: a plugin that has just kept everybody waiting must not have used this time up.
+            process.wheel.arm(self, delay_s, process.clock.seconds())
 
     # Endings
 

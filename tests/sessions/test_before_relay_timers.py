@@ -64,6 +64,23 @@ def test_a_policy_that_does_not_answer_in_time_is_blamed(world: "World", stage: 
     assert not world.upstreams[0].peers
 
 
+def test_a_policy_that_keeps_everybody_waiting_does_not_use_up_the_next_one_s_time(world: "World") -> None:
+    """Seen: deadlines counted from the moment at which the batch of events had begun, and were over at once."""
+
+    class Slow:
+        stage = Stage.POLICY
+
+        def decide(self, facts: Any) -> Any:
+            world.clock.advance(0.5)
+            return ALLOW
+
+    client = world.client(world.frontend(world.backend(world.upstream()), policies=[Slow(), Undecided()], policy=0.3))
+    world.wait(0.28)
+    assert not client.ended()
+    world.wait(0.02 + SLOT_S)
+    assert client.ended()
+
+
 def test_each_policy_has_the_timer_to_itself(world: "World") -> None:
     policy = Undecided()
     world.client(world.frontend(world.backend(world.upstream()), policies=[policy, policy, policy], policy=0.5))
