@@ -7,7 +7,6 @@ from twisted.internet.interfaces import ISSLTransport
 from twisted_lb.backends.http_connection import ServerConnection
 from twisted_lb.backends.idle import Idle, Own
 from twisted_lb.backends.pool import Backend, Server
-from twisted_lb.endings import Stage
 from twisted_lb.errors import PluginError
 from twisted_lb.http_client import HttpClient
 from twisted_lb.net.stream import Stream
@@ -166,13 +165,7 @@ class HttpUpstream(HttpClient):
             home.put(connection, self.process.moment.now)
 
     def _abandon(self) -> None:
-        """Give up what is under way towards a server."""
-        if self.stage is Stage.QUEUE and self in self.backend.queue:
-            self.backend.queue.remove(self)
-            self.queue_ms = self._since(self._stage_since)
-        elif self._connecting is not None:
-            self._connecting.cancel()
-            self._leave_connect()
+        super()._abandon()
         if self._questions is not None:
             self._questions.cancel()
             self._questions = None

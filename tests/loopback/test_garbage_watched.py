@@ -1,20 +1,15 @@
 """Connections that are watched, slowed down, or refused on their way leave nothing behind either."""
 
-import gc
 import socket
 import struct
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
-from twisted.internet.pollreactor import PollReactor
 
+from tests.loopback import in_process
 from tests.wire.hellos import hello, record, usual
 from tests.wire.test_server_hello import CHOSEN_1_3, FATAL, answer
-from twisted_lb.config.load import load_dict
-from twisted_lb.net.reactor import LBReactor, clock_of, poller_of
-from twisted_lb.process import Process
-from twisted_lb.service import LoadBalancer
 from twisted_lb.wire.server_hello import RETRY_RANDOM
 from twisted_lb.wire.tls_rules import Alert, tls_alert
 
@@ -40,45 +35,15 @@ WAYS: tuple[tuple[bytes, bytes, bytes, bytes], ...] = (
 """What the client says, what the server answers, what the client says then, and all that the client hears."""
 
 
-class World:
-    """A load balancer in this process, turned by hand."""
-
-    def __init__(self, reactor: Any, bind: str, port: int) -> None:
-        self.reactor = reactor
-        self.port = port
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.listener.setblocking(False)
-        frontend = {
-            "bind": bind,
-            "backend": "app",
-            "validators": ["tls"],
-            "policies": [
-                {"use": "bandwidth", "in": "1MiB", "out": "1MiB", "per": "source"},
-                {"deny": 'tls.sni == "refused.example.org"'},
-            ],
-        }
-        backend = {"servers": {"a": f"127.0.0.1:{self.listener.getsockname()[1]}"}}
-        config = load_dict({"frontends": {"web": frontend}, "backends": {"app": backend}}, "the test")
-        self.process = Process(reactor, clock_of(reactor), poller_of(reactor))
-        self.balancer = LoadBalancer(lambda: config, self.process, lambda problems: pytest.fail(str(problems)))
-        self.balancer.open()
-        self.balancer.startService()
-
-    def turn(self) -> None:
-        """Let everything happen that can."""
-        for _ in range(8):
-            self.reactor.iterate(0)
+class World(in_process.World):
+    """With a watch, a limit of bandwidth, and a rule that refuses."""
 
     def connect(self, number: int) -> None:
         """One connection from its beginning to its end."""
         said, answered, more, heard = WAYS[number % len(WAYS)]
         with socket.create_connection(("127.0.0.1", self.port)) as client:
             client.send(said)
-            self.turn()
-            try:
-                server = self.listener.accept()[0]
-            except BlockingIOError:
-                server = None
+            server = self.accept()
             if server is not None:
                 server.send(answered)
                 self.turn()
@@ -89,43 +54,24 @@ class World:
             assert not heard or client.recv(65536) == heard
             if number % 3 == 0:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-        self.turn()
-        if server is not None:
-            server.close()
-        self.turn()
-        assert not self.process.sessions
-
-    def close(self) -> None:
-        self.balancer.stopService()
-        self.turn()
-        self.listener.close()
-        self.reactor.removeAll()
+        self.end(server)
 
 
-@pytest.fixture(params=[(LBReactor, "127.0.0.1:{}"), (PollReactor, "127.0.0.1:{}"), (LBReactor, "tcp:{}")])
+@pytest.fixture(params=in_process.KINDS)
 def world(request: pytest.FixtureRequest, free_port: "FreePort") -> Iterator[World]:
-    """Streams of ours on our reactor and on another, and clients that come through an endpoint."""
-    make_reactor: Callable[[], Any] = request.param[0]
-    port = free_port()
-    one = World(make_reactor(), request.param[1].format(port), port)
+    """One of each kind."""
+    one = World(
+        request.param,
+        free_port(),
+        validators=["tls"],
+        policies=[
+            {"use": "bandwidth", "in": "1MiB", "out": "1MiB", "per": "source"},
+            {"deny": 'tls.sni == "refused.example.org"'},
+        ],
+    )
     yield one
     one.close()
 
 
 def test_whoever_is_watched_slowed_down_or_refused_leaves_nothing_behind(world: World) -> None:
-    for number in range(42):
-        world.connect(number)
-    gc.collect()
-    gc.disable()
-    try:
-        before = len(gc.get_objects())
-        for number in range(CONNECTIONS):
-            world.connect(number)
-        left = len(gc.get_objects()) - before
-        circles = gc.collect()
-    finally:
-        gc.enable()
-    assert left < CONNECTIONS / 4
-    assert circles < CONNECTIONS / 4, "there are references in a circle"
-    assert len(world.process.wheel) == 0
-    assert world.process.limit.count == 0
+    world.leaves_nothing(42, CONNECTIONS)
