@@ -56,20 +56,18 @@ class TcpSession(Session):
         except PluginError as error:
             self._end_blaming(error)
             return
-        if verdict is ALLOW:
-            self.client.pauseProducing()
-            self.advance(PASSED)
-        else:
-            self._inspected(verdict)
+        self._inspected(verdict)
 
     def _inspected(self, verdict: Verdict) -> None:
-        if isinstance(verdict, Deny):
-            self._end(Cause.PROXY, verdict.reason, verdict=verdict)
-        elif isinstance(verdict, NeedMore):
-            self._peek_at_least = verdict.at_least
-        else:
-            self.client.pauseProducing()
-            self.advance(PASSED)
+        if verdict is not ALLOW:
+            if isinstance(verdict, Deny):
+                self._end(Cause.PROXY, verdict.reason, verdict=verdict)
+                return
+            if isinstance(verdict, NeedMore):
+                self._peek_at_least = verdict.at_least
+                return
+        self.client.pauseProducing()
+        self.advance(PASSED)
 
     def _inspect_expired(self) -> None:
         """The client has said too little, or nothing: who takes that, and who must not be asked any more?"""
