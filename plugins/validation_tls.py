@@ -117,8 +117,8 @@ class TlsValidator:
         self._accept_invalid = options.accept_invalid
         if options.accept_invalid and self._require_sni:
             raise ConfigError(
-                "accept_invalid: without effect where there must be a server name, which a broken hello has not: "
-                "leave it out, or write require_sni = false"
+                "accept_invalid: without effect where there must be a server name (require_sni, allowed_sni), which a "
+                "broken hello has not: leave it out, or write require_sni = false"
             )
         self.takes_anything = options.accept_invalid
 
