@@ -95,7 +95,7 @@ def test_every_problem_of_a_file_is_told(say: Any, tmp_path: Path) -> None:
 def test_check_says_what_is_valid(say: Any, good: Path) -> None:
     said = say("--check", "--config", good)
     assert (said.status, said.err) == (0, "")
-    assert said.out == f"{good} is valid: 1 frontends, 1 servers\n"
+    assert said.out == f"{good} is valid (frontends: 1, servers: 1)\n"
 
 
 def test_check_finds_what_only_shows_when_everything_is_built(say: Any, good: Path) -> None:

@@ -151,7 +151,7 @@ class Options(usage.Options):
 
         assembly = LoadBalancer(lambda: self.config, _process(), lambda problems: None, self.source).check()
         frontends, servers = len(assembly.frontends), sum(len(one.servers) for one in assembly.backends.values())
-        print(f"{self.source} is valid: {frontends} frontends, {servers} servers")
+        print(f"{self.source} is valid (frontends: {frontends}, servers: {servers})")
         raise SystemExit(0)
 
     def _print_schema(self) -> None:
