@@ -128,7 +128,11 @@ def test_a_signal_in_the_middle_of_a_run_stops_everything(number: signal.Signals
         text=True,
     ) as running:
         assert running.stderr is not None
-        assert any("round 1 of" in line for line in running.stderr)
+        said = ""
+        while "round 1 of" not in said:
+            line = running.stderr.readline()
+            assert line, f"it ended by itself: {said}"
+            said += line
         running.send_signal(number)
         running.communicate(timeout=60)
     assert running.returncode == status
